@@ -1,0 +1,254 @@
+//! Why a request was not served: the one vocabulary of refusals, and everything that is tied to a word of it.
+//!
+//! A [`Reason`] is what leaves the relay: in the reason phrase, the body, the trail and the metrics. What only the operator
+//! may know (addresses, errno, the rule's text) travels beside it in [`Refusal::detail`] and ends in the trail.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// A refused or failed request: the public reason, and the detail for the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub detail: Option<Cow<'static, str>>,
+    /// The resolver's answer, for the `rcode` parameter of `dns_error` (RFC 9209, 2.3.2).
+    pub rcode: Option<Box<str>>,
+}
+
+/// Whose doing it was. The trail keeps the two apart: a denial is policy, a failure is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request was refused: it was malformed, not allowed, or too much.
+    Denied,
+    /// The request was allowed, and something on the way didn't work.
+    Failed,
+}
+
+macro_rules! reasons {
+    ($($variant:ident, $token:literal, $status:literal, $proxy_error:ident, $verdict:ident, $alert:ident;)+) => {
+        /// The reason token, stable for scripts and dashboards.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($variant),+ }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The token as it stands in the reason phrase, the trail and the metric label.
+            pub const fn token(self) -> &'static str {
+                match self { $(Self::$variant => $token),+ }
+            }
+
+            /// The status code of the answer on the CONNECT front.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),+ }
+            }
+
+            /// The error type of the Proxy-Status field (RFC 9209, 2.3).
+            pub const fn proxy_error(self) -> ProxyErrorType {
+                match self { $(Self::$variant => ProxyErrorType::$proxy_error),+ }
+            }
+
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Self::$variant => Verdict::$verdict),+ }
+            }
+
+            /// The TLS alert where the refusal is told inside the handshake (RFC 8446, 6.2).
+            pub const fn alert(self) -> Option<Alert> {
+                match self { $(Self::$variant => Alert::$alert()),+ }
+            }
+        }
+    };
+}
+
+// One row a reason. The last column says whose fault a TLS client is told: its name, itself, ours, or nothing (not TLS).
+reasons! {
+    MalformedRequest, "malformed_request", 400, HttpRequestError, Denied, none;
+    MalformedTarget, "malformed_target", 400, HttpRequestError, Denied, none;
+    MethodNotAllowed, "method_not_allowed", 405, HttpRequestError, Denied, none;
+    VersionNotSupported, "version_not_supported", 505, HttpRequestError, Denied, none;
+    RequestTimeout, "request_timeout", 408, HttpRequestError, Denied, none;
+    HeadTooLarge, "head_too_large", 431, HttpRequestError, Denied, none;
+    ClientNotAllowed, "client_not_allowed", 403, HttpRequestDenied, Denied, client;
+    DestinationNotAllowed, "destination_not_allowed", 403, HttpRequestDenied, Denied, name;
+    PortNotAllowed, "port_not_allowed", 403, HttpRequestDenied, Denied, name;
+    AddressNotAllowed, "address_not_allowed", 403, DestinationIpProhibited, Denied, name;
+    RateLimited, "rate_limited", 429, HttpRequestError, Denied, client;
+    DnsFailed, "dns_failed", 502, DnsError, Failed, ours;
+    DnsTimeout, "dns_timeout", 504, DnsTimeout, Failed, ours;
+    ConnectionRefused, "connection_refused", 502, ConnectionRefused, Failed, ours;
+    Unreachable, "unreachable", 502, DestinationIpUnroutable, Failed, ours;
+    ConnectionTimeout, "connection_timeout", 504, ConnectionTimeout, Failed, ours;
+    LoopDetected, "loop_detected", 502, ProxyLoopDetected, Denied, name;
+    AtCapacity, "at_capacity", 503, ProxyInternalResponse, Failed, ours;
+    Draining, "draining", 503, ProxyInternalResponse, Failed, ours;
+    AuditUnavailable, "audit_unavailable", 503, ProxyInternalError, Failed, ours;
+    Internal, "internal", 500, ProxyInternalError, Failed, ours;
+    // After the 200, or on an SNI listener: told by an alert, never by a status of their own.
+    SniMismatch, "sni_mismatch", 403, HttpRequestDenied, Denied, name;
+    SniMissing, "sni_missing", 403, HttpRequestDenied, Denied, name;
+    NotTls, "not_tls", 403, HttpRequestDenied, Denied, none;
+    ClientHelloTimeout, "client_hello_timeout", 408, HttpRequestError, Denied, none;
+}
+
+impl Reason {
+    /// Whether the answer carries Retry-After, and with how many seconds.
+    pub const fn retry_after(self) -> Option<u32> {
+        match self {
+            Self::RateLimited => Some(1),
+            Self::AtCapacity | Self::AuditUnavailable | Self::Draining => Some(5),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.token())
+    }
+}
+
+/// The registered proxy error types (RFC 9209, 2.3) that this relay has a use for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyErrorType {
+    ConnectionRefused,
+    ConnectionTimeout,
+    DestinationIpProhibited,
+    DestinationIpUnroutable,
+    DnsError,
+    DnsTimeout,
+    HttpRequestDenied,
+    HttpRequestError,
+    ProxyInternalError,
+    ProxyInternalResponse,
+    ProxyLoopDetected,
+}
+
+impl ProxyErrorType {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionRefused => "connection_refused",
+            Self::ConnectionTimeout => "connection_timeout",
+            Self::DestinationIpProhibited => "destination_ip_prohibited",
+            Self::DestinationIpUnroutable => "destination_ip_unroutable",
+            Self::DnsError => "dns_error",
+            Self::DnsTimeout => "dns_timeout",
+            Self::HttpRequestDenied => "http_request_denied",
+            Self::HttpRequestError => "http_request_error",
+            Self::ProxyInternalError => "proxy_internal_error",
+            Self::ProxyInternalResponse => "proxy_internal_response",
+            Self::ProxyLoopDetected => "proxy_loop_detected",
+        }
+    }
+}
+
+/// A fatal TLS alert (RFC 8446, 6). The number is the AlertDescription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Alert {
+    AccessDenied = 49,
+    InternalError = 80,
+    UnrecognizedName = 112,
+}
+
+impl Alert {
+    const fn none() -> Option<Self> {
+        None
+    }
+
+    const fn client() -> Option<Self> {
+        Some(Self::AccessDenied)
+    }
+
+    const fn name() -> Option<Self> {
+        Some(Self::UnrecognizedName)
+    }
+
+    const fn ours() -> Option<Self> {
+        Some(Self::InternalError)
+    }
+
+    /// The plaintext record that carries the alert before any key exists (RFC 8446, 5.1).
+    pub const fn record(self) -> [u8; 7] {
+        const CONTENT_TYPE_ALERT: u8 = 21;
+        const FATAL: u8 = 2;
+        [
+            CONTENT_TYPE_ALERT,
+            0x03,
+            0x03,
+            0x00,
+            0x02,
+            FATAL,
+            self as u8,
+        ]
+    }
+}
+
+impl Refusal {
+    pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason,
+            detail: Some(detail.into()),
+            rcode: None,
+        }
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            detail: None,
+            rcode: None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{}: {detail}", self.reason),
+            None => self.reason.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_unique_words() {
+        let mut seen = std::collections::HashSet::new();
+        for reason in Reason::ALL {
+            let token = reason.token();
+            assert!(
+                token.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'),
+                "{token}"
+            );
+            assert!(seen.insert(token), "{token} twice");
+        }
+    }
+
+    #[test]
+    fn nobody_is_asked_for_credentials() {
+        assert!(Reason::ALL.iter().all(|reason| reason.status() != 407));
+    }
+
+    #[test]
+    fn only_what_passes_by_itself_says_when_to_retry() {
+        for reason in Reason::ALL {
+            let expected = matches!(reason.status(), 429 | 503);
+            assert_eq!(reason.retry_after().is_some(), expected, "{reason}");
+        }
+    }
+
+    #[test]
+    fn alert_is_a_fatal_plaintext_record() {
+        assert_eq!(
+            Alert::UnrecognizedName.record(),
+            [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70]
+        );
+    }
+}
