@@ -15,4 +15,5 @@
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 
 pub mod authority;
+pub mod policy;
 pub mod proxy_error;
