@@ -15,5 +15,7 @@
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 
 pub mod authority;
+pub mod http;
 pub mod policy;
 pub mod proxy_error;
+pub mod tls;

@@ -1,0 +1,332 @@
+//! The request head on a proxy listener (RFC 9112, 2 to 5): complete, incomplete or refused, without I/O.
+//!
+//! Strict on purpose. Two parsers that repair the same bytes differently are how a request gets smuggled past one of them, so
+//! nothing is repaired here. Every byte is judged by those before it alone: however a head is cut into segments, the answer
+//! is the same, and what can't become a request is refused at its first wrong byte instead of when the time is up.
+
+use std::ops::Range;
+
+use crate::authority::Authority;
+use crate::proxy_error::{Reason, Refusal};
+
+/// What the bytes read so far amount to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Incomplete,
+    Complete(Head),
+    Refused(Refused),
+}
+
+/// A head that may be served, as far as its form goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub request: Request,
+    /// Bytes of the head, the blank line included. What follows belongs to the tunnel.
+    pub length: usize,
+    /// Where the target stands as it was sent, for the trail.
+    pub raw_target: Range<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// CONNECT (RFC 9110, 9.3.6).
+    Connect(Authority),
+    /// GET or HEAD in origin-form: it asks the relay itself for a page.
+    Local,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub refusal: Refusal,
+    /// Where the target stands, if the first line came that far; it may be anything.
+    pub raw_target: Option<Range<usize>>,
+}
+
+/// Parses a head of at most `limit` bytes from the start of `bytes`, which holds everything received so far.
+///
+/// Whatever follows the blank line is not looked at. Once the answer is not [`Progress::Incomplete`] more bytes don't change it.
+pub fn parse(bytes: &[u8], limit: usize) -> Progress {
+    let window = &bytes[..bytes.len().min(limit)];
+    let refused = |refusal, seen: &[u8]| {
+        Progress::Refused(Refused {
+            refusal,
+            raw_target: raw_target(seen),
+        })
+    };
+    let length = match find_end(window) {
+        Ok(Some(length)) => length,
+        Ok(None) if window.len() < limit => return Progress::Incomplete,
+        Ok(None) => return refused(Reason::HeadTooLarge.into(), window),
+        Err(fault) => return refused(fault.refusal, &window[..fault.at]),
+    };
+    let head = &window[..length];
+    match (judge(head), raw_target(head)) {
+        (Ok(request), Some(raw_target)) => Progress::Complete(Head {
+            request,
+            length,
+            raw_target,
+        }),
+        (Ok(_), None) => refused(malformed(REQUEST_LINE), head),
+        (Err(refusal), _) => refused(refusal, head),
+    }
+}
+
+/// Where the target stands in a first line that may be unfinished or malformed: between its first and its last space.
+///
+/// For a request that is given up before it is parsed, such as one that is too slow.
+pub fn raw_target(bytes: &[u8]) -> Option<Range<usize>> {
+    let line = bytes
+        .split(|byte| matches!(byte, b'\r' | b'\n'))
+        .next()
+        .unwrap_or_default();
+    let start = line.iter().position(|byte| *byte == b' ')? + 1;
+    let end = match line.iter().rposition(|byte| *byte == b' ') {
+        Some(last) if last > start => last,
+        _ => line.len(),
+    };
+    (start < end).then_some(start..end)
+}
+
+/// `method SP request-target SP HTTP-version` (RFC 9112, 3).
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    version: Version,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Http11,
+}
+
+/// A refusal that is certain before the head is complete.
+struct Fault {
+    refusal: Refusal,
+    /// The first byte that can't be accepted.
+    at: usize,
+}
+
+impl<'a> RequestLine<'a> {
+    /// Parses a line whose bytes have passed [`check_request_line`].
+    fn parse(line: &'a [u8]) -> Result<Self, Refusal> {
+        let mut parts = line.split(|byte| *byte == b' ');
+        let (Some(method), Some(target), Some(version), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(malformed(REQUEST_LINE));
+        };
+        if target.is_empty() {
+            return Err(malformed(REQUEST_LINE));
+        }
+        let version = match version {
+            b"HTTP/1.0" => Version::Http10,
+            b"HTTP/1.1" => Version::Http11,
+            // The HTTP/2 preface is such a line too (RFC 9113, 3.4).
+            [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+                if major.is_ascii_digit() && minor.is_ascii_digit() =>
+            {
+                return Err(Reason::VersionNotSupported.into());
+            }
+            _ => return Err(malformed(REQUEST_LINE)),
+        };
+        Ok(Self {
+            method,
+            target,
+            version,
+        })
+    }
+}
+
+/// Scans for the blank line, and gives the length of the head with it.
+fn find_end(bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    let mut start = 0;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let end = start + line.len();
+        // A CR at the end of what came so far may still get its LF; anywhere else it is a control character.
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let content = text.strip_suffix(b"\r").unwrap_or(text);
+        let fault = |at: usize, rule| Fault {
+            refusal: malformed(rule),
+            at: start + at,
+        };
+        let checked = if start == 0 {
+            check_request_line(content)
+        } else {
+            check_field_line(content)
+        };
+        checked.map_err(|(at, rule)| fault(at, rule))?;
+        if text.len() == line.len() {
+            break;
+        }
+        if content.len() == text.len() {
+            return Err(fault(text.len(), "a line ends in CR LF"));
+        }
+        match (start, content.is_empty()) {
+            (0, true) => return Err(fault(0, "a blank line before the request")),
+            (0, false) => {
+                RequestLine::parse(content).map_err(|refusal| Fault {
+                    refusal,
+                    at: content.len(),
+                })?;
+            }
+            (_, true) => return Ok(Some(end)),
+            (_, false) => {}
+        }
+        start = end;
+    }
+    Ok(None)
+}
+
+/// The bytes of the first line, which may be unfinished.
+fn check_request_line(line: &[u8]) -> Result<(), (usize, &'static str)> {
+    if let Some(at) = line.iter().position(|byte| !is_token(*byte))
+        && (at == 0 || line[at] != b' ')
+    {
+        return Err((at, "a method is a token, with one space behind it"));
+    }
+    match line
+        .iter()
+        .position(|byte| !byte.is_ascii_graphic() && *byte != b' ')
+    {
+        Some(at) => Err((at, "a request line is visible ASCII")),
+        None => Ok(()),
+    }
+}
+
+/// The bytes of a field line, which may be unfinished. Names and colons are left to httparse.
+fn check_field_line(line: &[u8]) -> Result<(), (usize, &'static str)> {
+    if line.starts_with(b" ") || line.starts_with(b"\t") {
+        return Err((0, "a field doesn't go on over lines (obs-fold)"));
+    }
+    match line
+        .iter()
+        .position(|byte| byte.is_ascii_control() && *byte != b'\t')
+    {
+        Some(at) => Err((at, "a field has no control characters")),
+        None => Ok(()),
+    }
+}
+
+/// Decides on a head that is complete.
+fn judge(head: &[u8]) -> Result<Request, Refusal> {
+    let end = head.iter().position(|byte| *byte == b'\r').unwrap_or(0);
+    let line = RequestLine::parse(&head[..end])?;
+
+    let mut storage = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let fields = match httparse::parse_headers(&head[end + CRLF..], &mut storage) {
+        Ok(httparse::Status::Complete((_, fields))) => fields,
+        Ok(httparse::Status::Partial) => return Err(malformed("a field line is cut off")),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Refusal::new(Reason::HeadTooLarge, "more than 100 fields"));
+        }
+        Err(httparse::Error::HeaderName) => {
+            return Err(malformed(
+                "a field name is a token, with the colon right behind it",
+            ));
+        }
+        Err(_) => return Err(malformed("a field line is malformed")),
+    };
+    check_host(fields, line.version)?;
+    if line.method == b"CONNECT" {
+        check_no_content(fields)?;
+        return Authority::parse(line.target)
+            .map(Request::Connect)
+            .map_err(|error| Refusal::new(Reason::MalformedTarget, error.to_string()));
+    }
+    check_local(&line, fields).map(|()| Request::Local)
+}
+
+/// Host is validated, because a peer that gets it wrong can't be trusted with the rest; nothing is decided on it (RFC 9112, 3.2).
+fn check_host(fields: &[httparse::Header<'_>], version: Version) -> Result<(), Refusal> {
+    let mut hosts = values(fields, "host");
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::Http10 => Ok(()),
+        (None, _) => Err(malformed("HTTP/1.1 needs a Host field")),
+        (Some(_), Some(_)) => Err(malformed("more than one Host field")),
+        (Some(host), None) if Authority::is_host_field(host) => Ok(()),
+        (Some(_), None) => Err(malformed("Host is no uri-host with an optional port")),
+    }
+}
+
+/// A CONNECT has no content, and a byte taken for content would be missing in the tunnel (RFC 9110, 9.3.6).
+///
+/// `Content-Length: 0` says the same, and `WinHTTP` sends it.
+fn check_no_content(fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
+    if values(fields, "transfer-encoding").next().is_some() {
+        return Err(malformed("a CONNECT has no Transfer-Encoding"));
+    }
+    let mut lengths = values(fields, "content-length");
+    match (lengths.next(), lengths.next()) {
+        (None, _) | (Some(b"0"), None) => Ok(()),
+        _ => Err(malformed("the Content-Length of a CONNECT is a single 0")),
+    }
+}
+
+/// Whether a request that is no CONNECT may be handed on. Its content is never read, so one that has any gets the same 405 as
+/// a method that isn't served: a browser that takes the relay for its proxy must learn what is wrong, not that it is malformed.
+fn check_local(line: &RequestLine<'_>, fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
+    let not_allowed = |detail| Err(Refusal::new(Reason::MethodNotAllowed, detail));
+    if !line.target.starts_with(b"/") {
+        return not_allowed("the request is for an origin server, in the clear");
+    }
+    if !matches!(line.method, b"GET" | b"HEAD") {
+        return not_allowed("only CONNECT is served, and GET and HEAD of the relay's own pages");
+    }
+    if check_no_content(fields).is_err() {
+        return not_allowed("a GET or HEAD with content");
+    }
+    if !is_origin_form(line.target) {
+        return Err(Refusal::new(
+            Reason::MalformedTarget,
+            "a path has no such characters",
+        ));
+    }
+    Ok(())
+}
+
+fn values<'a>(
+    fields: &'a [httparse::Header<'_>],
+    name: &'static str,
+) -> impl Iterator<Item = &'a [u8]> {
+    fields
+        .iter()
+        .filter(move |field| field.name.eq_ignore_ascii_case(name))
+        .map(|field| field.value)
+}
+
+/// `absolute-path [ "?" query ]` (RFC 9112, 3.2.1; the characters are those of RFC 3986, 3.3).
+fn is_origin_form(target: &[u8]) -> bool {
+    let mut rest = target;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = match (byte, after) {
+            (b'%', [high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                after
+            }
+            (byte, after) if byte.is_ascii_alphanumeric() => after,
+            (byte, after) if b"-._~!$&'()*+,;=:@/?".contains(byte) => after,
+            _ => return false,
+        };
+    }
+    true
+}
+
+/// `tchar` (RFC 9110, 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn malformed(rule: &'static str) -> Refusal {
+    Refusal::new(Reason::MalformedRequest, rule)
+}
+
+const CRLF: usize = 2;
+const REQUEST_LINE: &str = "a request line is method, target and version, with single spaces";
+
+/// More than any client sends; what is beyond is there to cost time.
+const MAX_FIELDS: usize = 100;
+
+#[cfg(test)]
+mod tests;
