@@ -18,4 +18,5 @@ pub mod authority;
 pub mod http;
 pub mod policy;
 pub mod proxy_error;
+pub mod telemetry;
 pub mod tls;

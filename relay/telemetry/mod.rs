@@ -1,0 +1,7 @@
+//! What the operator sees of a running relay: the log and the metrics. The audit trail is neither; it is `audit`'s.
+
+mod log;
+mod metrics;
+
+pub use log::{Format, Level, Options, init};
+pub use metrics::{Direction, Metrics};
