@@ -15,7 +15,10 @@
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 
 pub mod authority;
+pub mod dial;
+pub mod dns;
 pub mod http;
+pub mod os;
 pub mod policy;
 pub mod proxy_error;
 pub mod telemetry;

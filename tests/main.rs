@@ -1,4 +1,6 @@
 //! The integration tests, one crate so that they link once.
 #![cfg(test)]
 
+mod dns;
 mod layering;
+mod support;

@@ -1,0 +1,146 @@
+//! Connections to upstream servers, only to addresses that policy has let through.
+
+mod happy_eyeballs;
+mod outgoing;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+pub use self::outgoing::{Outgoing, OutgoingGuard};
+use crate::os::{self, TcpTuning};
+use crate::policy::PermittedAddrs;
+use crate::proxy_error::{Reason, Refusal};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// For all addresses together.
+    pub timeout: Duration,
+    pub tuning: TcpTuning,
+}
+
+/// A connected upstream socket. The registration must live as long as the stream.
+#[derive(Debug)]
+pub struct Dialled {
+    pub stream: TcpStream,
+    pub remote: SocketAddr,
+    pub local: SocketAddr,
+    pub registered: OutgoingGuard,
+}
+
+/// No address could be connected to: each that was tried, with its error.
+#[derive(Debug)]
+pub struct Failure {
+    attempts: Vec<(SocketAddr, io::Error)>,
+}
+
+/// Connects to the first of the addresses that answers (RFC 8305). Dropping the future gives up every attempt at once.
+pub async fn dial(
+    addresses: &PermittedAddrs,
+    port: u16,
+    options: &Options,
+    outgoing: &Outgoing,
+) -> Result<Dialled, Failure> {
+    dial_any(addresses.as_slice(), port, options, outgoing).await
+}
+
+async fn dial_any(
+    addresses: &[IpAddr],
+    port: u16,
+    options: &Options,
+    outgoing: &Outgoing,
+) -> Result<Dialled, Failure> {
+    let now = Instant::now();
+    let deadline = now.checked_add(options.timeout).unwrap_or(now + FOREVER);
+    let connect = |remote| connect(remote, &options.tuning, outgoing);
+    let raced = if let [only] = *addresses {
+        happy_eyeballs::race(&[SocketAddr::new(only, port)], deadline, connect).await
+    } else {
+        let candidates = happy_eyeballs::interleave(addresses, port);
+        happy_eyeballs::race(&candidates, deadline, connect).await
+    };
+    raced.map_err(|attempts| Failure { attempts })
+}
+
+async fn connect(
+    remote: SocketAddr,
+    tuning: &TcpTuning,
+    outgoing: &Outgoing,
+) -> io::Result<Dialled> {
+    // Non-blocking and close-on-exec from the start.
+    let kind = Type::STREAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(remote), kind, Some(Protocol::TCP))?;
+    os::tune(&socket, tuning)?;
+    match socket.connect(&remote.into()) {
+        Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
+        _ => {}
+    }
+    // The kernel has chosen the port by now, and no byte has gone out.
+    let stream = std::net::TcpStream::from(socket);
+    let local = stream.local_addr()?;
+    let registered = outgoing.register(local);
+    let stream = TcpStream::from_std(stream)?;
+    stream.writable().await?;
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
+    Ok(Dialled {
+        stream,
+        remote,
+        local,
+        registered,
+    })
+}
+
+impl Failure {
+    /// The most telling of the attempts: that this relay had nothing left to connect with; a server's refusal; silence; and
+    /// last no way there, which is what an address family that this site doesn't have always gives.
+    fn reason(&self) -> Reason {
+        let kinds = || self.attempts.iter().map(|(_, error)| error);
+        if kinds().any(is_shortage) {
+            Reason::AtCapacity
+        } else if kinds().any(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            Reason::ConnectionRefused
+        } else if kinds().any(|error| error.kind() == io::ErrorKind::TimedOut) {
+            Reason::ConnectionTimeout
+        } else {
+            Reason::Unreachable
+        }
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
+    )
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (remote, error)) in self.attempts.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{remote}: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::new(failure.reason(), failure.to_string())
+    }
+}
+
+/// Stands for a timeout that the clock can't express.
+const FOREVER: Duration = Duration::from_hours(365 * 24);

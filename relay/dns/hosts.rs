@@ -1,0 +1,148 @@
+//! The hosts file: answers of the operator's own, before any server is asked.
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::authority::DnsName;
+
+/// A hosts file that is read again after it changed.
+#[derive(Debug)]
+pub(super) struct HostsFile {
+    path: PathBuf,
+    loaded: Mutex<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    checked: Instant,
+    version: Option<Version>,
+    table: Table,
+}
+
+type Table = HashMap<DnsName, Vec<IpAddr>>;
+
+/// What tells one state of the file from another without reading it.
+type Version = (SystemTime, u64);
+
+impl HostsFile {
+    pub(super) fn load(path: PathBuf, now: Instant) -> Self {
+        let loaded = Loaded {
+            checked: now,
+            version: version(&path),
+            table: read(&path),
+        };
+        Self {
+            path,
+            loaded: Mutex::new(loaded),
+        }
+    }
+
+    /// The addresses of a name. Looks every few seconds whether the file changed; a missing file is an empty one.
+    pub(super) fn get(&self, name: &DnsName, now: Instant) -> Option<Vec<IpAddr>> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(loaded.checked) >= RECHECK {
+            loaded.checked = now;
+            let version = version(&self.path);
+            if loaded.version != version {
+                loaded.version = version;
+                loaded.table = read(&self.path);
+            }
+        }
+        loaded.table.get(name).cloned()
+    }
+}
+
+fn version(path: &PathBuf) -> Option<Version> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn read(path: &PathBuf) -> Table {
+    let bytes = fs::read(path).unwrap_or_default();
+    parse(&String::from_utf8_lossy(&bytes))
+}
+
+/// hosts(5): an address, then its names; `#` starts a comment. Lines and names that can't be used are passed over, as the C
+/// library does: the file is not ours.
+fn parse(text: &str) -> Table {
+    let mut table = Table::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut fields = line.split_ascii_whitespace();
+        let Some(Ok(address)) = fields.next().map(str::parse::<IpAddr>) else {
+            continue;
+        };
+        for name in fields.filter_map(|field| field.parse::<DnsName>().ok()) {
+            let addresses = table.entry(name).or_default();
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    table
+}
+
+/// How long a change of the file may go unnoticed.
+const RECHECK: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> DnsName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn reads_what_hosts_files_hold() {
+        let table = parse(
+            "# comment\n\
+             127.0.0.1\tlocalhost\n\
+             ::1 localhost ip6-localhost\r\n\
+             \n\
+             \u{20} 192.0.2.1   Billing.Example billing #and a comment\n\
+             192.0.2.2 billing.example\n\
+             192.0.2.1 billing.example\n\
+             fe80::1%lo0 zoned.example\n\
+             192.0.2.300 wrong.example\n\
+             192.0.2.3\n\
+             192.0.2.4 under_score.example *.wild.example fine.example.\n\
+             no address here",
+        );
+        let mut names: Vec<_> = table.keys().map(DnsName::as_str).collect();
+        names.sort_unstable();
+        let expected = [
+            "billing",
+            "billing.example",
+            "fine.example",
+            "ip6-localhost",
+            "localhost",
+        ];
+        assert_eq!(names, expected);
+        let both: Vec<IpAddr> = vec![[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+        assert_eq!(table[&name("billing.example")], both);
+        assert_eq!(table[&name("localhost")].len(), 2);
+    }
+
+    #[test]
+    fn a_change_is_seen_at_the_next_check_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hosts");
+        let now = Instant::now();
+        let hosts = HostsFile::load(path.clone(), now);
+        assert_eq!(hosts.get(&name("a.example"), now + RECHECK), None);
+
+        fs::write(&path, "192.0.2.1 a.example").unwrap();
+        let checked = now + RECHECK;
+        assert_eq!(hosts.get(&name("a.example"), checked + RECHECK / 2), None);
+        let found = Some(vec![[192, 0, 2, 1].into()]);
+        assert_eq!(hosts.get(&name("a.example"), checked + RECHECK), found);
+
+        fs::remove_file(&path).unwrap();
+        assert_eq!(hosts.get(&name("a.example"), checked + 2 * RECHECK), None);
+    }
+}

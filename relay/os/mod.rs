@@ -1,0 +1,239 @@
+//! What only the kernel knows or does: socket options, its own addresses, limits and identity. Linux only.
+
+mod routes;
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{SockRef, TcpKeepalive};
+
+/// How a dead peer is noticed on an otherwise silent connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpTuning {
+    /// Silence before the first keepalive probe (`TCP_KEEPIDLE`, whole seconds).
+    pub keepalive: Duration,
+    /// How long sent data or a probe may stay unacknowledged (`TCP_USER_TIMEOUT`, RFC 5482); zero leaves it to the kernel.
+    pub user_timeout: Duration,
+}
+
+/// What an accept loop does after an error; no error ends it.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptTrouble {
+    /// That one connection is gone, the next may be fine.
+    Retry,
+    /// Something is used up: accepting again at once would fail, and spin.
+    BackOff,
+}
+
+/// Sets `TCP_NODELAY`, keepalive and `TCP_USER_TIMEOUT` on a TCP socket in any state.
+pub fn tune(stream: &impl AsFd, tuning: &TcpTuning) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    let idle = tuning.keepalive.clamp(SECOND, MAX_KEEPALIVE);
+    // The user timeout decides when unanswered probes are enough; the interval only has to be well below it.
+    let keepalive = TcpKeepalive::new()
+        .with_time(idle)
+        .with_interval((idle / 4).max(SECOND));
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(tuning.user_timeout.min(MAX_USER_TIMEOUT)))
+}
+
+/// Whether a connection to `address` would end at this machine. The kernel is asked for a route; no packet is sent.
+///
+/// Unspecified addresses count, because connecting to one reaches the loopback interface.
+pub fn is_local_address(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    if address.is_unspecified() || address.is_loopback() {
+        return true;
+    }
+    source_towards(address).is_ok_and(|source| source == address) || is_secondary(address)
+}
+
+/// The address from which this machine reaches the rest of the world, if it does. No packet is sent.
+pub fn primary_address() -> Option<IpAddr> {
+    // An address of TEST-NET-1 (RFC 5737) is nowhere, so the default route is asked for.
+    source_towards(IpAddr::from([192, 0, 2, 1])).ok()
+}
+
+fn source_towards(address: IpAddr) -> io::Result<IpAddr> {
+    let socket = UdpSocket::bind(unspecified_like(address))?;
+    // Any port will do: connecting a datagram socket only looks the route up.
+    socket.connect(SocketAddr::new(address, 9))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// A second IPv4 address of a subnet is reached from the first one, so its route doesn't give it away. Binding does, unless
+/// `ip_nonlocal_bind` lets any address be bound.
+fn is_secondary(address: IpAddr) -> bool {
+    address.is_ipv4()
+        && !address.is_multicast()
+        && UdpSocket::bind((address, 0)).is_ok()
+        && fs::read_to_string("/proc/sys/net/ipv4/ip_nonlocal_bind")
+            .is_ok_and(|value| value.trim() == "0")
+}
+
+fn unspecified_like(address: IpAddr) -> SocketAddr {
+    match address {
+        IpAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+        IpAddr::V6(_) => SocketAddr::from(([0u16; 8], 0)),
+    }
+}
+
+/// Sorts the errors of accept(2). Those that belong to the one connection are listed there; all others make the caller wait.
+pub fn triage_accept(error: &io::Error) -> AcceptTrouble {
+    match Errno::from_io_error(error) {
+        Some(
+            Errno::AGAIN
+            | Errno::CONNABORTED
+            | Errno::CONNRESET
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::INTR
+            | Errno::NETDOWN
+            | Errno::NETUNREACH
+            | Errno::NONET
+            | Errno::NOPROTOOPT
+            | Errno::OPNOTSUPP
+            | Errno::PERM
+            | Errno::PROTO
+            | Errno::TIMEDOUT,
+        ) => AcceptTrouble::Retry,
+        _ => AcceptTrouble::BackOff,
+    }
+}
+
+/// Raises the soft limit of open descriptors to the hard one, and gives the soft limit that holds then.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        )?;
+    }
+    Ok(maximum.unwrap_or(u64::MAX))
+}
+
+/// The gateways of the default routes: behind one of these, many clients may share an address.
+pub fn default_gateways() -> Vec<IpAddr> {
+    // Either table is missing where that family is off.
+    let ipv4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    let ipv6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
+    routes::default_gateways(&ipv4, &ipv6)
+}
+
+/// The kernel's random id of this boot.
+pub fn boot_id() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+/// The name of this machine, as `uname -n` gives it.
+pub fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+/// The kernel's own bound on `TCP_KEEPIDLE`.
+const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
+/// `TCP_USER_TIMEOUT` is a C int of milliseconds.
+const MAX_USER_TIMEOUT: Duration = Duration::from_millis(i32::MAX as u64);
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn tuning_reaches_the_socket_and_is_bounded() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        for (keepalive, user_timeout, idle, interval, timeout) in [
+            (60, 120_000, 60, 15, 120_000),
+            (0, 0, 1, 1, 0),
+            (u64::MAX, u64::MAX, 32_767, 8_191, 2_147_483_647),
+        ] {
+            let tuning = TcpTuning {
+                keepalive: Duration::from_secs(keepalive),
+                user_timeout: Duration::from_millis(user_timeout),
+            };
+            tune(&stream, &tuning).unwrap();
+            let socket = SockRef::from(&stream);
+            assert!(socket.tcp_nodelay().unwrap());
+            assert!(socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), idle);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), interval);
+            let set = socket.tcp_user_timeout().unwrap().unwrap_or_default();
+            assert_eq!(set.as_millis(), timeout);
+        }
+    }
+
+    #[test]
+    fn knows_its_own_addresses() {
+        for own in [
+            "127.0.0.1",
+            "127.9.8.7",
+            "::1",
+            "0.0.0.0",
+            "::",
+            "::ffff:127.0.0.1",
+        ] {
+            assert!(is_local_address(own.parse().unwrap()), "{own}");
+        }
+        for foreign in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "224.0.0.1"] {
+            assert!(!is_local_address(foreign.parse().unwrap()), "{foreign}");
+        }
+        // Where there is a network at all, the address towards it is ours.
+        if let Ok(own) = source_towards("192.0.2.1".parse().unwrap()) {
+            assert!(is_local_address(own), "{own}");
+        }
+    }
+
+    #[test]
+    fn only_errors_of_one_connection_are_retried_at_once() {
+        for (errno, expected) in [
+            (Errno::CONNABORTED, AcceptTrouble::Retry),
+            (Errno::PERM, AcceptTrouble::Retry),
+            (Errno::NETDOWN, AcceptTrouble::Retry),
+            (Errno::MFILE, AcceptTrouble::BackOff),
+            (Errno::NFILE, AcceptTrouble::BackOff),
+            (Errno::NOBUFS, AcceptTrouble::BackOff),
+            (Errno::NOMEM, AcceptTrouble::BackOff),
+            (Errno::BADF, AcceptTrouble::BackOff),
+        ] {
+            assert_eq!(triage_accept(&errno.into()), expected, "{errno:?}");
+        }
+        let not_of_the_kernel = io::Error::other("no errno");
+        assert_eq!(triage_accept(&not_of_the_kernel), AcceptTrouble::BackOff);
+    }
+
+    #[test]
+    fn the_descriptor_limit_is_raised_once_for_all() {
+        let limit = raise_descriptor_limit().unwrap();
+        assert_eq!(
+            getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
+            limit
+        );
+        assert_eq!(raise_descriptor_limit().unwrap(), limit);
+    }
+
+    #[test]
+    fn the_machine_has_an_identity() {
+        assert_eq!(boot_id().unwrap().len(), 36);
+        assert!(!host_name().is_empty());
+    }
+}
