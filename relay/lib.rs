@@ -23,3 +23,4 @@ pub mod policy;
 pub mod proxy_error;
 pub mod telemetry;
 pub mod tls;
+pub mod tunnel;
