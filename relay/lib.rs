@@ -14,6 +14,7 @@
 //! | 1 | `policy` `http` `tls` | pure: no runtime, no sockets, no clock |
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 
+pub mod audit;
 pub mod authority;
 pub mod dial;
 pub mod dns;

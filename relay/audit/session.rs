@@ -1,0 +1,245 @@
+//! The guard of a session: it leaves exactly one closing record, on panic and cancellation too.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::record::{Client, Decision, Event, Millis, Outcome, SessionRecord, Target};
+use super::{Audit, Unavailable};
+use crate::authority::Authority;
+use crate::dns::AddressSource;
+use crate::proxy_error::{Reason, Refusal, Verdict};
+use crate::telemetry::Direction;
+use crate::tls::ClientHello;
+use crate::tunnel::{Closed, ClosedBy, Counters};
+
+/// A session that is being recorded. Every end consumes it; dropped without one, it records a defect.
+#[derive(Debug)]
+pub struct Session {
+    audit: Audit,
+    record: Box<SessionRecord>,
+    started: Instant,
+    counters: Arc<Counters>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Pending,
+    Opened,
+    Ended,
+}
+
+impl Audit {
+    /// Begins to record a session. Nothing is written until it opens a tunnel or ends.
+    pub fn session(&self, listener: Arc<str>, policy: Arc<str>, peer: SocketAddr) -> Session {
+        let record = SessionRecord {
+            session: Uuid::now_v7().to_string().into_boxed_str(),
+            listener,
+            policy,
+            client: Client {
+                address: peer.ip().to_canonical(),
+                port: peer.port(),
+                via: None,
+                certificate: None,
+                name: None,
+                role: None,
+            },
+            target: Target::default(),
+            upstream_local: None,
+            destination: None,
+            decision: None,
+            enforced: true,
+            reason: None,
+            outcome: None,
+            closed_by: None,
+            error: None,
+            tls: None,
+            bytes_up: 0,
+            bytes_down: 0,
+            dns_ms: None,
+            connect_ms: None,
+            duration_ms: Millis(Duration::ZERO),
+        };
+        Session {
+            audit: self.clone(),
+            record: Box::new(record),
+            started: Instant::now(),
+            counters: Arc::default(),
+            stage: Stage::Pending,
+        }
+    }
+}
+
+/// What a session learns on its way.
+impl Session {
+    pub fn id(&self) -> &str {
+        &self.record.session
+    }
+
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    pub fn policy(&mut self, policy: &Arc<str>) {
+        self.record.policy = policy.clone();
+    }
+
+    pub fn client(&mut self, name: Option<&Arc<str>>, role: &'static str) {
+        self.record.client.name = name.cloned();
+        self.record.client.role = name.map(|_| role);
+    }
+
+    /// The target as it was sent.
+    pub fn sent(&mut self, raw: &[u8]) {
+        self.record.target.sent(raw);
+    }
+
+    /// The target as it was understood.
+    pub fn target(&mut self, authority: &Authority) {
+        self.record.target.understood(authority);
+    }
+
+    pub fn destination(&mut self, name: Option<&Arc<str>>) {
+        self.record.destination = name.cloned();
+    }
+
+    pub fn allowed(&mut self, enforced: bool) {
+        self.record.decision = Some(Decision::Allow);
+        self.record.enforced = enforced;
+    }
+
+    /// Name resolution ended, well or not.
+    pub fn resolved(&mut self, took: Duration) {
+        self.record.dns_ms = Some(Millis(took));
+        self.audit.0.metrics.resolved(took);
+    }
+
+    pub fn address_source(&mut self, source: AddressSource) {
+        self.record.target.address_source = Some(source.as_str());
+    }
+
+    pub fn connected(&mut self, took: Duration, remote: SocketAddr, local: SocketAddr) {
+        self.record.connect_ms = Some(Millis(took));
+        self.record.target.address = Some(remote.ip());
+        self.record.upstream_local = Some(local);
+        self.audit.0.metrics.connected(took);
+    }
+
+    pub fn client_hello(&mut self, hello: ClientHello) {
+        self.record.tls = Some(hello.into());
+    }
+}
+
+/// What a session becomes.
+impl Session {
+    /// Records the opening of the tunnel. Only when this has succeeded may the client be told.
+    pub fn opened(&mut self) -> Result<(), Unavailable> {
+        if !self.audit.is_available() {
+            return Err(Unavailable);
+        }
+        self.stage = Stage::Opened;
+        self.record.outcome = Some(Outcome::Open);
+        self.write(Event::TunnelOpened);
+        self.audit.0.metrics.tunnels.inc();
+        self.audit.0.metrics.tunnels_open.inc();
+        Ok(())
+    }
+
+    /// An hour has gone by.
+    pub fn progress(&mut self) {
+        self.write(Event::TunnelProgress);
+    }
+
+    /// The tunnel ended.
+    pub fn closed(mut self, closed: Closed) {
+        self.record.error = closed.error.map(String::into_boxed_str);
+        self.end_tunnel(Outcome::Closed, Some(closed.by));
+    }
+
+    /// The client left before its tunnel carried anything.
+    pub fn abandoned(mut self) {
+        if self.stage == Stage::Opened {
+            return self.end_tunnel(Outcome::Abandoned, Some(ClosedBy::Client));
+        }
+        self.record.outcome = Some(Outcome::Abandoned);
+        self.record.closed_by = Some(ClosedBy::Client.as_str());
+        self.end(Event::RequestFailed);
+    }
+
+    /// The request was refused or failed, before or after the tunnel was opened.
+    pub fn refused(mut self, refusal: &Refusal) {
+        self.refuse(refusal);
+    }
+
+    /// Nothing to record: the connection brought no byte, or was answered with a page.
+    pub fn dismissed(mut self) {
+        self.stage = Stage::Ended;
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        let reason = refusal.reason;
+        self.record.reason = Some(reason.token());
+        self.record.error = refusal.detail.as_deref().map(Into::into);
+        let (event, outcome) = match reason.verdict() {
+            Verdict::Denied => (Event::RequestDenied, Outcome::Refused),
+            Verdict::Failed => (Event::RequestFailed, Outcome::Failed),
+        };
+        if reason.verdict() == Verdict::Denied {
+            self.record.decision = Some(Decision::Deny);
+        }
+        self.audit.0.metrics.refused(reason);
+        tracing::debug!(
+            session = self.id(),
+            client = %self.record.client.address,
+            target = self.record.target.raw.as_deref(),
+            reason = reason.token(),
+            detail = refusal.detail.as_deref(),
+            "refused"
+        );
+        if self.stage == Stage::Opened {
+            self.end_tunnel(outcome, None);
+        } else {
+            self.record.outcome = Some(outcome);
+            self.end(event);
+        }
+    }
+
+    fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {
+        let metrics = self.audit.0.metrics.clone();
+        let by = by.map(ClosedBy::as_str);
+        self.record.outcome = Some(outcome);
+        self.record.closed_by = by;
+        self.end(Event::TunnelClosed);
+        metrics.tunnels_open.dec();
+        metrics.tunnel_closed(by.unwrap_or("refused"), self.started.elapsed());
+        metrics.relayed(Direction::Up, self.record.bytes_up);
+        metrics.relayed(Direction::Down, self.record.bytes_down);
+    }
+
+    fn end(&mut self, event: Event) {
+        self.stage = Stage::Ended;
+        self.write(event);
+    }
+
+    fn write(&mut self, event: Event) {
+        self.record.bytes_up = self.counters.up();
+        self.record.bytes_down = self.counters.down();
+        self.record.duration_ms = Millis(self.started.elapsed());
+        self.audit.write(event, &self.record);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.stage != Stage::Ended {
+            self.audit.0.metrics.session_panics.inc();
+            self.refuse(&Refusal::new(
+                Reason::Internal,
+                "the session ended without saying how",
+            ));
+        }
+    }
+}
