@@ -14,6 +14,7 @@
 //! | 1 | `policy` `http` `tls` | pure: no runtime, no sockets, no clock |
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 
+pub mod admin;
 pub mod audit;
 pub mod authority;
 pub mod dial;
@@ -22,6 +23,7 @@ pub mod http;
 pub mod os;
 pub mod policy;
 pub mod proxy_error;
+pub mod server;
 pub mod telemetry;
 pub mod tls;
 pub mod tunnel;

@@ -1,0 +1,235 @@
+//! The client's side of a session until the tunnel takes over: bytes come in, answers go out.
+//!
+//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it.
+
+use std::io;
+use std::net::Shutdown;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::http::{answer, head};
+use crate::proxy_error::{Reason, Refusal};
+use crate::tls::{self, ClientHello};
+
+#[derive(Debug)]
+pub(super) struct Downstream {
+    stream: TcpStream,
+    /// What has been read and not been taken. Empty and unallocated while nothing has come.
+    buffer: Vec<u8>,
+    established: bool,
+}
+
+/// Why there is no ClientHello.
+#[derive(Debug)]
+pub(super) enum NoHello {
+    Left,
+    Refused(Refusal),
+}
+
+impl Downstream {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            buffer: Vec::new(),
+            established: false,
+        }
+    }
+
+    /// Waits for something to read; false when the client closed or stayed silent instead. Reads nothing.
+    pub(super) async fn speaks(&mut self, within: Duration) -> bool {
+        let mut byte = [0];
+        matches!(
+            timeout(within, self.stream.peek(&mut byte)).await,
+            Ok(Ok(1..))
+        )
+    }
+
+    /// Reads one request head. The head's own bytes stay readable through [`Self::sent`] until [`Self::take_head`].
+    pub(super) async fn head(
+        &mut self,
+        limit: usize,
+        within: Duration,
+    ) -> Result<head::Head, head::Refused> {
+        let deadline = Instant::now() + within;
+        let mut parsed = 0;
+        loop {
+            if is_due(&self.buffer, parsed, limit) {
+                parsed = self.buffer.len();
+                match head::parse(&self.buffer, limit) {
+                    head::Progress::Complete(head) => return Ok(head),
+                    head::Progress::Refused(refused) => return Err(refused),
+                    head::Progress::Incomplete => {}
+                }
+            }
+            let refusal = match timeout_at(deadline, self.read(limit)).await {
+                Ok(Ok(1..)) => continue,
+                Ok(_) => Refusal::new(
+                    Reason::MalformedRequest,
+                    "the client closed within its request head",
+                ),
+                Err(_) => Reason::RequestTimeout.into(),
+            };
+            // What came since the last look may be worse than late.
+            return Err(match head::parse(&self.buffer, limit) {
+                head::Progress::Refused(refused) => refused,
+                _ => head::Refused {
+                    refusal,
+                    raw_target: head::raw_target(&self.buffer),
+                },
+            });
+        }
+    }
+
+    /// The bytes of `range`, as they were sent.
+    pub(super) fn sent(&self, range: std::ops::Range<usize>) -> &[u8] {
+        self.buffer.get(range).unwrap_or_default()
+    }
+
+    /// Drops the head; what the client sent behind it stays.
+    pub(super) fn take_head(&mut self, length: usize) {
+        self.buffer.drain(..length.min(self.buffer.len()));
+    }
+
+    /// Completes when the client has closed or reset the connection. Bytes that come meanwhile are kept, up to a bound.
+    pub(super) async fn departed(&mut self) {
+        loop {
+            let Ok(ready) = self.stream.ready(Interest::READABLE).await else {
+                return;
+            };
+            if ready.is_read_closed() {
+                return;
+            }
+            match self.try_read(tls::MAX_CLIENT_HELLO) {
+                Ok(0) => return,
+                // Full: the client isn't gone, and will be looked at again when there is room.
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+                    std::future::pending::<()>().await;
+                }
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// Tells the client that its tunnel is open.
+    pub(super) async fn establish(&mut self) -> io::Result<()> {
+        self.established = true;
+        self.stream.write_all(answer::ESTABLISHED).await
+    }
+
+    /// Reads the ClientHello, which stays in the buffer to be sent on.
+    pub(super) async fn client_hello(&mut self, within: Duration) -> Result<ClientHello, NoHello> {
+        let deadline = Instant::now() + within;
+        let mut need = 1;
+        loop {
+            if self.buffer.len() >= need {
+                match tls::parse(&self.buffer) {
+                    tls::Progress::Complete(hello) => return Ok(hello),
+                    tls::Progress::NotTls(why) => {
+                        return Err(NoHello::Refused(Refusal::new(Reason::NotTls, why)));
+                    }
+                    tls::Progress::Incomplete { need: more } => need = more,
+                }
+            }
+            match timeout_at(deadline, self.read(tls::MAX_CLIENT_HELLO)).await {
+                Ok(Ok(1..)) => {}
+                Ok(_) => return Err(NoHello::Left),
+                Err(_) => return Err(NoHello::Refused(Reason::ClientHelloTimeout.into())),
+            }
+        }
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// What has been read and not been taken: a head that is to be replayed, or the first bytes for the destination.
+    pub(super) fn take_read(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
+    }
+
+    /// Answers, closes, and drains for a moment: a close with unread bytes would be a reset, and a reset can overtake the answer.
+    pub(super) async fn refuse(mut self, refusal: &Refusal, session: &str) {
+        self.buffer = Vec::new();
+        let answered = if self.established {
+            match refusal.reason.alert() {
+                Some(alert) => self.stream.write_all(&alert.record()).await,
+                None => Ok(()),
+            }
+        } else {
+            let answer = answer::refusal(refusal, session);
+            match timeout(LINGER, self.stream.write_all(&answer)).await {
+                Ok(result) => result,
+                Err(_) => return,
+            }
+        };
+        if answered.is_ok()
+            && SockRef::from(&self.stream)
+                .shutdown(Shutdown::Write)
+                .is_ok()
+        {
+            let _ = timeout(LINGER, self.drain()).await;
+        }
+    }
+
+    async fn drain(&mut self) {
+        let mut drained = 0;
+        while drained < DRAIN {
+            match self.read(READ).await {
+                Ok(0) | Err(_) => return,
+                Ok(count) => drained += count,
+            }
+            self.buffer.clear();
+        }
+    }
+
+    /// Reads once into the buffer, which never holds more than `limit`.
+    async fn read(&mut self, limit: usize) -> io::Result<usize> {
+        loop {
+            self.stream.readable().await?;
+            match self.try_read(limit) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn try_read(&mut self, limit: usize) -> io::Result<usize> {
+        let room = limit.saturating_sub(self.buffer.len()).min(READ);
+        if room == 0 {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        let length = self.buffer.len();
+        self.buffer.resize(length + room, 0);
+        let result = self.stream.try_read(&mut self.buffer[length..]);
+        self.buffer
+            .truncate(length + result.as_ref().copied().unwrap_or(0));
+        result
+    }
+}
+
+/// Whether a growing head is to be looked at again. The parser starts from the front each time, so a head that comes byte by byte
+/// is looked at when it has grown by an eighth, or when its end may have come; a usual one always.
+fn is_due(head: &[u8], parsed: usize, limit: usize) -> bool {
+    let grown = head.len() - parsed;
+    head.len() <= READ
+        || head.len() >= limit
+        || grown >= parsed / 8
+        // The blank line may have begun before what is new.
+        || head[parsed.saturating_sub(3)..].windows(4).any(|end| end == b"\r\n\r\n")
+}
+
+/// How long a refused client may take to read its answer.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much of what a refused client still sends is read and thrown away, in bytes.
+const DRAIN: usize = 256 * 1024;
+/// A usual head, or a ClientHello with post-quantum key shares, fits in one read.
+const READ: usize = 2048;

@@ -1,0 +1,248 @@
+//! The relay's listeners, and the sessions they begin.
+
+mod downstream;
+mod limits;
+mod listener;
+mod local;
+mod options;
+mod session;
+mod settings;
+mod tunnels;
+mod worker;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use crate::audit::Audit;
+use crate::dial::Outgoing;
+use crate::os;
+use crate::policy::PermittedAddrs;
+use crate::proxy_error::{Reason, Refusal};
+use crate::telemetry::Metrics;
+use crate::tunnel::ClosedBy;
+
+use limits::Limiter;
+use listener::Listener;
+use tunnels::Tunnels;
+use worker::Workers;
+
+pub use listener::BindError;
+pub use options::{Limits, ListenerOptions, Timeouts};
+pub use settings::Settings;
+
+/// Bound listeners that don't accept yet.
+#[derive(Debug)]
+pub struct Server {
+    handle: Handle,
+    listeners: Vec<Listener>,
+    workers: Arc<Workers>,
+}
+
+/// What the rest of the program can ask of a server that runs.
+#[derive(Clone, Debug)]
+pub struct Handle(Arc<Shared>);
+
+/// What every session uses.
+#[derive(Debug)]
+struct Shared {
+    settings: ArcSwap<Settings>,
+    limiter: Limiter,
+    tunnels: Tunnels,
+    outgoing: Outgoing,
+    audit: Audit,
+    metrics: Arc<Metrics>,
+    /// The relay's own ports: its listeners', and whatever else it serves.
+    own: Vec<SocketAddr>,
+    tuners: Vec<TcpListener>,
+    draining: AtomicBool,
+}
+
+/// Counts a connection as open while it lives.
+struct OpenConnection<'a>(&'a Metrics);
+
+/// Why the server can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("threads or descriptors can't be had: {0}")]
+    Resources(#[from] io::Error),
+}
+
+impl Server {
+    /// Binds every listener. `own` are further ports of this process, which the relay must never connect to.
+    pub fn bind(
+        listeners: &[ListenerOptions],
+        settings: Settings,
+        own: &[SocketAddr],
+        audit: Audit,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ServerError> {
+        let tuning = settings.tuning();
+        let listeners = listeners
+            .iter()
+            .map(|options| Listener::bind(options, &tuning))
+            .collect::<Result<Vec<_>, _>>()?;
+        let tuners = listeners
+            .iter()
+            .map(Listener::tuner)
+            .collect::<Result<_, _>>()?;
+        let own = own
+            .iter()
+            .copied()
+            .chain(listeners.iter().map(|l| l.address))
+            .collect();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shared = Shared {
+            settings: ArcSwap::from_pointee(settings),
+            limiter: Limiter::default(),
+            tunnels: Tunnels::default(),
+            outgoing: Outgoing::default(),
+            audit,
+            metrics,
+            own,
+            tuners,
+            draining: AtomicBool::new(false),
+        };
+        let handle = Handle(Arc::new(shared));
+        handle.review();
+        Ok(Self {
+            handle,
+            listeners,
+            workers: Arc::new(Workers::start(cores)?),
+        })
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Name and address of each listener.
+    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.listeners
+            .iter()
+            .map(|l| (l.name.clone(), l.address))
+            .collect()
+    }
+
+    /// Starts to accept.
+    pub fn accept(self) -> Accepting {
+        let mut listeners = JoinSet::new();
+        for listener in self.listeners {
+            listeners.spawn(listener.accept(self.handle.0.clone(), self.workers.clone()));
+        }
+        Accepting {
+            handle: self.handle,
+            listeners,
+            workers: self.workers,
+        }
+    }
+}
+
+/// A server at work.
+#[derive(Debug)]
+pub struct Accepting {
+    handle: Handle,
+    listeners: JoinSet<io::Result<()>>,
+    workers: Arc<Workers>,
+}
+
+impl Accepting {
+    /// Completes when a listener has ended, which none does by itself.
+    pub async fn failed(&mut self) -> String {
+        match self.listeners.join_next().await {
+            Some(Ok(Ok(()))) => "a listener ended".into(),
+            Some(Ok(Err(error))) => format!("a listener failed: {error}"),
+            Some(Err(error)) => format!("a listener failed: {error}"),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Closes the listeners: from now on the port is refused, and a session that isn't a tunnel yet won't become one.
+    pub async fn stop_listening(&mut self) {
+        self.handle.0.draining.store(true, Ordering::Relaxed);
+        self.listeners.shutdown().await;
+    }
+
+    /// Completes when the last session has ended.
+    pub async fn idle(&self) {
+        self.workers.idle().await;
+    }
+}
+
+impl Handle {
+    pub fn settings(&self) -> Arc<Settings> {
+        self.0.settings.load_full()
+    }
+
+    /// Replaces the settings, and ends the tunnels that the new policy would refuse. Returns how many.
+    pub fn apply(&self, settings: Settings) -> usize {
+        let tuning = settings.tuning();
+        for tuner in &self.0.tuners {
+            if let Err(error) = os::tune(tuner, &tuning) {
+                tracing::warn!(%error, "a listener keeps its old TCP settings");
+            }
+        }
+        self.0.settings.store(Arc::new(settings));
+        self.review()
+    }
+
+    /// Holds every open tunnel against the current policy, at this moment.
+    fn review(&self) -> usize {
+        let settings = self.0.settings.load();
+        self.0
+            .tunnels
+            .review(settings.generation, &settings.policy, Timestamp::now())
+    }
+
+    /// Ends every tunnel. Returns how many.
+    pub fn stop_tunnels(&self) -> usize {
+        self.0.tunnels.stop_all(ClosedBy::Shutdown)
+    }
+
+    pub fn open_tunnels(&self) -> usize {
+        self.0.tunnels.count()
+    }
+}
+
+impl Shared {
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn open_connection(&self) -> OpenConnection<'_> {
+        self.metrics.connections_open.inc();
+        OpenConnection(&self.metrics)
+    }
+
+    /// Takes out the addresses that lead back to this relay.
+    fn without_own(
+        &self,
+        addresses: PermittedAddrs,
+        port: u16,
+        settings: &Settings,
+    ) -> Result<PermittedAddrs, Refusal> {
+        addresses
+            .excluding(|address| {
+                let ports = self.own.iter().filter(|own| own.port() == port);
+                let listens = |own: &SocketAddr| {
+                    own.ip().is_unspecified() || own.ip().to_canonical() == address
+                };
+                settings.self_addresses.contains(&address)
+                    || (ports.into_iter().any(listens) && os::is_local_address(address))
+            })
+            .ok_or_else(|| Refusal::new(Reason::LoopDetected, "every address is this relay's own"))
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.connections_open.dec();
+    }
+}

@@ -1,0 +1,48 @@
+//! What a reload replaces, as one value.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::options::{Limits, Timeouts};
+use crate::dns::Resolver;
+use crate::policy::Policy;
+use crate::{dial, os, tunnel};
+
+/// The reloadable settings of the server. A session sees one of them whole.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Counts up with each policy; 1 is the first.
+    pub generation: u64,
+    /// Names the policy in the trail: `generation:digest`.
+    pub policy_id: Arc<str>,
+    pub policy: Arc<Policy>,
+    /// Virtual or published addresses that lead to this relay.
+    pub self_addresses: Vec<IpAddr>,
+    pub resolver: Resolver,
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+}
+
+impl Settings {
+    pub(super) fn dial_options(&self) -> dial::Options {
+        dial::Options {
+            timeout: self.timeouts.connect,
+            tuning: self.tuning(),
+        }
+    }
+
+    pub(super) fn tuning(&self) -> os::TcpTuning {
+        os::TcpTuning {
+            keepalive: self.timeouts.keepalive,
+            user_timeout: self.timeouts.tcp_user,
+        }
+    }
+
+    pub(super) fn tunnel_limits(&self) -> tunnel::Limits {
+        tunnel::Limits {
+            idle: self.timeouts.idle,
+            half_closed: self.timeouts.half_closed,
+            lifetime: self.timeouts.lifetime,
+        }
+    }
+}
