@@ -17,6 +17,7 @@
 pub mod admin;
 pub mod audit;
 pub mod authority;
+pub mod config;
 pub mod dial;
 pub mod dns;
 pub mod http;

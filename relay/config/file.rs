@@ -1,0 +1,310 @@
+//! The configuration file as it is written: its keys, their shapes, and what each is for. Nothing is checked here but the shape;
+//! `check` gives the values their meaning and their defaults. The JSON Schema is made from this mirror, descriptions included.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::names::Name;
+use super::net::{HostName, Nameserver, Nat64Prefix};
+use super::units::{Percent, Size, Timeout};
+use super::value::{At, List, Text, words};
+use crate::policy::{self, HostPattern, NamePattern, Rate, VersionRange, ZertoVersion};
+use crate::telemetry;
+
+/// The configuration of callhome-relay.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "callhome-relay", inline)]
+pub(super) struct File {
+    /// The name of this relay, in every record. Default: the host name.
+    pub(super) name: Option<Text<Name>>,
+    /// The vendor's list of destinations to start from. Default: "zerto".
+    pub(super) preset: Option<At<Preset>>,
+    /// The parts of the vendor's list to allow. Default: `["billing", "billing-before-9"]`.
+    pub(super) preset_groups: Option<At<Vec<At<Group>>>>,
+    /// The address ranges of field notice FTN-20210401. When set, they guard the billing host of Zerto 9 and later.
+    pub(super) zerto_v9_ip_ranges: Option<List<IpNet>>,
+    /// Ports to listen on. Default: one, named "proxy", on `[::]:3128`.
+    pub(super) listener: Option<At<Vec<Listener>>>,
+    /// The inventory: machines by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) client: Vec<Client>,
+    /// Machines that are no `[[client]]`.
+    #[serde(default)]
+    pub(super) clients: Clients,
+    /// The site's own destinations, beside the preset's. The same name replaces the preset's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) destination: Vec<Destination>,
+    /// How the rules are applied.
+    #[serde(default)]
+    pub(super) policy: Policy,
+    /// How names are resolved.
+    #[serde(default)]
+    pub(super) dns: Dns,
+    /// How long each stage may take.
+    #[serde(default)]
+    pub(super) timeouts: Timeouts,
+    /// How much the relay takes. "Per client" means per source address, for IPv6 per /64.
+    #[serde(default)]
+    pub(super) limits: Limits,
+    /// The audit trail.
+    #[serde(default)]
+    pub(super) audit: Audit,
+    /// The admin listener: health and metrics.
+    #[serde(default)]
+    pub(super) admin: Admin,
+    /// The operator's log, on standard error.
+    #[serde(default)]
+    pub(super) log: Log,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Listener {
+    /// In every record of a connection that arrived here.
+    pub(super) name: Text<Name>,
+    /// "proxy" is an HTTP CONNECT forward proxy. Default: "proxy".
+    pub(super) mode: Option<At<ListenerMode>>,
+    /// `[::]` takes IPv4 as well, and falls back to 0.0.0.0 where IPv6 is off.
+    pub(super) bind: Text<std::net::SocketAddr>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Client {
+    pub(super) name: Text<Name>,
+    /// What the machine is. Default: "other".
+    pub(super) role: Option<At<Role>>,
+    /// Its version of Zerto, which says the billing host that counts for it. Unknown counts as 9 or later.
+    pub(super) version: Option<Text<ZertoVersion>>,
+    /// Where it connects from. The most specific network wins; two clients can't have the same.
+    pub(super) sources: Option<List<IpNet>>,
+    /// Which destinations it may use, by name; `*` only at the end. Default: all.
+    pub(super) destinations: Option<List<NamePattern>>,
+    /// Limits of its own.
+    #[serde(default)]
+    pub(super) limits: ClientLimits,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct ClientLimits {
+    /// Open tunnels. Default: that of `[limits]`.
+    pub(super) tunnels: Option<At<NonZeroU32>>,
+    /// Request heads, refused ones included. Default: that of `[limits]`.
+    pub(super) rate: Option<Text<Rate>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Clients {
+    /// Who may use the relay without being a `[[client]]`. "private" means RFC 1918, unique local, loopback and link-local
+    /// addresses. Default: "private", and "deny" once there is a `[[client]]`.
+    pub(super) unlisted: Option<At<Unlisted>>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Destination {
+    pub(super) name: Text<Name>,
+    /// Whole names, or "*.example.com" for one or more labels below example.com.
+    pub(super) hosts: Option<List<HostPattern>>,
+    /// Default: `[443]`.
+    pub(super) ports: Option<At<Vec<At<NonZeroU16>>>>,
+    /// Resolved addresses must be inside. IP-literal targets are allowed inside.
+    pub(super) ip_ranges: Option<List<IpNet>>,
+    /// A static answer instead of DNS.
+    pub(super) addresses: Option<List<std::net::IpAddr>>,
+    /// Whether an upload to it counts as billing. Default: "other".
+    pub(super) purpose: Option<At<Purpose>>,
+    /// The versions of Zerto it counts for. Default: all.
+    pub(super) versions: Option<Text<VersionRange>>,
+    /// Whether the ClientHello must name the target. Default: "match".
+    pub(super) sni: Option<At<Sni>>,
+    /// For an IP-literal target: allow a ClientHello that names nobody. Default: false.
+    pub(super) literals_without_sni: Option<bool>,
+    /// Whether only TLS may pass. `false` needs `sni = "any"`. Default: true.
+    pub(super) tls_only: Option<At<bool>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Policy {
+    /// "report-only" lets names that are on no list through, and marks them in the trail. Default: "enforce".
+    pub(super) mode: Option<At<PolicyMode>>,
+    /// When "report-only" ends by itself: a date-time with offset, at most 30 days ahead.
+    pub(super) report_only_until: Option<At<DateTime>>,
+    /// Virtual or published addresses that are this relay, so that it never connects to itself.
+    pub(super) self_addresses: Option<List<std::net::IpAddr>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Dns {
+    /// Nameservers. Default: those of resolv.conf.
+    pub(super) servers: Option<List<Nameserver>>,
+    /// Default: "5s".
+    pub(super) timeout: Option<Text<Timeout>>,
+    /// An answer is kept at least this long. Default: "5s".
+    pub(super) min_ttl: Option<Text<Duration>>,
+    /// An answer is kept at most this long. Default: "5m".
+    pub(super) max_ttl: Option<Text<Duration>>,
+    /// An expired answer serves this long when every nameserver fails. Default: "1h".
+    pub(super) serve_stale: Option<Text<Duration>>,
+    /// The network's own NAT64 prefixes; `64:ff9b::/96` is known.
+    pub(super) nat64_prefixes: Option<List<Nat64Prefix>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Timeouts {
+    /// From the first byte of a request head to its end. Default: "10s".
+    pub(super) request_head: Option<Text<Timeout>>,
+    /// From the 200 to the end of the ClientHello. Default: "10s".
+    pub(super) client_hello: Option<Text<Timeout>>,
+    /// All connection attempts to a destination together. Default: "10s".
+    pub(super) connect: Option<Text<Timeout>>,
+    /// No byte in either direction. Default: "10m".
+    pub(super) idle: Option<Text<Timeout>>,
+    /// No byte after the first FIN. Default: "2m".
+    pub(super) half_closed: Option<Text<Timeout>>,
+    /// A tunnel's whole life. Default: "24h".
+    pub(super) lifetime: Option<Text<Timeout>>,
+    /// Unacknowledged data before the kernel gives a connection up. Default: "2m".
+    pub(super) tcp_user: Option<Text<Timeout>>,
+    /// Silence before the kernel probes the peer. Default: "60s".
+    pub(super) keepalive: Option<Text<Timeout>>,
+    /// How long open tunnels may go on after SIGTERM; "0s" closes them at once. Default: "30s".
+    pub(super) drain: Option<Text<Duration>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Limits {
+    /// Accepted connections in any state. Default: 8192.
+    pub(super) connections: Option<At<NonZeroU32>>,
+    /// Default: 512.
+    pub(super) connections_per_client: Option<At<NonZeroU32>>,
+    /// Open tunnels. Default: 4096.
+    pub(super) tunnels: Option<At<NonZeroU32>>,
+    /// Default: 256.
+    pub(super) tunnels_per_client: Option<At<NonZeroU32>>,
+    /// The share of `tunnels` that only a `[[client]]` may take. Default: "25%".
+    pub(super) inventory_reserve: Option<Text<Percent>>,
+    /// Request heads, refused ones included; the burst is twice the count. Default: "20/s".
+    pub(super) rate_per_client: Option<Text<Rate>>,
+    /// The longest request head. Default: "16KiB".
+    pub(super) request_head: Option<Text<Size>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Audit {
+    /// Where the trail is kept. Default: `$STATE_DIRECTORY/audit` when that is set, else nowhere.
+    pub(super) directory: Option<At<String>>,
+    /// Whether the trail goes to standard output too. Default: true without a directory, else false.
+    pub(super) stdout: Option<At<bool>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Admin {
+    /// Any address but loopback needs `token_file` and `insecure = true`. Default: "127.0.0.1:9090".
+    pub(super) bind: Option<Text<std::net::SocketAddr>>,
+    /// Names it is asked for besides localhost and its addresses.
+    pub(super) hosts: Option<List<HostName>>,
+    /// A file that holds the bearer token which `/metrics` and `/api` ask for.
+    pub(super) token_file: Option<At<String>>,
+    /// Accepts that the token crosses the network in plain text. Default: false.
+    pub(super) insecure: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Log {
+    /// Default: "info".
+    pub(super) level: Option<Level>,
+    /// Default: "text".
+    pub(super) format: Option<Format>,
+}
+
+/// A TOML date-time, which knows its offset or doesn't.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct DateTime(pub(super) toml::value::Datetime);
+
+impl JsonSchema for DateTime {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DateTime".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time" })
+    }
+}
+
+/// Which vendor's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(super) enum Preset {
+    Zerto,
+    None,
+}
+
+/// A part of the vendor's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(super) enum Group {
+    Billing,
+    #[serde(rename = "billing-before-9")]
+    BillingBefore9,
+    Licensing,
+    Analytics,
+    SupportLogs,
+    Upgrades,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(super) enum ListenerMode {
+    Proxy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub(super) enum PolicyMode {
+    Enforce,
+    ReportOnly,
+}
+
+words! {
+    Role as policy::Role { Zvm = "zvm", Zca = "zca", Zcm = "zcm", Other = "other" }
+    Unlisted as policy::Unlisted { Deny = "deny", Private = "private", Any = "any" }
+    Purpose as policy::Purpose { Billing = "billing", Other = "other" }
+    Sni as policy::SniRule { Match = "match", IfPresent = "if-present", Any = "any" }
+    Level as telemetry::Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
+    Format as telemetry::Format { Text = "text", Json = "json" }
+}
