@@ -15,8 +15,10 @@
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 
 pub mod admin;
+pub mod app;
 pub mod audit;
 pub mod authority;
+pub mod cli;
 pub mod config;
 pub mod dial;
 pub mod dns;

@@ -1,0 +1,412 @@
+//! The relay as a whole: built from a configuration, run until it is told to stop, drained.
+//!
+//! Nothing is bound before the configuration is known to be good, and nothing is promised before everything is bound.
+
+mod signals;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::admin::{Admin, AdminError, Status};
+use crate::audit::{self, Audit, Data, Event};
+use crate::config::Config;
+use crate::dns::{Resolver, ResolverError};
+use crate::os;
+use crate::policy::Mode;
+use crate::server::{Accepting, Handle, Server, ServerError, Settings};
+use crate::telemetry::Metrics;
+
+pub use signals::commands;
+
+/// What a running relay can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Read the configuration again.
+    Reload,
+    /// Accept for a moment more, so that a load balancer can notice, then let the tunnels end.
+    Drain,
+    /// Stop accepting now, then let the tunnels end.
+    Stop,
+    /// End what is still open.
+    End,
+}
+
+/// A relay whose ports are bound.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    server: Server,
+    admin: Admin,
+    audit: Audit,
+    writer: audit::Writer,
+    metrics: Arc<Metrics>,
+    health: Health,
+}
+
+/// Why a relay doesn't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error("the audit trail can't be opened: {0}")]
+    Audit(io::Error),
+    #[error(transparent)]
+    Dns(#[from] ResolverError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(
+        "the limits need {needed} descriptors and the process may have {allowed}: raise the limit (systemd: LimitNOFILE=) or \
+         lower [limits] connections and tunnels"
+    )]
+    Descriptors { needed: u64, allowed: u64 },
+}
+
+/// Why a relay ended other than by its own will.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failure(String);
+
+/// What `/readyz` tells beside the state of the trail.
+#[derive(Clone, Debug, Default)]
+struct Health(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    draining: bool,
+    /// Why the last reload was rejected, until one is accepted.
+    rejected: Option<String>,
+}
+
+impl App {
+    /// Binds and wires everything. Must run in the runtime that will run the relay.
+    pub async fn build(config: Config) -> Result<Self, StartError> {
+        check_descriptors(&config)?;
+        let metrics = Arc::new(Metrics::new());
+        let resolver = Resolver::new(config.dns.clone())?;
+        let (audit, writer) = Audit::start(&config.audit, &config.name, metrics.clone())
+            .map_err(StartError::Audit)?;
+
+        let health = Health::default();
+        let status = {
+            let (audit, health) = (audit.clone(), health.clone());
+            move || health.status(&audit)
+        };
+        let admin = Admin::bind(&config.admin, metrics.clone(), status).await?;
+        let settings = settings(&config, resolver, 1);
+        let own = [admin.address()];
+        let server = Server::bind(
+            &config.listeners,
+            settings,
+            &own,
+            audit.clone(),
+            metrics.clone(),
+        )?;
+        metrics.policy_generation.set(1);
+        Ok(Self {
+            config,
+            server,
+            admin,
+            audit,
+            writer,
+            metrics,
+            health,
+        })
+    }
+
+    /// Name and address of each listener.
+    pub fn listeners(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.server.addresses()
+    }
+
+    pub fn admin(&self) -> SocketAddr {
+        self.admin.address()
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Serves until a command ends it, and then until the tunnels have ended or `drain` has passed.
+    pub async fn run(self, mut commands: mpsc::Receiver<Command>) -> Result<(), Failure> {
+        let listeners = self.server.addresses();
+        let mut running = Running {
+            handle: self.server.handle(),
+            accepting: self.server.accept(),
+            config: self.config,
+            audit: self.audit,
+            metrics: self.metrics,
+            health: self.health,
+        };
+        let mut admin = tokio::spawn(self.admin.serve());
+        running.record_start(&listeners);
+
+        let failure = loop {
+            let end_of_report_only = running.end_of_report_only();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Reload) => running.reload(),
+                    Some(Command::Drain) => {
+                        running.announce_drain(&mut commands).await;
+                        break None;
+                    }
+                    Some(Command::Stop | Command::End) | None => break None,
+                },
+                () = at(end_of_report_only) => running.enforce(),
+                failure = running.accepting.failed() => break Some(failure),
+                ended = &mut admin => break Some(format!("the admin listener ended: {ended:?}")),
+            }
+        };
+        let cut = running.drain(&mut commands).await;
+        let cause = if failure.is_some() {
+            "failure"
+        } else {
+            "signal"
+        };
+        running.audit.relay_event(
+            Event::RelayStopped,
+            &Data::Stopped {
+                cause,
+                tunnels_cut: cut,
+            },
+        );
+        admin.abort();
+        // The last sessions' guards write when the workers end, so those go before the writer.
+        drop(running);
+        self.writer.close();
+        failure.map_or(Ok(()), |failure| Err(Failure(failure)))
+    }
+}
+
+/// A relay at work.
+struct Running {
+    handle: Handle,
+    accepting: Accepting,
+    config: Config,
+    audit: Audit,
+    metrics: Arc<Metrics>,
+    health: Health,
+}
+
+impl Running {
+    fn record_start(&self, listeners: &[(Arc<str>, SocketAddr)]) {
+        let started = Data::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            boot: os::boot_id().map(String::into_boxed_str),
+            listeners: listeners
+                .iter()
+                .map(|(name, address)| format!("{name} {address}"))
+                .collect(),
+        };
+        self.audit.relay_event(Event::RelayStarted, &started);
+        self.record_config();
+    }
+
+    fn record_config(&self) {
+        let loaded = Data::Loaded {
+            policy: self.handle.settings().policy_id.clone(),
+            source: self.config.source.to_string(),
+            warnings: self.config.warnings.clone(),
+        };
+        self.audit.relay_event(Event::ConfigLoaded, &loaded);
+    }
+
+    /// Reads the configuration and takes it whole, or not at all.
+    fn reload(&mut self) {
+        match self.try_reload() {
+            Ok(ended) => {
+                tracing::info!(policy = %self.handle.settings().policy_id, tunnels_ended = ended, "configuration loaded");
+                for warning in &self.config.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.health.reloaded(None);
+                self.metrics.reloaded(true);
+                self.record_config();
+            }
+            Err(error) => {
+                tracing::error!("the configuration stays as it was: {error}");
+                let rejected = Data::Rejected {
+                    source: self.config.source.to_string(),
+                    error: error.clone(),
+                };
+                self.health.reloaded(Some(error));
+                self.metrics.reloaded(false);
+                self.audit.relay_event(Event::ConfigRejected, &rejected);
+            }
+        }
+    }
+
+    fn try_reload(&mut self) -> Result<usize, String> {
+        let new = Config::load(&self.config.source).map_err(|error| {
+            // The report, with its excerpt of the file, is for whoever reads the log; the rest gets one line.
+            tracing::error!("{error}");
+            error.summary()
+        })?;
+        let fixed = self.config.changes_needing_restart(&new);
+        if !fixed.is_empty() {
+            return Err(format!("a change of {} needs a restart", fixed.join(", ")));
+        }
+        let old = self.handle.settings();
+        let resolver = old
+            .resolver
+            .reloaded(new.dns.clone())
+            .map_err(|error| error.to_string())?;
+        check_descriptors(&new).map_err(|error| error.to_string())?;
+        self.config = new;
+        Ok(self.apply(resolver, old.generation + 1))
+    }
+
+    /// The end of report-only: the same policy, which from now on refuses what it let through.
+    fn enforce(&mut self) {
+        let old = self.handle.settings();
+        let ended = self.apply(old.resolver.clone(), old.generation + 1);
+        tracing::warn!(
+            tunnels_ended = ended,
+            "report-only has ended: the policy is enforced"
+        );
+        self.record_config();
+    }
+
+    fn apply(&self, resolver: Resolver, generation: u64) -> usize {
+        self.metrics
+            .policy_generation
+            .set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.handle
+            .apply(settings(&self.config, resolver, generation))
+    }
+
+    fn end_of_report_only(&self) -> Option<Instant> {
+        let Mode::ReportOnly { until } = self.config.policy.mode() else {
+            return None;
+        };
+        let left = Duration::try_from(until.duration_since(Timestamp::now())).ok()?;
+        // A moment later, so that the clock that decides has passed it.
+        Some(Instant::now() + left + Duration::from_millis(10))
+    }
+
+    /// Red on /readyz, and still accepting: a load balancer needs a moment to notice.
+    async fn announce_drain(&self, commands: &mut mpsc::Receiver<Command>) {
+        self.metrics.draining.set(1);
+        self.health.draining();
+        tracing::info!(
+            "draining: accepting for {} seconds more",
+            ANNOUNCE.as_secs()
+        );
+        let hurried = async {
+            while let Some(command) = commands.recv().await {
+                if command != Command::Reload {
+                    return;
+                }
+            }
+        };
+        let _ = timeout(ANNOUNCE, hurried).await;
+    }
+
+    /// Lets the tunnels end by themselves, then ends them. Returns how many had to be.
+    async fn drain(&mut self, commands: &mut mpsc::Receiver<Command>) -> usize {
+        self.metrics.draining.set(1);
+        self.health.draining();
+        self.accepting.stop_listening().await;
+        let within = self.config.timeouts.drain;
+        tracing::info!(
+            tunnels = self.handle.open_tunnels(),
+            ?within,
+            "draining: waiting for the tunnels to end"
+        );
+        let hurried = async {
+            loop {
+                match commands.recv().await {
+                    Some(Command::Reload) => {}
+                    Some(_) => return,
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            () = self.accepting.idle() => return 0,
+            () = sleep(within) => {}
+            () = hurried => {}
+        }
+        let cut = self.handle.stop_tunnels();
+        tracing::warn!(tunnels = cut, "draining: ended the tunnels that were left");
+        let _ = timeout(AFTERMATH, self.accepting.idle()).await;
+        cut
+    }
+}
+
+impl Health {
+    fn reloaded(&self, rejected: Option<String>) {
+        self.lock().rejected = rejected;
+    }
+
+    fn draining(&self) {
+        self.lock().draining = true;
+    }
+
+    fn status(&self, audit: &Audit) -> Status {
+        let state = self.lock();
+        let mut status = Status::default();
+        if state.draining {
+            status.down.push("draining".into());
+        }
+        if !audit.is_available() {
+            status.down.push("the audit trail can't be written".into());
+        }
+        if let Some(error) = &state.rejected {
+            status
+                .degraded
+                .push(format!("the last reload was rejected: {error}"));
+        }
+        status
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The part of the configuration that a reload replaces.
+fn settings(config: &Config, resolver: Resolver, generation: u64) -> Settings {
+    Settings {
+        generation,
+        policy_id: format!("{generation}:{}", config.digest).into(),
+        policy: config.policy.clone(),
+        self_addresses: config.self_addresses.clone(),
+        resolver,
+        timeouts: config.timeouts.clone(),
+        limits: config.limits.clone(),
+    }
+}
+
+/// Holds the limits against what the process may have open, which is raised as far as it goes.
+fn check_descriptors(config: &Config) -> Result<(), StartError> {
+    let allowed = os::raise_descriptor_limit().map_err(ServerError::Resources)?;
+    let limits = &config.limits;
+    // A connection has one, a tunnel another for its destination; a name lookup or a second attempt at dialling is short.
+    let needed = u64::from(limits.connections) + u64::from(limits.tunnels) + SPARE_DESCRIPTORS;
+    if needed > allowed {
+        return Err(StartError::Descriptors { needed, allowed });
+    }
+    Ok(())
+}
+
+/// Completes at the given moment, or never.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long a draining relay goes on accepting.
+const ANNOUNCE: Duration = Duration::from_secs(5);
+/// How long the tunnels that were ended may take to close.
+const AFTERMATH: Duration = Duration::from_secs(2);
+/// Listeners, runtimes, the trail, the resolver, the admin port, and the pipes that bulk transfers borrow.
+const SPARE_DESCRIPTORS: u64 = 1024;

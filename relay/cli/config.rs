@@ -1,0 +1,29 @@
+//! `config`: the default file, the effective configuration, its schema.
+
+use std::io::Write as _;
+
+use clap::Subcommand;
+
+use super::exit::Exit;
+use super::{ConfigArg, out};
+use crate::config::{self, Config};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// The commented default file
+    Default,
+    /// The effective configuration, presets included
+    Show(ConfigArg),
+    /// The JSON Schema of the file
+    Schema,
+}
+
+pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
+    let mut out = out::stdout();
+    match command {
+        Command::Default => write!(out, "{}", config::default_file())?,
+        Command::Show(args) => write!(out, "{}", Config::load(&args.source())?.show())?,
+        Command::Schema => writeln!(out, "{}", serde_json::to_string_pretty(&config::schema())?)?,
+    }
+    Ok(Exit::Fine)
+}

@@ -1,0 +1,56 @@
+//! Exit codes, and what an error becomes.
+
+use std::io;
+use std::process::ExitCode;
+
+use super::out;
+use crate::admin::AdminError;
+use crate::app::StartError;
+use crate::config;
+use crate::server::ServerError;
+
+/// The exit codes; those above 2 are sysexits.h's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Fine = 0,
+    /// A check failed, or a request was denied.
+    No = 1,
+    Usage = 2,
+    Unavailable = 69,
+    Internal = 70,
+    Config = 78,
+}
+
+/// The code of a finished command. An error is told here, and nowhere else.
+pub(super) fn code(result: anyhow::Result<Exit>) -> ExitCode {
+    let error = match result {
+        Ok(exit) => return exit.into(),
+        Err(error) => error,
+    };
+    if let Some(error) = error.downcast_ref::<config::Error>() {
+        out::error_text(&error.render(out::error_has_colour()));
+        return Exit::Config.into();
+    }
+    // A reader that went away (`| head`) has seen what it wanted.
+    if error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    {
+        return Exit::Fine.into();
+    }
+    out::error_line(&format!("{error:#}"));
+    match error.downcast_ref::<StartError>() {
+        Some(
+            StartError::Server(ServerError::Bind(_)) | StartError::Admin(AdminError::Bind { .. }),
+        ) => Exit::Unavailable,
+        Some(StartError::Server(ServerError::Resources(_))) | None => Exit::Internal,
+        Some(_) => Exit::Config,
+    }
+    .into()
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

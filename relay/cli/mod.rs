@@ -1,0 +1,83 @@
+//! The command line: a file a command, results on standard output, logs on standard error.
+
+mod config;
+mod exit;
+mod explain;
+mod health;
+mod out;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Source;
+use exit::Exit;
+
+/// An allowlisting CONNECT relay for Zerto call home: the one box in the DMZ that your ZVMs may reach.
+#[derive(Debug, Parser)]
+#[command(name = "callhome-relay", version, max_term_width = 100, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the relay; without a configuration file, with the built-in defaults
+    Serve(ConfigArg),
+    /// Say what policy decides for a client and a target, and by which rule
+    Explain(explain::Args),
+    /// Print the default file, the effective configuration, or its JSON Schema
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Ask the running relay's admin listener how it is
+    Health(health::Args),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct ConfigArg {
+    /// The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]
+    #[arg(long, env = "CALLHOME_RELAY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the command line and gives the exit code.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and belong on standard output.
+            let code = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Fine
+            };
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Config(command) => config::run(&command),
+        Command::Health(args) => health::run(&args),
+    };
+    exit::code(result)
+}
+
+impl ConfigArg {
+    /// The file that was named; else the usual one, if it exists; else the built-in defaults.
+    fn source(&self) -> Source {
+        match &self.config {
+            Some(path) => Source::File(path.clone()),
+            None if PathBuf::from(USUAL_FILE).exists() => Source::File(USUAL_FILE.into()),
+            None => Source::BuiltIn,
+        }
+    }
+}
+
+const USUAL_FILE: &str = "/etc/callhome-relay/relay.toml";
+const EXIT_CODES: &str = "\
+Exit codes: 0 fine, 1 a check failed or a request was denied, 2 usage, 69 a port can't be had, 70 internal, 78 bad configuration";

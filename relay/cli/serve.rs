@@ -1,0 +1,117 @@
+//! `serve`: runs the relay until a signal.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use super::ConfigArg;
+use super::exit::Exit;
+use crate::app::{self, App};
+use crate::config::{Config, Source};
+use crate::policy::{Mode, Origin, Unlisted};
+use crate::{os, telemetry};
+
+pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
+    let config = Config::load(&args.source())?;
+    telemetry::init(config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    // The listeners, the admin port and the resolver; sessions have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let app = App::build(config).await?;
+        let commands = app::commands()?;
+        introduce(&app)?;
+        app.run(commands).await?;
+        Ok(Exit::Fine)
+    })
+}
+
+/// Says where it listens, what it allows, and what to do next. On standard error: standard output may be the trail.
+fn introduce(app: &App) -> std::io::Result<()> {
+    let config = app.config();
+    let mut out = anstream::stderr().lock();
+    let from = match &config.source {
+        Source::BuiltIn => "built-in defaults (no configuration file)".to_owned(),
+        Source::File(path) => path.display().to_string(),
+    };
+    writeln!(
+        out,
+        "callhome-relay {} \"{}\", {from}",
+        env!("CARGO_PKG_VERSION"),
+        config.name
+    )?;
+    for (name, address) in app.listeners() {
+        writeln!(out, "  listens   {address}  (\"{name}\", HTTP CONNECT)")?;
+    }
+    writeln!(
+        out,
+        "  admin     http://{}/readyz  /livez  /metrics",
+        app.admin()
+    )?;
+    let clients = match (config.policy.clients().len(), config.policy.unlisted()) {
+        (0, unlisted) => describe(unlisted).to_owned(),
+        (listed, Unlisted::Deny) => format!("{listed} listed, no other"),
+        (listed, unlisted) => format!("{listed} listed, and {}", describe(unlisted)),
+    };
+    writeln!(out, "  clients   {clients}")?;
+    for destination in config.policy.destinations() {
+        let hosts: Vec<_> = destination.hosts.iter().map(ToString::to_string).collect();
+        let ports: Vec<_> = destination.ports.iter().map(ToString::to_string).collect();
+        let note = match &destination.origin {
+            Origin::Preset {
+                confirmed: false, ..
+            } => "  (preset, not confirmed by the vendor: see `config show`)",
+            Origin::Preset { .. } => "  (preset)",
+            Origin::Site => "",
+        };
+        writeln!(
+            out,
+            "  allows    {} port {}{note}",
+            hosts.join(", "),
+            ports.join(", ")
+        )?;
+    }
+    if let Mode::ReportOnly { until } = config.policy.mode() {
+        writeln!(
+            out,
+            "  REPORT-ONLY until {until}: names on no list are let through"
+        )?;
+    }
+    if let Some((_, address)) = app.listeners().first() {
+        let relay = reachable(*address);
+        writeln!(
+            out,
+            "  on a Windows ZVM, in an elevated prompt, with {} as this relay's name or address:",
+            relay.ip()
+        )?;
+        writeln!(
+            out,
+            "    bitsadmin /util /setieproxy localservice MANUAL_PROXY {relay} NULL"
+        )?;
+        writeln!(
+            out,
+            "  to try it:  curl -x http://{relay} https://ch3.zerto.com/"
+        )?;
+    }
+    Ok(())
+}
+
+fn describe(unlisted: Unlisted) -> &'static str {
+    match unlisted {
+        Unlisted::Deny => "none: list them in [[client]]",
+        Unlisted::Private => "any with a private address",
+        Unlisted::Any => "any at all",
+    }
+}
+
+/// An address that a client could use: for a listener on every address, the one this machine uses itself.
+fn reachable(listener: SocketAddr) -> SocketAddr {
+    let ip = match listener.ip() {
+        ip if !ip.is_unspecified() => ip,
+        _ => os::primary_address().unwrap_or(IpAddr::from([127, 0, 0, 1])),
+    };
+    SocketAddr::new(ip, listener.port())
+}
