@@ -3,4 +3,5 @@
 
 mod dns;
 mod layering;
+mod relaying;
 mod support;

@@ -1,1 +1,6 @@
+//! What the tests are written in: a relay that runs, a name server that is told what to say, a TLS server, a client.
+
+pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod relay;
+pub(crate) mod tls;

@@ -1,0 +1,90 @@
+//! A client that sends what it is told to, byte for byte.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// What a proxy answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) phrase: String,
+    fields: Vec<(String, String)>,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// The value of a field; names compare without case. More than one is a failure.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let mut values = self
+            .fields
+            .iter()
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name));
+        let value = values.next().map(|(_, value)| value.as_str());
+        assert!(values.next().is_none(), "{name} twice");
+        value
+    }
+}
+
+/// Sends a head (or what stands for one) and reads the answer to its end.
+pub(crate) async fn ask(proxy: SocketAddr, head: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    stream.write_all(head).await.unwrap();
+    answer(&mut stream).await
+}
+
+/// Opens a tunnel, or fails with what the proxy said.
+pub(crate) async fn tunnel(proxy: SocketAddr, target: &str) -> Result<TcpStream, Answer> {
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = answer(&mut stream).await;
+    if answer.status == 200 {
+        Ok(stream)
+    } else {
+        Err(answer)
+    }
+}
+
+/// Reads one answer. A 200 ends with its head, since what follows is the tunnel's; any other at the end of the connection.
+pub(crate) async fn answer(stream: &mut TcpStream) -> Answer {
+    timeout(PATIENCE, read_answer(stream))
+        .await
+        .expect("an answer in time")
+}
+
+async fn read_answer(stream: &mut TcpStream) -> Answer {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = stream.read_u8().await.unwrap_or_else(|error| {
+            panic!("{error} after {:?}", String::from_utf8_lossy(&head));
+        });
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.trim_end().split("\r\n");
+    let mut status_line = lines.next().unwrap().splitn(3, ' ');
+    assert_eq!(status_line.next(), Some("HTTP/1.1"));
+    let mut answer = Answer {
+        status: status_line.next().unwrap().parse().unwrap(),
+        phrase: status_line.next().unwrap_or_default().to_owned(),
+        fields: lines
+            .map(|line| line.split_once(": ").expect("a field"))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        body: String::new(),
+    };
+    if answer.status != 200 || answer.field("Content-Length").is_some() {
+        stream.read_to_string(&mut answer.body).await.unwrap();
+        let length = answer
+            .field("Content-Length")
+            .map(|length| length.parse::<usize>().unwrap());
+        assert_eq!(length, Some(answer.body.len()));
+    }
+    answer
+}
+
+const PATIENCE: Duration = Duration::from_secs(15);

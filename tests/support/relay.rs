@@ -1,0 +1,192 @@
+//! A relay in this process: the same `App` that `serve` runs, on ports of its own, its trail in a directory that is read.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use callhome_relay::app::{App, Command};
+use callhome_relay::config::{Config, Source};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) struct Relay {
+    pub(crate) proxy: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    commands: mpsc::Sender<Command>,
+    directory: TempDir,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A destination named "upstream" for `host`, which is on loopback at `port`.
+pub(crate) fn upstream(host: &str, port: u16) -> String {
+    format!(
+        "[[destination]]\nname = \"upstream\"\nhosts = [\"{host}\"]\nports = [{port}]\n\
+         addresses = [\"127.0.0.1\"]\nip_ranges = [\"127.0.0.0/8\"]\n"
+    )
+}
+
+impl Relay {
+    /// Starts a relay with these further keys, which begin where the file's own tables end. There is no preset.
+    pub(crate) async fn start(keys: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(FILE), file(&directory, keys)).unwrap();
+        let config = Config::load(&Source::File(directory.path().join(FILE)))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let (commands, received) = mpsc::channel(8);
+        let (started, addresses) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let app = App::build(config).await.unwrap();
+                let _ = started.send((app.listeners()[0].1, app.admin()));
+                app.run(received).await.unwrap();
+            });
+        });
+        let (proxy, admin) = addresses.await.expect("the relay starts");
+        Self {
+            proxy,
+            admin,
+            commands,
+            directory,
+            thread: Some(thread),
+        }
+    }
+
+    /// Replaces the keys and reloads; returns when the trail has the outcome, which is returned.
+    pub(crate) async fn reload(&self, keys: &str) -> Value {
+        self.reload_file(&file(&self.directory, keys)).await
+    }
+
+    /// The same with a whole file, which may be broken.
+    pub(crate) async fn reload_file(&self, text: &str) -> Value {
+        let before = self.count_of(is_config_event);
+        fs::write(self.directory.path().join(FILE), text).unwrap();
+        self.command(Command::Reload).await;
+        self.wait(|| {
+            self.records()
+                .into_iter()
+                .filter(is_config_event)
+                .nth(before)
+        })
+        .await
+    }
+
+    pub(crate) async fn command(&self, command: Command) {
+        self.commands.send(command).await.unwrap();
+    }
+
+    /// Drains what is open and waits for the end; the trail stays readable until the value is dropped.
+    pub(crate) async fn stop(&mut self) {
+        // A relay that has ended by itself takes no command.
+        let _ = self.commands.send(Command::Stop).await;
+        let thread = self.thread.take().expect("stopped once");
+        tokio::task::spawn_blocking(|| thread.join())
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    /// Every record of the trail so far.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.trail()).unwrap_or_default();
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// The first record that is wanted, waiting for it if need be.
+    pub(crate) async fn record(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait(|| self.records().into_iter().find(&wanted)).await
+    }
+
+    /// The record that closed the `n`th session, in the order of closing.
+    pub(crate) async fn closing(&self, n: usize) -> Value {
+        self.wait(|| self.records().into_iter().filter(is_closing).nth(n))
+            .await
+    }
+
+    pub(crate) fn count_of(&self, wanted: impl Fn(&Value) -> bool) -> usize {
+        self.records()
+            .iter()
+            .filter(|record| wanted(record))
+            .count()
+    }
+
+    pub(crate) fn trail(&self) -> PathBuf {
+        self.directory.path().join("audit/access.jsonl")
+    }
+
+    /// Polls until there is something; fails loudly with the whole trail.
+    pub(crate) async fn wait<T>(&self, mut poll: impl FnMut() -> Option<T>) -> T {
+        let start = Instant::now();
+        loop {
+            if let Some(found) = poll() {
+                return found;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "it never came; the trail:\n{}",
+                fs::read_to_string(self.trail()).unwrap_or_default()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.commands.try_send(Command::Stop);
+        let _ = self.commands.try_send(Command::End);
+        if let Some(thread) = self.thread.take()
+            && let Err(panic) = thread.join()
+            && !thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// Whether a record ends a session.
+pub(crate) fn is_closing(record: &Value) -> bool {
+    matches!(
+        record["event"].as_str(),
+        Some("tunnel_closed" | "request_denied" | "request_failed")
+    )
+}
+
+fn is_config_event(record: &Value) -> bool {
+    matches!(
+        record["event"].as_str(),
+        Some("config_loaded" | "config_rejected")
+    )
+}
+
+/// A whole file. Top-level keys come first in TOML, so `keys` may begin with some and go on with tables.
+fn file(directory: &TempDir, keys: &str) -> String {
+    let audit = directory.path().join("audit");
+    let dns = if keys.contains("[dns]") {
+        ""
+    } else {
+        // Nobody is asked: the tests' names have static addresses.
+        "[dns]\nservers = [\"127.0.0.1:9\"]\n"
+    };
+    format!(
+        "name = \"test\"\npreset = \"none\"\n{keys}\n{dns}\
+         [[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n\
+         [admin]\nbind = \"127.0.0.1:0\"\n\
+         [audit]\ndirectory = \"{}\"\n",
+        audit.display()
+    )
+}
+
+const FILE: &str = "relay.toml";
+const PATIENCE: Duration = Duration::from_secs(10);
