@@ -198,6 +198,7 @@ impl Running {
         let started = Data::Started {
             version: env!("CARGO_PKG_VERSION"),
             boot: os::boot_id().map(String::into_boxed_str),
+            uptime_ms: os::uptime_ms(),
             listeners: listeners
                 .iter()
                 .map(|(name, address)| format!("{name} {address}"))

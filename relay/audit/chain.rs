@@ -1,11 +1,19 @@
 //! The chain that ties each record to all before it.
 //!
 //! A line is `{"v":1,"trail":…,"seq":…,…,"prev":…,"hash":…}`. `hash` is the SHA-256 of the line's bytes before `,"hash":`;
-//! `prev` is the hash of the record before and stands inside, so a change anywhere changes every hash after it.
+//! `prev` is the hash of the record before and stands inside, so a change anywhere changes every hash after it. A checkpoint has a
+//! `signature` between the two, made over the bytes before `,"signature":`.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::io::Write as _;
 
 use ring::digest;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::seal::PublicKey;
 
 /// Where the chain stands: makes lines out of record bodies.
 #[derive(Debug)]
@@ -16,21 +24,76 @@ pub(super) struct Chain {
 }
 
 /// A SHA-256 in lower-case hexadecimal.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash([u8; 64]);
+
+/// A line that is whole in itself: its hash is that of its bytes.
+#[derive(Debug)]
+pub struct Line<'a> {
+    pub trail: Cow<'a, str>,
+    pub seq: u64,
+    pub time: Cow<'a, str>,
+    pub event: Cow<'a, str>,
+    pub data: Option<&'a RawValue>,
+    pub prev: Hash,
+    pub hash: Hash,
+    /// The whole line.
+    pub bytes: &'a [u8],
+    /// The signature, and the bytes that it is made over.
+    pub signed: Option<(Cow<'a, str>, &'a [u8])>,
+}
+
+/// What is wrong with a line by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    #[error("it isn't a record")]
+    NotARecord,
+    #[error("its version is not {VERSION}")]
+    Version,
+    #[error("it was changed: its hash is not that of its bytes")]
+    Changed,
+}
 
 impl Chain {
     /// A new chain. `trail` names it, and must not need escaping in JSON.
     pub(super) fn new(trail: Box<str>) -> Self {
+        Self::resume(trail, 1, Hash::GENESIS)
+    }
+
+    /// Goes on after a record with this hash.
+    pub(super) fn resume(trail: Box<str>, next: u64, previous: Hash) -> Self {
         Self {
             trail,
-            next: 1,
-            previous: Hash::GENESIS,
+            next,
+            previous,
         }
+    }
+
+    /// The number that the next record gets.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
+    pub(super) fn previous(&self) -> &Hash {
+        &self.previous
+    }
+
+    pub(super) fn trail(&self) -> &str {
+        &self.trail
     }
 
     /// Appends the line of the next record to `out`. `members` are the record's JSON members, without braces.
     pub(super) fn append(&mut self, members: &[u8], out: &mut Vec<u8>) {
+        self.append_signed(members, out, |_| None);
+    }
+
+    /// The same for a record that `sign` signs, in hexadecimal.
+    pub(super) fn append_signed(
+        &mut self,
+        members: &[u8],
+        out: &mut Vec<u8>,
+        sign: impl FnOnce(&[u8]) -> Option<String>,
+    ) {
         let start = out.len();
         // Writing to a Vec can't fail.
         let _ = write!(
@@ -42,8 +105,11 @@ impl Chain {
         out.extend_from_slice(b",\"prev\":\"");
         out.extend_from_slice(&self.previous.0);
         out.push(b'"');
+        if let Some(signature) = sign(&out[start..]) {
+            let _ = write!(out, "{SIGNATURE}\"{signature}\"");
+        }
         let hash = Hash::of(&out[start..]);
-        out.extend_from_slice(b",\"hash\":\"");
+        out.extend_from_slice(HASH);
         out.extend_from_slice(&hash.0);
         out.extend_from_slice(b"\"}\n");
         self.next += 1;
@@ -56,14 +122,15 @@ impl Hash {
     pub const GENESIS: Self = Self([b'0'; 64]);
 
     pub fn of(bytes: &[u8]) -> Self {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut text = [0; 64];
-        let digest = digest::digest(&digest::SHA256, bytes);
-        for (pair, byte) in text.chunks_exact_mut(2).zip(digest.as_ref()) {
-            pair[0] = HEX[usize::from(byte >> 4)];
-            pair[1] = HEX[usize::from(byte & 15)];
-        }
-        Self(text)
+        Self(hex(digest::digest(&digest::SHA256, bytes).as_ref()))
+    }
+
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let digits: [u8; 64] = text.try_into().ok()?;
+        digits
+            .iter()
+            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+            .then_some(Self(digits))
     }
 
     pub fn as_str(&self) -> &str {
@@ -72,14 +139,114 @@ impl Hash {
     }
 }
 
-impl std::fmt::Debug for Hash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl<'a> Line<'a> {
+    /// Reads a line, without its line feed, and proves its hash.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, LineError> {
+        #[derive(Deserialize)]
+        struct Members<'a> {
+            v: u8,
+            #[serde(borrow)]
+            trail: Cow<'a, str>,
+            seq: u64,
+            #[serde(borrow)]
+            time: Cow<'a, str>,
+            #[serde(borrow)]
+            event: Cow<'a, str>,
+            #[serde(borrow, default)]
+            data: Option<&'a RawValue>,
+            #[serde(borrow)]
+            prev: Cow<'a, str>,
+            #[serde(borrow, default)]
+            signature: Option<Cow<'a, str>>,
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| LineError::NotARecord)?;
+        let members: Members<'a> = serde_json::from_str(text).map_err(|_| LineError::NotARecord)?;
+        if members.v != VERSION {
+            return Err(LineError::Version);
+        }
+        let prev = Hash::parse(members.prev.as_bytes()).ok_or(LineError::NotARecord)?;
+        // The hash is the last member, at a fixed distance from the end.
+        let at = bytes
+            .len()
+            .checked_sub(HASH.len() + 64 + 2)
+            .ok_or(LineError::NotARecord)?;
+        let (hashed, rest) = bytes.split_at(at);
+        let hash = rest
+            .strip_prefix(HASH)
+            .and_then(|rest| rest.strip_suffix(b"\"}"))
+            .and_then(Hash::parse)
+            .ok_or(LineError::NotARecord)?;
+        if Hash::of(hashed) != hash {
+            return Err(LineError::Changed);
+        }
+        let signed = members.signature.and_then(|signature| {
+            let member = SIGNATURE.len() + signature.len() + 2;
+            let at = hashed.len().checked_sub(member)?;
+            Some((signature, &hashed[..at]))
+        });
+        Ok(Self {
+            trail: members.trail,
+            seq: members.seq,
+            time: members.time,
+            event: members.event,
+            data: members.data,
+            prev,
+            hash,
+            bytes,
+            signed,
+        })
+    }
+
+    /// The record of a session, and its id.
+    pub(super) fn session(&self) -> Option<(String, Map<String, Value>)> {
+        let members: Map<String, Value> = serde_json::from_slice(self.bytes).ok()?;
+        let session = members.get("session")?.as_str()?.to_owned();
+        Some((session, members))
+    }
+
+    /// The members of `data`, as far as they are a `T`.
+    pub fn data<T: Deserialize<'a>>(&self) -> Option<T> {
+        serde_json::from_str(self.data?.get()).ok()
+    }
+
+    /// The key that a checkpoint names as its successor.
+    pub(super) fn successor(&self) -> Option<PublicKey> {
+        #[derive(Deserialize)]
+        struct Keys<'a> {
+            #[serde(borrow)]
+            next: Cow<'a, str>,
+        }
+        PublicKey::parse(&self.data::<Keys<'_>>()?.next)
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0; N];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+    text
+}
+
 /// The version of the record's schema, the `v` of every line.
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
+const HASH: &[u8] = b",\"hash\":\"";
+const SIGNATURE: &str = ",\"signature\":";
 
 #[cfg(test)]
 mod tests {
@@ -89,18 +256,46 @@ mod tests {
     fn each_line_names_the_hash_of_the_one_before() {
         let mut chain = Chain::new("t".into());
         let mut out = Vec::new();
-        chain.append(br#""event":"a""#, &mut out);
-        chain.append(br#""event":"b""#, &mut out);
-        let text = String::from_utf8(out).unwrap();
-        let mut previous = "0".repeat(64);
-        for (seq, line) in (1..).zip(text.lines()) {
-            let record: serde_json::Value = serde_json::from_str(line).unwrap();
-            assert_eq!(record["seq"], seq);
-            assert_eq!(record["prev"], previous.as_str());
-            let (before, _) = line.split_once(",\"hash\":").unwrap();
-            assert_eq!(record["hash"], Hash::of(before.as_bytes()).as_str());
-            previous = record["hash"].as_str().unwrap().to_owned();
+        chain.append(br#""time":"x","event":"a""#, &mut out);
+        chain.append(br#""time":"x","event":"b""#, &mut out);
+        let mut previous = Hash::GENESIS;
+        for (seq, bytes) in (1..).zip(out.split_inclusive(|b| *b == b'\n')) {
+            let line = Line::parse(bytes.strip_suffix(b"\n").unwrap()).unwrap();
+            assert_eq!(line.seq, seq);
+            assert_eq!(line.prev, previous);
+            previous = line.hash;
         }
+        assert_eq!(previous, *chain.previous());
+    }
+
+    #[test]
+    fn every_changed_byte_is_noticed() {
+        let mut out = Vec::new();
+        Chain::new("t".into()).append(br#""time":"x","event":"a""#, &mut out);
+        out.pop();
+        assert!(Line::parse(&out).is_ok());
+        for at in 0..out.len() {
+            let mut changed = out.clone();
+            changed[at] ^= 1;
+            assert!(Line::parse(&changed).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_signature_covers_what_stands_before_it() {
+        let mut out = Vec::new();
+        let mut signed = Vec::new();
+        Chain::new("t".into()).append_signed(
+            br#""time":"x","event":"checkpoint""#,
+            &mut out,
+            |bytes| {
+                signed = bytes.to_vec();
+                Some("5eed".to_owned())
+            },
+        );
+        out.pop();
+        let line = Line::parse(&out).unwrap();
+        assert_eq!(line.signed, Some(("5eed".into(), signed.as_slice())));
     }
 
     #[test]

@@ -1,33 +1,87 @@
-//! The audit trail: what happened, one JSON line a record, each tied to the one before by a hash.
+//! The audit trail: what happened, one JSON line a record, each tied to the one before by a hash, all of it sealed now and then.
 //!
-//! Sessions don't write. They hand a finished record to one writer thread, which numbers, chains and writes; so the order
-//! of the trail is the order of the hand-over, and no session waits for a disk. [`Audit::session`] gives a guard that leaves
-//! exactly one closing record, however its session ends.
+//! Sessions don't write. They hand a finished record to one writer thread, which numbers, chains, writes and syncs; so the order
+//! of the trail is the order of the hand-over, and no session waits for a disk unless it was told to (`sync = "always"`).
+//! [`Audit::session`] gives a guard that leaves exactly one closing record, however its session ends.
+//!
+//! - Writing: `writer` drives `chain` (lines), `seal` (checkpoints), `store` and `segments` (files), `stdout`; `throttle` keeps
+//!   refusals from filling the disk; `recover` is what a start does.
+//! - Reading: `verify` proves a trail, `reader` gives its records.
 
 mod chain;
+mod clock;
+mod files;
+mod reader;
 mod record;
+mod recover;
+mod seal;
+mod segments;
 mod session;
+mod stdout;
+mod store;
+#[cfg(test)]
+mod tests;
+mod throttle;
+pub mod verify;
 mod writer;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::oneshot;
 
+use crate::proxy_error::Reason;
 use crate::telemetry::Metrics;
+use throttle::Throttle;
 
-pub use chain::Hash;
+pub use chain::{Hash, Line, LineError};
+pub use reader::Reader;
 pub use record::{Client, Data, Decision, Event, MAX_RAW, Millis, Outcome, Tls, escape};
+pub use seal::{PublicKey, generate};
 pub use session::Session;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Where `access.jsonl` is kept.
+    /// Where the segments are kept. Without it there is no recovery and no seal.
     pub directory: Option<PathBuf>,
     /// Whether the records go to standard output, beside or instead of the directory.
     pub stdout: bool,
+    /// Bytes after which a segment is closed.
+    pub rotate_size: u64,
+    /// Age at which a segment is closed.
+    pub rotate_every: Duration,
+    /// How long closed segments are kept.
+    pub keep: Duration,
+    /// Bytes that all segments may take.
+    pub max_size: u64,
+    pub sync: Sync,
+    pub on_failure: OnFailure,
+    /// The longest time without a checkpoint.
+    pub seal_every: Duration,
+}
+
+/// When records are made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    /// Before a client is told that its tunnel is open.
+    Always,
+    /// This long after a record at the latest.
+    Every(Duration),
+    /// When the kernel likes.
+    Never,
+}
+
+/// What becomes of requests while the trail can't be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    Refuse,
+    /// They are served, and counted instead of recorded.
+    Count,
 }
 
 /// The way into the trail. Cloning is cheap.
@@ -49,6 +103,8 @@ pub struct Unavailable;
 #[derive(Debug)]
 struct Shared {
     relay: Box<str>,
+    sync: Sync,
+    on_failure: OnFailure,
     queue: Mutex<Queue>,
     wake: Condvar,
     metrics: Arc<Metrics>,
@@ -57,6 +113,13 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     records: Vec<Pending>,
+    /// Records that the writer has taken and not made durable.
+    writing: usize,
+    throttle: Throttle,
+    /// The segment has its share of refusals: further ones are counted together.
+    refusals_full: bool,
+    /// Requests that left no record because the trail couldn't take it.
+    uncounted: u64,
     unavailable: bool,
     closing: bool,
 }
@@ -67,34 +130,49 @@ struct Pending {
     time: Timestamp,
     /// Its JSON members from `relay` on, without braces.
     members: Vec<u8>,
+    ack: Option<oneshot::Sender<()>>,
+    refusal: bool,
 }
 
 impl Audit {
     /// Opens the trail and starts its writer.
     ///
-    /// Fails when the directory can't be made or the file can't be opened.
+    /// Fails when the directory can't be had: it can't be made, isn't readable, or is another process's.
     pub fn start(
         options: &Options,
         relay: &str,
         metrics: Arc<Metrics>,
     ) -> io::Result<(Self, Writer)> {
-        let sinks = writer::Sinks::open(options)?;
+        let opened = writer::open(options)?;
+        if let Some(key) = &opened.new_key {
+            tracing::warn!(
+                public_key = key.as_str(),
+                "a new key seals the audit trail: keep its public half elsewhere, `audit verify --key` needs it"
+            );
+        }
         metrics.audit_available.set(1);
         let audit = Self(Arc::new(Shared {
             relay: relay.into(),
+            sync: options.sync,
+            on_failure: options.on_failure,
             queue: Mutex::default(),
             wake: Condvar::new(),
             metrics,
         }));
-        let shared = audit.0.clone();
+        let thread = writer::Writer::new(audit.0.clone(), options, opened)?;
         let thread = thread::Builder::new()
             .name("audit".into())
-            .spawn(move || writer::run(&shared, sinks))?;
+            .spawn(move || thread.run())?;
         let writer = Writer {
             audit: audit.clone(),
             thread: Some(thread),
         };
         Ok((audit, writer))
+    }
+
+    /// Whether new requests may be served, as far as the trail is concerned.
+    pub fn admits(&self) -> bool {
+        self.0.on_failure == OnFailure::Count || self.is_available()
     }
 
     /// Whether records are being taken.
@@ -108,22 +186,68 @@ impl Audit {
         struct Members<'a> {
             data: &'a Data,
         }
-        self.write(event, &Members { data });
+        self.write(event, &Members { data }, Kind::Closing);
     }
 
-    /// Hands a record over. What waits for the writer is bounded by the sessions that are open, each with one record to come.
-    fn write(&self, event: Event, members: &impl Serialize) {
+    /// Counts a refusal that gets no record of its own.
+    pub fn refused_in_bulk(&self, source: IpAddr, reason: Reason) {
+        self.0.metrics.refused(reason);
+        self.0.lock().throttle.count(
+            source.to_canonical(),
+            reason,
+            Timestamp::now(),
+            Instant::now(),
+        );
+        self.0.wake.notify_one();
+    }
+
+    /// Hands a record over. For an opening one under `sync = "always"` the receiver tells when it is durable.
+    fn write(&self, event: Event, members: &impl Serialize, kind: Kind) -> Handed {
         let members = self.0.members(event, members);
+        let (ack, durable) = (kind == Kind::Opening && self.0.sync == Sync::Always)
+            .then(oneshot::channel)
+            .unzip();
         let mut queue = self.0.lock();
+        let waiting = queue.records.len() + queue.writing;
+        // Closing records are bounded by the sessions that are open.
+        if queue.unavailable && kind != Kind::Closing && waiting >= MAX_WAITING {
+            queue.uncounted += 1;
+            return Handed::Counted;
+        }
         // The clock is read under the lock, so that times are in the order of the trail.
         let time = Timestamp::now();
         let first = queue.records.is_empty();
-        queue.records.push(Pending { time, members });
+        queue.records.push(Pending {
+            time,
+            members,
+            ack,
+            refusal: kind == Kind::Refusal,
+        });
         drop(queue);
         if first {
             self.0.wake.notify_one();
         }
+        durable.map_or(Handed::Over, Handed::Durably)
     }
+}
+
+/// What became of a record that was handed over.
+#[derive(Debug)]
+enum Handed {
+    Over,
+    /// Tells when it is durable; or ends without, and it waits in memory.
+    Durably(oneshot::Receiver<()>),
+    /// There was no room for it: it is counted only.
+    Counted,
+}
+
+/// What a record is, as far as the queue treats them differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Opening,
+    /// The end of something that was opened, or the relay's own.
+    Closing,
+    Refusal,
 }
 
 impl Writer {
@@ -149,7 +273,7 @@ impl Drop for Writer {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing panics under the lock but an allocation, and a queue is consistent between any two of its statements.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,3 +303,6 @@ impl Shared {
         out
     }
 }
+
+/// How many records may wait while the trail can't be written, beside one for each open session.
+const MAX_WAITING: usize = 4096;

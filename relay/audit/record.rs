@@ -1,9 +1,11 @@
 //! The records of the trail: what they say, and how untrusted text gets into them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::authority::{Authority, ServerName};
@@ -21,8 +23,18 @@ pub enum Event {
     /// Hourly, so that a tunnel of many hours isn't silent until its end.
     TunnelProgress,
     TunnelClosed,
+    /// A tunnel that was open when the relay ended without a word.
+    TunnelLost,
     RequestDenied,
     RequestFailed,
+    /// Refusals beyond a client's rate, counted together.
+    Refusals,
+    /// Signed; the past can't be signed again afterwards.
+    Checkpoint,
+    TrailPruned,
+    ClockStepped,
+    /// Records that are missing, or that there never were, and why.
+    AuditGap,
 }
 
 /// What policy said.
@@ -41,8 +53,10 @@ pub enum Outcome {
     Closed,
     Refused,
     Failed,
-    /// The client left before it had an answer.
+    /// The client left before its tunnel carried anything.
     Abandoned,
+    /// Nobody knows.
+    Lost,
 }
 
 /// A session as the trail tells it. Every record of a session has every key; what isn't known yet, or has no meaning, is null.
@@ -114,6 +128,7 @@ pub enum Data {
     Started {
         version: &'static str,
         boot: Option<Box<str>>,
+        uptime_ms: u64,
         listeners: Vec<String>,
     },
     Stopped {
@@ -128,6 +143,40 @@ pub enum Data {
     Rejected {
         source: String,
         error: String,
+    },
+    Refusals {
+        address: IpAddr,
+        since: Timestamp,
+        count: u64,
+        reasons: BTreeMap<&'static str, u64>,
+    },
+    Checkpoint {
+        /// Records since the last one.
+        records: u64,
+        boot: Option<Box<str>>,
+        /// Since the boot, suspended time included.
+        uptime_ms: u64,
+        /// The key that signs this, and the one that will sign the next.
+        key: Box<str>,
+        next: Box<str>,
+    },
+    Pruned {
+        from: u64,
+        to: u64,
+        /// Of record `to`.
+        hash: Box<str>,
+        segments: usize,
+        bytes: u64,
+    },
+    Stepped {
+        seconds: f64,
+    },
+    /// Either records with numbers that are missing, or a count of what was never recorded.
+    Gap {
+        from: Option<u64>,
+        to: Option<u64>,
+        count: Option<u64>,
+        cause: Box<str>,
     },
 }
 

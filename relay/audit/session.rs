@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::record::{Client, Decision, Event, Millis, Outcome, SessionRecord, Target};
-use super::{Audit, Unavailable};
+use super::{Audit, Handed, Kind, OnFailure, Unavailable};
 use crate::authority::Authority;
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
@@ -23,6 +24,8 @@ pub struct Session {
     started: Instant,
     counters: Arc<Counters>,
     stage: Stage,
+    /// False when the opening could only be counted.
+    recorded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,7 @@ impl Audit {
             started: Instant::now(),
             counters: Arc::default(),
             stage: Stage::Pending,
+            recorded: true,
         }
     }
 }
@@ -136,21 +140,27 @@ impl Session {
 /// What a session becomes.
 impl Session {
     /// Records the opening of the tunnel. Only when this has succeeded may the client be told.
-    pub fn opened(&mut self) -> Result<(), Unavailable> {
-        if !self.audit.is_available() {
+    pub async fn opened(&mut self) -> Result<(), Unavailable> {
+        if !self.audit.admits() {
             return Err(Unavailable);
         }
         self.stage = Stage::Opened;
         self.record.outcome = Some(Outcome::Open);
-        self.write(Event::TunnelOpened);
         self.audit.0.metrics.tunnels.inc();
         self.audit.0.metrics.tunnels_open.inc();
-        Ok(())
+        match self.write(Event::TunnelOpened, Kind::Opening) {
+            Handed::Over => Ok(()),
+            Handed::Durably(durable) => durable.await.or_else(|_| self.not_durable()),
+            Handed::Counted => {
+                self.recorded = false;
+                self.not_durable()
+            }
+        }
     }
 
     /// An hour has gone by.
     pub fn progress(&mut self) {
-        self.write(Event::TunnelProgress);
+        self.write(Event::TunnelProgress, Kind::Opening);
     }
 
     /// The tunnel ended.
@@ -166,7 +176,8 @@ impl Session {
         }
         self.record.outcome = Some(Outcome::Abandoned);
         self.record.closed_by = Some(ClosedBy::Client.as_str());
-        self.end(Event::RequestFailed);
+        self.stage = Stage::Ended;
+        self.write(Event::RequestFailed, Kind::Refusal);
     }
 
     /// The request was refused or failed, before or after the tunnel was opened.
@@ -177,6 +188,14 @@ impl Session {
     /// Nothing to record: the connection brought no byte, or was answered with a page.
     pub fn dismissed(mut self) {
         self.stage = Stage::Ended;
+    }
+
+    /// The record waits in memory, which is not what was promised.
+    fn not_durable(&self) -> Result<(), Unavailable> {
+        match self.audit.0.on_failure {
+            OnFailure::Refuse => Err(Unavailable),
+            OnFailure::Count => Ok(()),
+        }
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
@@ -203,8 +222,27 @@ impl Session {
             self.end_tunnel(outcome, None);
         } else {
             self.record.outcome = Some(outcome);
-            self.end(event);
+            self.end_unopened(event, reason);
         }
+    }
+
+    /// The end of a session that had no tunnel: a record of its own, or a count.
+    fn end_unopened(&mut self, event: Event, reason: Reason) {
+        let mut queue = self.audit.0.lock();
+        if reason == Reason::AuditUnavailable {
+            queue.uncounted += 1;
+        } else if reason == Reason::RateLimited || queue.refusals_full {
+            let address = self.record.client.address;
+            queue
+                .throttle
+                .count(address, reason, Timestamp::now(), Instant::now());
+            drop(queue);
+            self.audit.0.wake.notify_one();
+        } else {
+            drop(queue);
+            self.write(event, Kind::Refusal);
+        }
+        self.stage = Stage::Ended;
     }
 
     fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {
@@ -221,14 +259,17 @@ impl Session {
 
     fn end(&mut self, event: Event) {
         self.stage = Stage::Ended;
-        self.write(event);
+        // An end without a beginning would be one more record than there is room for.
+        if self.recorded {
+            self.write(event, Kind::Closing);
+        }
     }
 
-    fn write(&mut self, event: Event) {
+    fn write(&mut self, event: Event, kind: Kind) -> Handed {
         self.record.bytes_up = self.counters.up();
         self.record.bytes_down = self.counters.down();
         self.record.duration_ms = Millis(self.started.elapsed());
-        self.audit.write(event, &self.record);
+        self.audit.write(event, &self.record, kind)
     }
 }
 

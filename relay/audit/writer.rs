@@ -1,158 +1,459 @@
-//! The writer thread: numbers, chains and writes what the sessions hand over.
+//! The writer thread: numbers, chains, writes, syncs, seals, rotates and prunes.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::thread;
-use std::time::Duration;
+use std::io::Write as _;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use std::{io, mem, thread};
 
-use uuid::Uuid;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
 use super::chain::Chain;
-use super::{Options, Pending, Shared};
+use super::clock::Clock;
+use super::record::{Data, Event};
+use super::recover::{self, Recovered};
+use super::seal::{PublicKey, Seal};
+use super::stdout::Stdout;
+use super::store::{self, Pruned, Store};
+use super::{Options, Pending, Shared, Sync};
+use crate::os;
 
-/// Where lines go.
-#[derive(Debug)]
-pub(super) struct Sinks(Vec<Sink>);
-
-#[derive(Debug)]
-struct Sink {
-    name: String,
-    file: File,
-    /// Lines, or the rest of one, that the output hasn't taken.
-    unwritten: Vec<u8>,
+/// What the thread works with.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    options: Options,
+    chain: Chain,
+    store: Option<Store>,
+    stdout: Option<Stdout>,
+    sealer: Option<Sealer>,
+    clock: Clock,
+    /// Sessions that wait until their record is durable.
+    waiters: Vec<oneshot::Sender<()>>,
+    /// Records that were handed over and are not durable.
+    held: usize,
+    sync_at: Option<Instant>,
+    /// While the trail fails.
+    retry_at: Option<Instant>,
+    tend_at: Instant,
+    refusal_bytes: u64,
 }
 
-impl Sinks {
-    pub(super) fn open(options: &Options) -> io::Result<Self> {
-        let mut sinks = Vec::new();
-        if let Some(directory) = &options.directory {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o750)
-                .create(directory)?;
-            let path = directory.join(FILE);
-            let file = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o640)
-                .open(&path)?;
-            sinks.push(Sink::new(path.display().to_string(), file));
-        }
-        if options.stdout {
-            // The descriptor itself: behind io::Stdout's buffer nobody knows what has been written.
-            let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-            sinks.push(Sink::new("standard output".into(), file));
-        }
-        Ok(Self(sinks))
-    }
-
-    /// Gives every output what it hasn't taken yet. The first failure is returned, after all were tried.
-    fn flush(&mut self) -> Result<(), (String, io::Error)> {
-        let mut result = Ok(());
-        for sink in &mut self.0 {
-            if let Err(error) = sink.flush() {
-                result = result.and(Err((sink.name.clone(), error)));
-            }
-        }
-        result
-    }
+struct Sealer {
+    seal: Seal,
+    records: u64,
+    due: Instant,
+    /// A checkpoint that isn't durable yet.
+    on_its_way: Option<Vec<u8>>,
 }
 
-impl Sink {
-    fn new(name: String, file: File) -> Self {
-        Self {
-            name,
-            file,
-            unwritten: Vec::new(),
-        }
-    }
+/// A directory taken and put in order.
+pub(super) struct Opened {
+    chain: Chain,
+    store: Option<Store>,
+    seal: Option<Seal>,
+    recovered: (Option<Data>, Vec<Map<String, Value>>),
+    /// The public half of a key that was made just now.
+    pub(super) new_key: Option<PublicKey>,
+}
 
-    /// Writes on from the byte where the last call failed, so that a full disk tears no line.
-    fn flush(&mut self) -> io::Result<()> {
-        let mut written = 0;
-        let result = loop {
-            if written == self.unwritten.len() {
-                break Ok(());
-            }
-            match self.file.write(&self.unwritten[written..]) {
-                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => written += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
+/// Opens the trail: takes the directory, recovers it, finds or makes its key.
+pub(super) fn open(options: &Options) -> io::Result<Opened> {
+    let Some(directory) = &options.directory else {
+        // Without a place to keep a state, each run is a trail of its own.
+        return Ok(Opened {
+            chain: Chain::new(uuid::Uuid::now_v7().to_string().into_boxed_str()),
+            store: None,
+            seal: None,
+            recovered: (None, Vec::new()),
+            new_key: None,
+        });
+    };
+    let lock = store::lock(directory)?;
+    let Recovered {
+        chain,
+        gap,
+        lost,
+        successor,
+    } = recover::recover(directory)?;
+    let (seal, new) = Seal::open(directory, successor.as_ref())?;
+    let store = Store::open(directory, lock, &chain)?;
+    Ok(Opened {
+        chain,
+        store: Some(store),
+        new_key: new.then(|| seal.public()),
+        seal: Some(seal),
+        recovered: (gap, lost),
+    })
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, options: &Options, opened: Opened) -> io::Result<Self> {
+        let now = Instant::now();
+        let mut writer = Self {
+            shared,
+            options: options.clone(),
+            chain: opened.chain,
+            store: opened.store,
+            stdout: options.stdout.then(Stdout::open).transpose()?,
+            sealer: opened.seal.map(|seal| Sealer {
+                seal,
+                records: 0,
+                due: now + options.seal_every,
+                on_its_way: None,
+            }),
+            clock: Clock::start(Timestamp::now(), now),
+            waiters: Vec::new(),
+            held: 0,
+            sync_at: None,
+            retry_at: None,
+            tend_at: now,
+            refusal_bytes: 0,
         };
-        self.unwritten.drain(..written);
-        if self.unwritten.capacity() > KEEP_BUFFER {
-            self.unwritten.shrink_to(KEEP_BUFFER);
+        let (gap, lost) = opened.recovered;
+        if let Some(gap) = gap {
+            writer.append_event(Event::AuditGap, &gap);
         }
-        result
+        for session in lost {
+            let members = writer.shared.members(Event::TunnelLost, &session);
+            writer.append(Timestamp::now(), &members);
+        }
+        // The trail is tied to its key from the start.
+        writer.seal(now)?;
+        Ok(writer)
     }
-}
 
-/// Runs until the trail is closed and written.
-pub(super) fn run(shared: &Shared, mut sinks: Sinks) {
-    let mut chain = Chain::new(Uuid::now_v7().to_string().into_boxed_str());
-    let mut lines = Vec::new();
-    loop {
-        let (records, closing) = wait(shared);
-        shared.metrics.audit_records.inc_by(records.len() as u64);
-        lines.clear();
-        for record in records {
-            chain.append(&members(&record), &mut lines);
+    /// Runs until the trail is closed and everything is written, or can't be.
+    pub(super) fn run(mut self) {
+        loop {
+            let closing = self.take_records();
+            let result = self.step(closing);
+            self.report(result.as_ref().err());
+            if closing {
+                match result {
+                    Ok(()) if self.held == 0 => return,
+                    Ok(()) => {}
+                    Err(_) => {
+                        tracing::error!(
+                            records = self.held,
+                            "the end of the audit trail is lost: it can't be written"
+                        );
+                        return;
+                    }
+                }
+            } else if self.options.sync != Sync::Always && result.is_ok() {
+                // Sessions that end within the same moment share a write and a wake-up.
+                thread::sleep(COALESCE);
+            }
         }
-        for sink in &mut sinks.0 {
-            sink.unwritten.extend_from_slice(&lines);
+    }
+
+    /// Waits for something to do, takes what was handed over, and gives whether the trail is to be closed.
+    fn take_records(&mut self) -> bool {
+        let mut queue = self.shared.lock();
+        loop {
+            let now = Instant::now();
+            let deadline = self.next_deadline(queue.throttle.due());
+            // While it fails, only the time for another try counts: what comes meanwhile waits in the queue.
+            let idle = queue.records.is_empty() || self.retry_at.is_some();
+            if !idle || queue.closing || deadline <= now {
+                break;
+            }
+            queue = self
+                .shared
+                .wake
+                .wait_timeout(queue, deadline - now)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
-        let result = sinks.flush();
-        report(shared, result.as_ref().err());
-        if closing && shared.lock().records.is_empty() {
+        let records = mem::take(&mut queue.records);
+        queue.writing += records.len();
+        let (closing, available) = (queue.closing, !queue.unavailable);
+        // What was never recorded is told once the trail takes records again.
+        let uncounted = if available {
+            mem::take(&mut queue.uncounted)
+        } else {
+            0
+        };
+        let refusals = queue
+            .throttle
+            .take(if closing { None } else { Some(Instant::now()) });
+        drop(queue);
+
+        if let Some(step) = self.clock.step(Timestamp::now(), Instant::now()) {
+            let seconds = step.as_secs_f64();
+            self.append_event(Event::ClockStepped, &Data::Stepped { seconds });
+        }
+        if uncounted > 0 {
+            let gap = Data::Gap {
+                from: None,
+                to: None,
+                count: Some(uncounted),
+                cause: "requests that came while the trail couldn't be written".into(),
+            };
+            self.append_event(Event::AuditGap, &gap);
+        }
+        for Pending {
+            time,
+            members,
+            ack,
+            refusal,
+        } in records
+        {
+            let length = self.append(time, &members);
+            self.waiters.extend(ack);
+            if refusal {
+                self.refusal_bytes += length as u64;
+            }
+        }
+        for refusals in refusals {
+            self.append_event(Event::Refusals, &refusals);
+        }
+        closing
+    }
+
+    fn next_deadline(&self, throttle: Option<Instant>) -> Instant {
+        if let Some(retry_at) = self.retry_at {
+            return retry_at;
+        }
+        let seal = self.sealer.as_ref().map(|sealer| sealer.due);
+        [self.sync_at, seal, throttle, Some(self.tend_at)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.tend_at)
+    }
+
+    /// Writes, and does what is due.
+    fn step(&mut self, closing: bool) -> io::Result<()> {
+        let now = Instant::now();
+        if closing {
+            // The last checkpoint covers everything, so the one before must be done with.
+            self.write()?;
+            self.sync()?;
+        }
+        if self
+            .sealer
+            .as_ref()
+            .is_some_and(|sealer| sealer.is_due(now) || closing && sealer.records > 0)
+        {
+            self.seal(now)?;
+        }
+        self.write()?;
+        let due = closing || self.retry_at.is_some() || self.sync_at.is_some_and(|at| at <= now);
+        if self.held > 0 && (due || self.is_batch_large() || self.is_segment_full()) {
+            self.sync()?;
+        }
+        if self.tend_at <= now || self.is_segment_full() {
+            self.tend(now)?;
+        }
+        if closing && let Some(store) = &mut self.store {
+            store.save_head()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if let Some(stdout) = &mut self.stdout {
+            stdout.write()?;
+        }
+        self.store.as_mut().map_or(Ok(()), Store::write)
+    }
+
+    /// Makes durable what was written, and tells who waits for that.
+    fn sync(&mut self) -> io::Result<()> {
+        if let Some(store) = &mut self.store {
+            store.sync(&self.chain, self.options.sync != Sync::Never)?;
+            if let Some(sealer) = &mut self.sealer
+                && let Some(line) = &sealer.on_its_way
+            {
+                store.keep_seal(line)?;
+                sealer.seal.exchange()?;
+                sealer.on_its_way = None;
+            }
+        }
+        for waiter in self.waiters.drain(..) {
+            // A session that was cancelled has no use for it.
+            let _ = waiter.send(());
+        }
+        self.shared.lock().writing = 0;
+        self.held = 0;
+        self.sync_at = None;
+        Ok(())
+    }
+
+    /// Appends a checkpoint, unless one is on its way.
+    fn seal(&mut self, now: Instant) -> io::Result<()> {
+        let Some(sealer) = &mut self.sealer else {
+            return Ok(());
+        };
+        if sealer.on_its_way.is_some() {
+            return Ok(());
+        }
+        sealer.seal.prepare()?;
+        let checkpoint = Data::Checkpoint {
+            records: sealer.records,
+            boot: os::boot_id().map(String::into_boxed_str),
+            uptime_ms: os::uptime_ms(),
+            key: sealer.seal.public().as_str().into(),
+            next: sealer.seal.successor().as_str().into(),
+        };
+        let members = members(&self.shared, Event::Checkpoint, &checkpoint);
+        let mut line = Vec::with_capacity(1024);
+        self.chain
+            .append_signed(&timed(Timestamp::now(), &members), &mut line, |bytes| {
+                Some(sealer.seal.sign(bytes))
+            });
+        sealer.records = 0;
+        sealer.due = now + self.options.seal_every;
+        sealer.on_its_way = Some(line.clone());
+        self.push(&line);
+        // A key lives no longer than it must.
+        self.sync_at = Some(now);
+        Ok(())
+    }
+
+    /// Rotates, and prunes: the record that says so is durable before anything goes.
+    fn tend(&mut self, now: Instant) -> io::Result<()> {
+        self.tend_at = now + TEND_EVERY;
+        let options = &self.options;
+        let Some(store) = &mut self.store else {
+            return Ok(());
+        };
+        if !store.is_synced() {
+            // Soon; and then this comes round again.
+            self.tend_at = now + COALESCE;
+            return Ok(());
+        }
+        if store.rotate(options.rotate_size, options.rotate_every)? {
+            self.refusal_bytes = 0;
+        }
+        let Some(pruned) = store.take_prunable(options.keep, options.max_size, Timestamp::now())
+        else {
+            return Ok(());
+        };
+        self.prune(&pruned)
+    }
+
+    fn prune(&mut self, pruned: &Pruned) -> io::Result<()> {
+        let data = Data::Pruned {
+            from: pruned.from,
+            to: pruned.to,
+            hash: pruned.hash.as_str().into(),
+            segments: pruned.segments.len(),
+            bytes: pruned.bytes,
+        };
+        self.append_event(Event::TrailPruned, &data);
+        if let Some(store) = &mut self.store {
+            store.write()?;
+        }
+        self.sync()?;
+        for segment in &pruned.segments {
+            segment.delete()?;
+        }
+        Ok(())
+    }
+
+    fn is_batch_large(&self) -> bool {
+        self.store
+            .as_ref()
+            .is_none_or(|store| store.unsynced() >= MAX_BATCH)
+    }
+
+    fn is_segment_full(&self) -> bool {
+        self.store
+            .as_ref()
+            .is_some_and(|store| store.length() >= self.options.rotate_size)
+    }
+
+    fn append_event(&mut self, event: Event, data: &Data) {
+        let members = members(&self.shared, event, data);
+        self.append(Timestamp::now(), &members);
+    }
+
+    /// Chains a record and pushes its line everywhere; gives the line's length.
+    fn append(&mut self, time: Timestamp, members: &[u8]) -> usize {
+        let mut line = Vec::with_capacity(members.len() + 384);
+        self.chain.append(&timed(time, members), &mut line);
+        if let Some(sealer) = &mut self.sealer {
+            sealer.records += 1;
+        }
+        self.push(&line);
+        line.len()
+    }
+
+    fn push(&mut self, line: &[u8]) {
+        if let Some(store) = &mut self.store {
+            store.push(line);
+        }
+        if let Some(stdout) = &mut self.stdout {
+            stdout.push(line);
+        }
+        self.held += 1;
+        self.shared.metrics.audit_records.inc();
+        let within = match self.options.sync {
+            Sync::Always | Sync::Never => Duration::ZERO,
+            Sync::Every(period) => period,
+        };
+        self.sync_at.get_or_insert_with(|| Instant::now() + within);
+    }
+
+    /// Says once that the trail fails, and once that it is back.
+    fn report(&mut self, failure: Option<&io::Error>) {
+        let metrics = &self.shared.metrics;
+        let mut queue = self.shared.lock();
+        let was = mem::replace(&mut queue.unavailable, failure.is_some());
+        queue.refusals_full = self.refusal_bytes >= self.options.rotate_size / 2;
+        drop(queue);
+        metrics.audit_available.set(i64::from(failure.is_none()));
+        let Some(error) = failure else {
+            self.retry_at = None;
+            if was {
+                tracing::info!("the audit trail is written again");
+            }
             return;
+        };
+        metrics.audit_failures.inc();
+        if !was {
+            tracing::error!(%error, "the audit trail can't be written");
         }
-        // Sessions that end within the same moment share a write and a wake-up.
-        thread::sleep(if result.is_ok() { COALESCE } else { RETRY });
+        if let Some(store) = &mut self.store {
+            store.abandon();
+        }
+        // Whoever waits is refused; the record itself is kept and will be followed by that of the refusal.
+        self.waiters.clear();
+        self.retry_at = Some(Instant::now() + RETRY);
     }
 }
 
-/// Waits for records, or for a reason to try again.
-fn wait(shared: &Shared) -> (Vec<Pending>, bool) {
-    let mut queue = shared.lock();
-    while queue.records.is_empty() && !queue.closing && !queue.unavailable {
-        queue = shared
-            .wake
-            .wait(queue)
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+impl Sealer {
+    fn is_due(&self, now: Instant) -> bool {
+        self.due <= now || self.records >= SEAL_RECORDS
     }
-    (std::mem::take(&mut queue.records), queue.closing)
 }
 
-fn members(record: &Pending) -> Vec<u8> {
-    let mut out = Vec::with_capacity(record.members.len() + 48);
+fn members(shared: &Shared, event: Event, data: &Data) -> Vec<u8> {
+    #[derive(serde::Serialize)]
+    struct Members<'a> {
+        data: &'a Data,
+    }
+    shared.members(event, &Members { data })
+}
+
+/// The record's time, and its other members.
+fn timed(time: Timestamp, members: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(members.len() + 48);
     // Writing to a Vec can't fail.
-    let _ = write!(out, "\"time\":\"{:.6}\",", record.time);
-    out.extend_from_slice(&record.members);
+    let _ = write!(out, "\"time\":\"{time:.6}\",");
+    out.extend_from_slice(members);
     out
 }
 
-/// Says once that the trail fails, and once that it is back.
-fn report(shared: &Shared, failure: Option<&(String, io::Error)>) {
-    let was = std::mem::replace(&mut shared.lock().unavailable, failure.is_some());
-    if let Some((sink, error)) = failure {
-        shared.metrics.audit_failures.inc();
-        if !was {
-            tracing::error!(%sink, %error, "the audit trail can't be written: new requests are refused");
-        }
-    } else if was {
-        tracing::info!("the audit trail is written again");
-    }
-    shared
-        .metrics
-        .audit_available
-        .set(i64::from(failure.is_none()));
-}
-
-const FILE: &str = "access.jsonl";
 const COALESCE: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_secs(1);
-const KEEP_BUFFER: usize = 64 * 1024;
+/// Bytes that aren't synced; a faster trail is synced more often than it was told to.
+const MAX_BATCH: usize = 4 << 20;
+/// How often rotation by age and pruning are looked at.
+const TEND_EVERY: Duration = Duration::from_secs(10);
+/// A checkpoint comes at the latest after so many records.
+const SEAL_RECORDS: u64 = 10_000;

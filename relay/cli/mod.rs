@@ -1,5 +1,6 @@
 //! The command line: a file a command, results on standard output, logs on standard error.
 
+mod audit;
 mod config;
 mod exit;
 mod explain;
@@ -32,6 +33,9 @@ enum Command {
     /// Print the default file, the effective configuration, or its JSON Schema
     #[command(subcommand)]
     Config(config::Command),
+    /// Prove the audit trail, follow it, sum it up, convert it
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Ask the running relay's admin listener how it is
     Health(health::Args),
 }
@@ -62,6 +66,7 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Config(command) => config::run(&command),
+        Command::Audit(command) => audit::run(&command),
         Command::Health(args) => health::run(&args),
     };
     exit::code(result)

@@ -244,7 +244,40 @@ impl Findings {
             Some(stdout) => stdout.value,
             None => directory.is_none(),
         };
-        audit::Options { directory, stdout }
+        let rotate_size = self.read_or(file.rotate_size.as_ref(), Size(64 << 20)).0;
+        let max_size = self.read_or(file.max_size.as_ref(), Size(2 << 30)).0;
+        if let Some(size) = file.rotate_size.as_ref().or(file.max_size.as_ref())
+            && rotate_size.saturating_mul(2) > max_size
+        {
+            self.problem(
+                Problem::new(
+                    size.span.clone(),
+                    "`max_size` has no room for two segments of `rotate_size`",
+                )
+                .help("lower `rotate_size`, or raise `max_size`"),
+            );
+        }
+        let every = audit::Sync::Every(seconds(1));
+        audit::Options {
+            directory,
+            stdout,
+            rotate_size: rotate_size as u64,
+            rotate_every: self
+                .read_or(file.rotate_every.as_ref(), Timeout(minutes(24 * 60)))
+                .0,
+            keep: self
+                .read_or(file.keep.as_ref(), Timeout(minutes(400 * 24 * 60)))
+                .0,
+            max_size: max_size as u64,
+            sync: self.read_or(file.sync.as_ref(), every),
+            on_failure: file
+                .on_failure
+                .as_ref()
+                .map_or(audit::OnFailure::Refuse, |it| it.value.into()),
+            seal_every: self
+                .read_or(file.seal_every.as_ref(), Timeout(minutes(10)))
+                .0,
+        }
     }
 
     pub(super) fn admin(

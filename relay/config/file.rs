@@ -13,7 +13,7 @@ use super::net::{HostName, Nameserver, Nat64Prefix};
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, List, Text, words};
 use crate::policy::{self, HostPattern, NamePattern, Rate, VersionRange, ZertoVersion};
-use crate::telemetry;
+use crate::{audit, telemetry};
 
 /// The configuration of callhome-relay.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -218,6 +218,20 @@ pub(super) struct Audit {
     pub(super) directory: Option<At<String>>,
     /// Whether the trail goes to standard output too. Default: true without a directory, else false.
     pub(super) stdout: Option<At<bool>>,
+    /// A segment of this size is closed and compressed. Default: "64MiB".
+    pub(super) rotate_size: Option<Text<Size>>,
+    /// A segment of this age is closed and compressed. Default: "1d".
+    pub(super) rotate_every: Option<Text<Timeout>>,
+    /// How long closed segments are kept. Default: "400d".
+    pub(super) keep: Option<Text<Timeout>>,
+    /// What all segments may take. Default: "2GiB".
+    pub(super) max_size: Option<Text<Size>>,
+    /// When records are made durable: "always", a duration, or "never". Default: "1s".
+    pub(super) sync: Option<Text<audit::Sync>>,
+    /// What becomes of requests while the trail can't be written: "refuse" them, or "count" them. Default: "refuse".
+    pub(super) on_failure: Option<At<OnFailure>>,
+    /// The longest time without a signed checkpoint. Default: "10m".
+    pub(super) seal_every: Option<Text<Timeout>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -306,5 +320,6 @@ words! {
     Purpose as policy::Purpose { Billing = "billing", Other = "other" }
     Sni as policy::SniRule { Match = "match", IfPresent = "if-present", Any = "any" }
     Level as telemetry::Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
+    OnFailure as audit::OnFailure { Refuse = "refuse", Count = "count" }
     Format as telemetry::Format { Text = "text", Json = "json" }
 }

@@ -71,6 +71,13 @@ fn mirror(config: &Config) -> File {
                 .as_ref()
                 .map(|path| At::nowhere(path.display().to_string())),
             stdout: Some(At::nowhere(config.audit.stdout)),
+            rotate_size: size(config.audit.rotate_size),
+            rotate_every: Some(Text::of(&Timeout(config.audit.rotate_every))),
+            keep: Some(Text::of(&Timeout(config.audit.keep))),
+            max_size: size(config.audit.max_size),
+            sync: Some(Text::of(&config.audit.sync)),
+            on_failure: Some(At::nowhere(config.audit.on_failure.into())),
+            seal_every: Some(Text::of(&Timeout(config.audit.seal_every))),
         },
         admin: file::Admin {
             bind: Some(Text::of(&config.admin.bind)),
@@ -209,6 +216,12 @@ fn list<'a, F: Form + 'a>(values: impl Iterator<Item = &'a F>) -> List<F> {
 fn some_list<F: Form>(values: impl Iterator<Item = F>) -> Option<List<F>> {
     let values: Vec<_> = values.map(|value| Text::of(&value)).collect();
     (!values.is_empty()).then(|| At::nowhere(values))
+}
+
+fn size(bytes: u64) -> Option<Text<Size>> {
+    usize::try_from(bytes)
+        .ok()
+        .map(|bytes| Text::of(&Size(bytes)))
 }
 
 fn toml_of(file: &impl Serialize) -> String {

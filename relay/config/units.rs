@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::value::{Form, Mistake};
+use crate::audit;
 use crate::policy::Rate;
 
 /// A wait or an interval: never zero.
@@ -44,6 +45,34 @@ impl Form for Duration {
             return "0s".to_owned();
         }
         largest_unit(milliseconds, &DURATIONS)
+    }
+}
+
+impl Form for audit::Sync {
+    const NOUN: &'static str = "a way to sync";
+    const EXAMPLE: &'static str = "1s";
+
+    fn read(text: &str) -> Result<Self, Mistake> {
+        match text {
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => Timeout::read(text)
+                .map(|every| Self::Every(every.0))
+                .map_err(|mistake| {
+                    Mistake::new(
+                        mistake.label,
+                        "write \"always\", \"never\", or a duration: \"1s\"",
+                    )
+                }),
+        }
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::Always => "always".to_owned(),
+            Self::Never => "never".to_owned(),
+            Self::Every(period) => Timeout(*period).write(),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
 use socket2::{SockRef, TcpKeepalive};
 
 /// How a dead peer is noticed on an otherwise silent connection.
@@ -135,6 +136,13 @@ pub fn default_gateways() -> Vec<IpAddr> {
 pub fn boot_id() -> Option<String> {
     let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     Some(id.trim().to_owned())
+}
+
+/// Milliseconds since the boot, suspended time included: a clock that nobody can set.
+pub fn uptime_ms() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    seconds * 1000 + u64::try_from(now.tv_nsec / 1_000_000).unwrap_or_default()
 }
 
 /// The name of this machine, as `uname -n` gives it.

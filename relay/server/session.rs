@@ -95,7 +95,7 @@ async fn converse(
         return Err(Refusal::from(Reason::Draining).into());
     }
     let decided = decide(shared, source, &target, record)?;
-    if !shared.audit.is_available() {
+    if !shared.audit.admits() {
         return Err(Refusal::from(Reason::AuditUnavailable).into());
     }
     let _slot = claim(shared, &decided, source)?;
@@ -113,6 +113,7 @@ async fn converse(
 
     record
         .opened()
+        .await
         .map_err(|_| Refusal::from(Reason::AuditUnavailable))?;
     client.establish().await.map_err(|_| End::Left)?;
     if decided.permit.reads_client_hello() {

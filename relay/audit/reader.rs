@@ -1,0 +1,150 @@
+//! The lines of a trail in their order: from a directory, from one file, or from standard input.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::segments::{self, MAX_LINE};
+
+/// Gives line after line. It reads what is there when it comes to it, and doesn't follow.
+pub struct Reader {
+    files: VecDeque<PathBuf>,
+    current: Option<Current>,
+    line: Vec<u8>,
+    size: u64,
+    read: Arc<AtomicU64>,
+}
+
+/// Where a line stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: u64,
+}
+
+/// A line, without its line feed.
+#[derive(Debug)]
+pub struct Raw<'a> {
+    pub place: Place,
+    pub bytes: &'a [u8],
+    /// False for a last line that isn't finished.
+    pub whole: bool,
+}
+
+struct Current {
+    place: Place,
+    input: Box<dyn BufRead + Send>,
+}
+
+/// Counts the bytes of a file as they are read, compressed or not.
+struct Counted<R>(R, Arc<AtomicU64>);
+
+impl Reader {
+    /// Opens a directory of segments, a file, or standard input for `-`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut reader = Self {
+            files: VecDeque::new(),
+            current: None,
+            line: Vec::new(),
+            size: 0,
+            read: Arc::default(),
+        };
+        if path == Path::new("-") {
+            reader.current = Some(Current {
+                place: Place {
+                    file: "standard input".into(),
+                    line: 0,
+                },
+                input: Box::new(BufReader::new(io::stdin())),
+            });
+        } else if path.is_dir() {
+            for segment in segments::list(path)? {
+                reader.size += segment.size;
+                reader.files.push_back(segment.path);
+            }
+        } else {
+            reader.size = path.metadata()?.len();
+            reader.files.push_back(path.to_owned());
+        }
+        Ok(reader)
+    }
+
+    /// Bytes on the disk, of everything; 0 for standard input.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many of them have been read.
+    pub fn position(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// The next line, or None at the end. Lines are bounded; what is longer comes in pieces, none of which is a record.
+    pub fn next_line(&mut self) -> io::Result<Option<Raw<'_>>> {
+        loop {
+            if self.current.is_none() {
+                let Some(file) = self.files.pop_front() else {
+                    return Ok(None);
+                };
+                let input = self.open_file(&file).map_err(|error| at(&file, &error))?;
+                self.current = Some(Current {
+                    place: Place { file, line: 0 },
+                    input,
+                });
+            }
+            let Some(current) = &mut self.current else {
+                return Ok(None);
+            };
+            self.line.clear();
+            let length = (&mut current.input)
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut self.line)
+                .map_err(|error| at(&current.place.file, &error))?;
+            if length == 0 {
+                self.current = None;
+                continue;
+            }
+            current.place.line += 1;
+            let whole = self.line.pop_if(|byte| *byte == b'\n').is_some();
+            return Ok(Some(Raw {
+                place: current.place.clone(),
+                bytes: &self.line,
+                whole,
+            }));
+        }
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
+        segments::decode(path, Counted(File::open(path)?, self.read.clone()))
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        self.1.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,259 @@
+//! Seals: what a checkpoint's signature proves, and who can make one.
+//!
+//! Each checkpoint is signed with an Ed25519 key (RFC 8032) that it replaces: it names the public half of its successor, and the
+//! private half of its own is erased once the checkpoint is durable. Whoever takes over the machine later has a key for what
+//! comes, and none for what was. The first public key must be kept somewhere else; it is the only thing to trust.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+
+use super::chain::hex;
+use super::files;
+
+/// The public half of a key, in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PublicKey(Box<str>);
+
+/// The keys of a directory: the one that signs next, and its successor while a checkpoint is on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Seal {
+    directory: PathBuf,
+    current: Key,
+    successor: Key,
+}
+
+struct Key {
+    seed: [u8; 32],
+    pair: Ed25519KeyPair,
+}
+
+impl Seal {
+    /// Takes the directory's key, or makes one; then `true` says that its public half is to be told.
+    ///
+    /// `named` is the successor that the last checkpoint of the trail names. Where a crash came between a checkpoint and the
+    /// exchange of its key, the successor lies ready and is taken.
+    pub(super) fn open(directory: &Path, named: Option<&PublicKey>) -> io::Result<(Self, bool)> {
+        let (current, next) = (directory.join(CURRENT), directory.join(NEXT));
+        let mut key = read_key(&current)?;
+        if let (Some(named), Some(successor)) = (named, read_key(&next)?)
+            && key.as_ref().is_none_or(|key| key.public() != *named)
+            && successor.public() == *named
+        {
+            exchange(&next, &current)?;
+            key = Some(successor);
+        }
+        let new = key.is_none();
+        let current = if let Some(key) = key {
+            key
+        } else {
+            let key = Key::generate()?;
+            files::write_private(&current, key.text().as_bytes())?;
+            key
+        };
+        let seal = Self {
+            directory: directory.to_owned(),
+            current,
+            successor: Key::generate()?,
+        };
+        Ok((seal, new))
+    }
+
+    pub(super) fn public(&self) -> PublicKey {
+        self.current.public()
+    }
+
+    pub(super) fn successor(&self) -> PublicKey {
+        self.successor.public()
+    }
+
+    /// Puts the successor on the disk, before any record names it.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        files::write_private(&self.directory.join(NEXT), self.successor.text().as_bytes())
+    }
+
+    pub(super) fn sign(&self, bytes: &[u8]) -> String {
+        let signature = hex::<128>(self.current.pair.sign(bytes).as_ref());
+        String::from_utf8_lossy(&signature).into_owned()
+    }
+
+    /// The checkpoint is durable: its key goes, its successor takes over.
+    pub(super) fn exchange(&mut self) -> io::Result<()> {
+        let successor = Key::generate()?;
+        exchange(&self.directory.join(NEXT), &self.directory.join(CURRENT))?;
+        self.current = std::mem::replace(&mut self.successor, successor);
+        Ok(())
+    }
+}
+
+/// Makes the first key of a directory that has none; gives its public half.
+pub fn generate(directory: &Path) -> io::Result<PublicKey> {
+    files::make_directory(directory)?;
+    let current = directory.join(CURRENT);
+    if current.exists() {
+        let message = format!("{} is there already", current.display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+    }
+    let key = Key::generate()?;
+    files::write_private(&current, key.text().as_bytes())?;
+    Ok(key.public())
+}
+
+impl PublicKey {
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits =
+            text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        digits.then(|| Self(text.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `signature`, in hexadecimal, is this key's for `bytes`.
+    pub fn verifies(&self, bytes: &[u8], signature: &str) -> bool {
+        let (Some(key), Some(signature)) = (unhex(&self.0), unhex(signature)) else {
+            return false;
+        };
+        UnparsedPublicKey::new(&ED25519, key)
+            .verify(bytes, &signature)
+            .is_ok()
+    }
+}
+
+impl Key {
+    fn generate() -> io::Result<Self> {
+        let mut seed = [0; 32];
+        SystemRandom::new()
+            .fill(&mut seed)
+            .map_err(|_| io::Error::other("the kernel gives no random numbers"))?;
+        Self::of(seed)
+    }
+
+    fn of(seed: [u8; 32]) -> io::Result<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&seed)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+        Ok(Self { seed, pair })
+    }
+
+    fn public(&self) -> PublicKey {
+        let text = hex::<64>(self.pair.public_key().as_ref());
+        PublicKey(String::from_utf8_lossy(&text).into())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&hex::<64>(&self.seed)).into_owned()
+    }
+}
+
+impl Drop for Key {
+    /// As far as safe code can: the compiler is told that the bytes are looked at.
+    fn drop(&mut self) {
+        self.seed = [0; 32];
+        std::hint::black_box(&self.seed);
+    }
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Key").field(&self.public().as_str()).finish()
+    }
+}
+
+fn read_key(path: &Path) -> io::Result<Option<Key>> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let seed = unhex(text.trim()).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    match seed {
+        Some(seed) => Key::of(seed).map(Some),
+        None => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} holds no key", path.display()),
+        )),
+    }
+}
+
+/// Overwrites the old key before its name goes to the new one. What a file system or a disk keeps elsewhere is beyond reach.
+fn exchange(next: &Path, current: &Path) -> io::Result<()> {
+    if current.exists() {
+        files::overwrite(current)?;
+    }
+    fs::rename(next, current)?;
+    files::sync_directory(current)
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let pairs = text.as_bytes().chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return None;
+    }
+    pairs
+        .map(|pair| u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok())
+        .collect()
+}
+
+const CURRENT: &str = "seal.key";
+const NEXT: &str = "seal.key.next";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_signs_once_and_names_its_successor() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut seal, new) = Seal::open(directory.path(), None).unwrap();
+        assert!(new);
+        let genesis = seal.public();
+        let signature = seal.sign(b"past");
+        assert!(genesis.verifies(b"past", &signature));
+        assert!(!genesis.verifies(b"pasT", &signature));
+        let named = seal.successor();
+        seal.prepare().unwrap();
+        seal.exchange().unwrap();
+        assert_eq!(seal.public(), named);
+        assert!(!genesis.verifies(b"past", &seal.sign(b"past")));
+        let (again, new) = Seal::open(directory.path(), Some(&named)).unwrap();
+        assert!(!new);
+        assert_eq!(again.public(), named);
+    }
+
+    #[test]
+    fn a_crash_before_the_exchange_is_made_good() {
+        let directory = tempfile::tempdir().unwrap();
+        let (seal, _) = Seal::open(directory.path(), None).unwrap();
+        let (old, named) = (seal.public(), seal.successor());
+        seal.prepare().unwrap();
+        drop(seal);
+        let (seal, _) = Seal::open(directory.path(), Some(&named)).unwrap();
+        assert_eq!(seal.public(), named);
+        drop(seal);
+        // Without the checkpoint on the disk the old key is still the right one.
+        let directory = tempfile::tempdir().unwrap();
+        let (seal, _) = Seal::open(directory.path(), None).unwrap();
+        seal.prepare().unwrap();
+        let first = seal.public();
+        drop(seal);
+        let (seal, _) = Seal::open(directory.path(), Some(&first)).unwrap();
+        assert_eq!(seal.public(), first);
+        assert_ne!(first, old);
+    }
+
+    #[test]
+    fn a_key_is_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let public = generate(directory.path()).unwrap();
+        assert!(generate(directory.path()).is_err());
+        assert_eq!(
+            Seal::open(directory.path(), None).unwrap().0.public(),
+            public
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! The files of a trail: one that is written, and closed segments that are compressed and in the end pruned.
+//!
+//! | name | is |
+//! |---|---|
+//! | `access.jsonl` | the segment being written |
+//! | `access-NNNNNNNNNNNN.jsonl` | a closed one; the number is its first record's |
+//! | `access-NNNNNNNNNNNN.jsonl.zst` | the same, compressed (Zstandard, RFC 8878) |
+//!
+//! Names are for people: whoever reads a trail orders its segments by what is in them.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Read};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+
+use super::chain::{Hash, Line};
+use super::files;
+
+/// A segment, and how it begins.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) first: u64,
+    pub(super) prev: Hash,
+    pub(super) time: jiff::Timestamp,
+    /// Bytes on the disk.
+    pub(super) size: u64,
+}
+
+/// Compresses closed segments, one after the other, on a thread of its own.
+#[derive(Debug)]
+pub(super) struct Compressor {
+    jobs: Option<mpsc::Sender<PathBuf>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The segments of a directory in the order of their records, the one being written last. One without a whole first record is
+/// left out.
+pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    for path in paths(directory)? {
+        if let Some(segment) = Segment::read(&path)? {
+            segments.push(segment);
+        }
+    }
+    segments.sort_by_key(|segment| (segment.first, is_active(&segment.path)));
+    Ok(segments)
+}
+
+/// The files of a directory that hold records.
+pub(super) fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let stem = name.strip_suffix(".zst").unwrap_or(name);
+        let closed = stem
+            .strip_suffix(".jsonl")
+            .is_some_and(|stem| stem.starts_with("access-"));
+        if closed || name == ACTIVE {
+            paths.push(path);
+        }
+    }
+    // A crash between the last two steps of compressing leaves both; the plain one is whole.
+    let plain: Vec<_> = paths.iter().map(|path| compressed(path)).collect();
+    paths.retain(|path| !plain.contains(path));
+    Ok(paths)
+}
+
+/// Opens a plain or compressed file of records.
+pub(super) fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
+    decode(path, File::open(path)?)
+}
+
+/// The same for a file that is open; its name says whether it is compressed.
+pub(super) fn decode(
+    path: &Path,
+    file: impl Read + Send + 'static,
+) -> io::Result<Box<dyn BufRead + Send>> {
+    if path.extension() == Some(OsStr::new("zst")) {
+        return Ok(Box::new(BufReader::with_capacity(
+            BUFFER,
+            zstd::Decoder::new(file)?,
+        )));
+    }
+    Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+}
+
+/// The name that a segment has once it is closed.
+pub(super) fn closed_name(directory: &Path, first: u64) -> PathBuf {
+    directory.join(format!("access-{first:012}.jsonl"))
+}
+
+fn compressed(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".zst");
+    name.into()
+}
+
+fn is_active(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new(ACTIVE))
+}
+
+impl Segment {
+    fn read(path: &Path) -> io::Result<Option<Self>> {
+        let mut first = Vec::new();
+        open(path)?.take(MAX_LINE).read_until(b'\n', &mut first)?;
+        let Some(Ok(line)) = first.strip_suffix(b"\n").map(Line::parse) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            path: path.to_owned(),
+            first: line.seq,
+            prev: line.prev,
+            time: line.time.parse().unwrap_or_default(),
+            size: path.metadata()?.len(),
+        }))
+    }
+
+    /// The name it has now; the compressor may have been at it.
+    pub(super) fn current_path(&self) -> PathBuf {
+        let compressed = compressed(&self.path);
+        if compressed.exists() && !self.path.exists() {
+            compressed
+        } else {
+            self.path.clone()
+        }
+    }
+
+    pub(super) fn delete(&self) -> io::Result<()> {
+        for path in [self.path.clone(), compressed(&self.path)] {
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Compressor {
+    pub(super) fn start() -> io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<PathBuf>();
+        let thread = thread::Builder::new().name("compress".into()).spawn(move || {
+            for path in queue {
+                if let Err(error) = compress(&path) {
+                    // The plain segment stays, and counts as it is.
+                    tracing::warn!(path = %path.display(), %error, "a closed segment of the trail stays uncompressed");
+                }
+            }
+        })?;
+        Ok(Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        })
+    }
+
+    pub(super) fn compress(&self, path: PathBuf) {
+        if let Some(jobs) = &self.jobs {
+            // The thread ends only with this value.
+            let _ = jobs.send(path);
+        }
+    }
+}
+
+impl Drop for Compressor {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Writes the compressed segment beside the plain one, makes it durable, and only then lets the plain one go.
+fn compress(path: &Path) -> io::Result<()> {
+    let target = compressed(path);
+    let mut temporary = target.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let mut source = match File::open(path) {
+        Ok(file) => file,
+        // Pruned before its turn came.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let file = files::create(Path::new(&temporary))?;
+    let mut encoder = zstd::Encoder::new(BufWriter::new(file), LEVEL)?;
+    encoder.include_checksum(true)?;
+    io::copy(&mut source, &mut encoder)?;
+    let file = encoder
+        .finish()?
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    fs::rename(&temporary, &target)?;
+    files::sync_directory(&target)?;
+    fs::remove_file(path)
+}
+
+pub(super) const ACTIVE: &str = "access.jsonl";
+/// No record is longer: its texts are bounded.
+pub(super) const MAX_LINE: u64 = 256 * 1024;
+const BUFFER: usize = 256 * 1024;
+/// Zstandard's own default.
+const LEVEL: i32 = 3;

@@ -1,0 +1,351 @@
+//! The trail on the disk: lines are written, synced, and only then forgotten.
+//!
+//! A failure at any step leaves the lines in memory. The segment that failed is cut back to what had been synced and closed, and the
+//! lines go into a new one, so that nothing is lost and nothing stands twice.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::chain::{Chain, Hash};
+use super::files;
+use super::segments::{self, ACTIVE, Compressor, Segment};
+
+/// The trail's directory, held by one process.
+#[derive(Debug)]
+pub(super) struct Store {
+    directory: PathBuf,
+    _lock: File,
+    active: Option<Active>,
+    closed: Vec<Segment>,
+    compressor: Compressor,
+    /// Lines that no sync has confirmed, and how many of their bytes are in the active segment.
+    unsynced: Vec<u8>,
+    written: usize,
+    /// What the first of them begins with, should it begin a segment.
+    head: Head,
+    head_saved: Instant,
+}
+
+/// The end of the trail as it was known to be on the disk. It may lag behind the trail, never lead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    pub(super) trail: Box<str>,
+    pub(super) seq: u64,
+    pub(super) hash: Box<str>,
+}
+
+#[derive(Debug)]
+struct Active {
+    file: File,
+    /// Bytes that a sync has confirmed.
+    synced: u64,
+    /// None while it holds no line.
+    begin: Option<Segment>,
+}
+
+/// What there was to prune.
+#[derive(Debug)]
+pub(super) struct Pruned {
+    pub(super) segments: Vec<Segment>,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    /// Of the last record that goes: the `prev` of the first that stays.
+    pub(super) hash: Hash,
+    pub(super) bytes: u64,
+}
+
+/// Takes the directory for this process.
+pub(super) fn lock(directory: &Path) -> io::Result<File> {
+    files::make_directory(directory)?;
+    let file = files::create(&directory.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(io::Error::new(
+            io::ErrorKind::ResourceBusy,
+            format!(
+                "{} is another relay's trail: it is locked",
+                directory.display()
+            ),
+        )),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+impl Store {
+    /// Goes on with a directory that has been locked and recovered.
+    pub(super) fn open(directory: &Path, lock: File, chain: &Chain) -> io::Result<Self> {
+        let mut closed = segments::list(directory)?;
+        let compressor = Compressor::start()?;
+        let active = closed
+            .pop_if(|segment| segment.path.ends_with(ACTIVE))
+            .map(|begin| Active::reopen(directory, begin))
+            .transpose()?;
+        for segment in &closed {
+            if segment.path.extension() != Some("zst".as_ref()) {
+                compressor.compress(segment.path.clone());
+            }
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            _lock: lock,
+            active,
+            closed,
+            compressor,
+            unsynced: Vec::new(),
+            written: 0,
+            head: Head::of(chain),
+            head_saved: Instant::now(),
+        })
+    }
+
+    /// Takes lines over. They stay in memory until [`Self::sync`] has succeeded.
+    pub(super) fn push(&mut self, lines: &[u8]) {
+        self.unsynced.extend_from_slice(lines);
+    }
+
+    /// Bytes that no sync has confirmed.
+    pub(super) fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
+    /// Bytes of the active segment, with those on their way.
+    pub(super) fn length(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| active.synced) + self.unsynced.len() as u64
+    }
+
+    pub(super) fn is_synced(&self) -> bool {
+        self.unsynced.is_empty()
+    }
+
+    /// Writes what isn't written.
+    pub(super) fn write(&mut self) -> io::Result<()> {
+        if self.written == self.unsynced.len() {
+            return Ok(());
+        }
+        let active = match &mut self.active {
+            Some(active) => active,
+            none => none.insert(Active::create(&self.directory)?),
+        };
+        if active.begin.is_none() {
+            active.begin = Some(Segment {
+                path: self.directory.join(ACTIVE),
+                first: self.head.seq + 1,
+                prev: Hash::parse(self.head.hash.as_bytes()).unwrap_or(Hash::GENESIS),
+                time: Timestamp::now(),
+                size: 0,
+            });
+        }
+        while self.written < self.unsynced.len() {
+            match active.file.write(&self.unsynced[self.written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what was written durable, and forgets it. `chain` stands behind the last line.
+    pub(super) fn sync(&mut self, chain: &Chain, durable: bool) -> io::Result<()> {
+        if let Some(active) = &mut self.active {
+            let metadata = active.file.metadata()?;
+            // A file without a name takes every byte and keeps none.
+            if metadata.nlink() == 0 || !is_at(&self.directory.join(ACTIVE), &metadata) {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the file was removed or replaced",
+                ));
+            }
+            if durable {
+                active.file.sync_data()?;
+            }
+            active.synced += self.written as u64;
+        }
+        self.unsynced.drain(..self.written);
+        self.unsynced.shrink_to(KEEP_BUFFER);
+        self.written = 0;
+        self.head = Head::of(chain);
+        if durable && self.head_saved.elapsed() >= HEAD_EVERY {
+            self.save_head()?;
+        }
+        Ok(())
+    }
+
+    /// Notes the end of the trail, so that a restart misses what was cut off.
+    pub(super) fn save_head(&mut self) -> io::Result<()> {
+        self.head_saved = Instant::now();
+        self.head.save(&self.directory)
+    }
+
+    /// Gives the active segment up after a failure, cut back to what is known to be on the disk.
+    pub(super) fn abandon(&mut self) {
+        self.written = 0;
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        // Where the disk doesn't even do this, readers skip the lines that stand twice.
+        let _ = active.file.set_len(active.synced);
+        if active.synced > 0 {
+            let _ = self.close(active);
+        } else {
+            let _ = fs::remove_file(self.directory.join(ACTIVE));
+        }
+    }
+
+    /// Closes the active segment if it is full or old; true if so. Everything must be synced.
+    pub(super) fn rotate(&mut self, size: u64, every: Duration) -> io::Result<bool> {
+        let is_due = |active: &mut Active| {
+            let age = active
+                .begin
+                .as_ref()
+                .map(|begin| Timestamp::now().duration_since(begin.time));
+            active.synced >= size
+                || age.is_some_and(|age| Duration::try_from(age).is_ok_and(|age| age >= every))
+        };
+        match self.active.take_if(is_due) {
+            Some(active) => self.close(active).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn close(&mut self, active: Active) -> io::Result<()> {
+        let Some(mut segment) = active.begin else {
+            return Ok(());
+        };
+        let path = self.free_name(segment.first);
+        fs::rename(self.directory.join(ACTIVE), &path)?;
+        files::sync_directory(&path)?;
+        segment.size = active.synced;
+        segment.path.clone_from(&path);
+        self.closed.push(segment);
+        self.compressor.compress(path);
+        Ok(())
+    }
+
+    /// A segment that failed at once begins with the same record as the one that replaces it.
+    fn free_name(&self, first: u64) -> PathBuf {
+        let name = segments::closed_name(&self.directory, first);
+        let taken = |path: &Path| path.exists() || path.with_extension("jsonl.zst").exists();
+        if !taken(&name) {
+            return name;
+        }
+        (1..=u32::MAX)
+            .map(|n| self.directory.join(format!("access-{first:012}-{n}.jsonl")))
+            .find(|path| !taken(path))
+            .unwrap_or(name)
+    }
+
+    /// The oldest closed segments that `keep` and `max_size` leave no place for.
+    pub(super) fn take_prunable(
+        &mut self,
+        keep: Duration,
+        max_size: u64,
+        now: Timestamp,
+    ) -> Option<Pruned> {
+        for segment in &mut self.closed {
+            let metadata = segment.current_path().metadata();
+            segment.size = metadata.map_or(segment.size, |metadata| metadata.len());
+        }
+        let active = self.active.as_ref();
+        let mut total: u64 = self.closed.iter().map(|segment| segment.size).sum();
+        total += active.map_or(0, |active| active.synced);
+        let mut count = 0;
+        while let Some(segment) = self.closed.get(count) {
+            // A segment's records are no younger than the first of the next.
+            let end = self.begin_after(count).map_or(now, |next| next.time);
+            let age = Duration::try_from(now.duration_since(end)).unwrap_or_default();
+            if age <= keep && total <= max_size {
+                break;
+            }
+            total -= segment.size;
+            count += 1;
+        }
+        let stays = self.begin_after(count.checked_sub(1)?)?.clone();
+        let segments: Vec<_> = self.closed.drain(..count).collect();
+        Some(Pruned {
+            from: segments.first()?.first,
+            to: stays.first - 1,
+            hash: stays.prev,
+            bytes: segments.iter().map(|segment| segment.size).sum(),
+            segments,
+        })
+    }
+
+    fn begin_after(&self, index: usize) -> Option<&Segment> {
+        let active = || {
+            self.active
+                .as_ref()
+                .and_then(|active| active.begin.as_ref())
+        };
+        self.closed.get(index + 1).or_else(active)
+    }
+
+    /// Appends a checkpoint's line to the record of seals, which outlives pruning.
+    pub(super) fn keep_seal(&self, line: &[u8]) -> io::Result<()> {
+        let mut file = files::append(&self.directory.join(SEALS))?;
+        file.write_all(line)?;
+        file.sync_data()
+    }
+}
+
+impl Active {
+    fn create(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(ACTIVE);
+        let file = files::append(&path)?;
+        files::sync_directory(&path)?;
+        Ok(Self {
+            // What is there already is another's, and recovered only at a start.
+            synced: file.metadata()?.len(),
+            file,
+            begin: None,
+        })
+    }
+
+    fn reopen(directory: &Path, begin: Segment) -> io::Result<Self> {
+        let file = files::append(&directory.join(ACTIVE))?;
+        Ok(Self {
+            synced: file.metadata()?.len(),
+            file,
+            begin: Some(begin),
+        })
+    }
+}
+
+impl Head {
+    pub(super) fn of(chain: &Chain) -> Self {
+        Self {
+            trail: chain.trail().into(),
+            seq: chain.next() - 1,
+            hash: chain.previous().as_str().into(),
+        }
+    }
+
+    /// None where there is none, or none that can be read.
+    pub(super) fn load(directory: &Path) -> Option<Self> {
+        let text = fs::read(directory.join(HEAD)).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn save(&self, directory: &Path) -> io::Result<()> {
+        let text = serde_json::to_vec(self).map_err(io::Error::from)?;
+        files::replace(&directory.join(HEAD), &text, 0o640)
+    }
+}
+
+fn is_at(path: &Path, metadata: &fs::Metadata) -> bool {
+    path.metadata()
+        .is_ok_and(|there| there.ino() == metadata.ino() && there.dev() == metadata.dev())
+}
+
+/// The checkpoints' lines, kept when their segments are pruned: without them no key could be traced to the first.
+pub(super) const SEALS: &str = "seals.jsonl";
+const HEAD: &str = "head.json";
+const HEAD_EVERY: Duration = Duration::from_secs(1);
+const KEEP_BUFFER: usize = 64 * 1024;

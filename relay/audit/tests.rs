@@ -1,0 +1,393 @@
+//! The trail as a whole: what is written proves itself, and what is done to it is found.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::chain::Chain;
+use super::verify::{Report, VerifyError, verify};
+use super::*;
+use crate::tunnel::{Closed, ClosedBy};
+
+fn options(directory: &Path) -> Options {
+    Options {
+        directory: Some(directory.to_owned()),
+        stdout: false,
+        rotate_size: 1 << 30,
+        rotate_every: Duration::from_hours(24),
+        keep: Duration::from_hours(24),
+        max_size: 1 << 40,
+        sync: Sync::Every(Duration::from_millis(20)),
+        on_failure: OnFailure::Refuse,
+        seal_every: Duration::from_mins(10),
+    }
+}
+
+fn start(options: &Options) -> (Audit, Writer) {
+    Audit::start(options, "test", Arc::default()).unwrap()
+}
+
+/// One session that ends refused.
+fn refuse(audit: &Audit) {
+    let peer = ([10, 0, 0, 1], 4000).into();
+    let mut session = audit.session("proxy".into(), "1:p".into(), peer);
+    session.sent(b"example.com:443");
+    session.refused(&Reason::DestinationNotAllowed.into());
+}
+
+/// One tunnel, opened and closed.
+fn tunnel(audit: &Audit) {
+    let mut session = audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(session.opened()).unwrap();
+    session.closed(Closed {
+        by: ClosedBy::Client,
+        error: None,
+    });
+}
+
+/// A trail of so many sessions, closed.
+fn trail(options: &Options, sessions: usize) {
+    let (audit, writer) = start(options);
+    for _ in 0..sessions {
+        refuse(&audit);
+    }
+    writer.close();
+}
+
+fn whole(path: &Path) -> Report {
+    verify(path, None, None, |_| ()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn broken(path: &Path) -> String {
+    match verify(path, None, None, |_| ()) {
+        Err(VerifyError::Broken(broken)) => broken.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wait_for(mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(10), "it never came");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_trail_runs_on_over_restarts() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    trail(&options, 3);
+    trail(&options, 4);
+    let report = whole(directory.path());
+    // A checkpoint begins and ends each run.
+    assert_eq!((report.from, report.to, report.checkpoints), (1, 11, 4));
+    assert!(report.gaps.is_empty());
+}
+
+#[test]
+fn it_runs_on_over_rotation_and_compression() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        rotate_size: 20_000,
+        ..options(directory.path())
+    };
+    let (audit, writer) = start(&options);
+    for n in 0..100 {
+        tunnel(&audit);
+        if n % 20 == 0 {
+            thread::sleep(Duration::from_millis(30));
+        }
+    }
+    writer.close();
+    let names: Vec<_> = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("access"))
+        .collect();
+    assert!(
+        names.iter().filter(|name| name.ends_with(".zst")).count() >= 3,
+        "{names:?}"
+    );
+    assert_eq!(whole(directory.path()).records, 202);
+}
+
+#[test]
+fn old_segments_go_and_the_trail_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        rotate_size: 8_000,
+        max_size: 16_000,
+        ..options(directory.path())
+    };
+    let (audit, writer) = start(&options);
+    for _ in 0..20 {
+        for _ in 0..10 {
+            tunnel(&audit);
+        }
+        thread::sleep(Duration::from_millis(40));
+    }
+    writer.close();
+    let report = whole(directory.path());
+    assert!(report.from > 1, "{report:?}");
+    assert!(report.gaps.is_empty());
+
+    // The first segment that is left can't go unnoticed.
+    let first = segments::list(directory.path()).unwrap().remove(0);
+    first.delete().unwrap();
+    assert!(broken(directory.path()).contains("no pruning says so"));
+}
+
+#[test]
+fn a_second_relay_is_kept_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    let (_audit, _writer) = start(&options);
+    let error = Audit::start(&options, "other", Arc::default()).unwrap_err();
+    assert!(error.to_string().contains("locked"), "{error}");
+}
+
+#[test]
+fn a_torn_end_is_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    trail(&options, 3);
+    let active = directory.path().join("access.jsonl");
+    let mut file = OpenOptions::new().append(true).open(&active).unwrap();
+    file.write_all(b"{\"v\":1,\"trail\":\"x").unwrap();
+    trail(&options, 1);
+    assert_eq!(whole(directory.path()).records, 8);
+    let torn = fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().contains("torn-"))
+        .unwrap();
+    assert_eq!(fs::read(torn).unwrap(), b"{\"v\":1,\"trail\":\"x");
+}
+
+#[test]
+fn a_cut_tail_is_found_before_and_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    trail(&options, 5);
+    let active = directory.path().join("access.jsonl");
+    let text = fs::read_to_string(&active).unwrap();
+    let kept: Vec<_> = text.split_inclusive('\n').take(4).collect();
+    fs::write(&active, kept.concat()).unwrap();
+    assert!(broken(directory.path()).contains("records 5 to 7 were there"));
+
+    trail(&options, 1);
+    let report = whole(directory.path());
+    let [gap] = report.gaps.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!((gap.from, gap.to), (Some(5), Some(7)));
+}
+
+#[test]
+fn a_tunnel_that_was_cut_off_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        sync: Sync::Always,
+        ..options(directory.path())
+    };
+    let (audit, writer) = start(&options);
+    let mut session = audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(session.opened()).unwrap();
+    let id = session.id().to_owned();
+    // As if the process had ended: the guard doesn't run.
+    std::mem::forget(session);
+    writer.close();
+    trail(&options, 0);
+    let text = fs::read_to_string(directory.path().join("access.jsonl")).unwrap();
+    let lost: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("\"tunnel_lost\""))
+        .collect();
+    assert_eq!(lost.len(), 1);
+    assert!(lost[0].contains(&id));
+    trail(&options, 0);
+    let again = fs::read_to_string(directory.path().join("access.jsonl")).unwrap();
+    assert_eq!(again.matches("\"tunnel_lost\"").count(), 1, "told once");
+    whole(directory.path());
+}
+
+#[test]
+fn a_trail_that_fails_refuses_and_comes_back_with_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit");
+    let options = options(&path);
+    let (audit, writer) = start(&options);
+    refuse(&audit);
+    wait_for(|| fs::metadata(path.join("access.jsonl")).is_ok_and(|file| file.len() > 1000));
+    let away = directory.path().join("away");
+    fs::rename(&path, &away).unwrap();
+    refuse(&audit);
+    wait_for(|| !audit.admits());
+    // Requests meanwhile are refused, and counted.
+    for _ in 0..3 {
+        let session = audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 1).into());
+        session.refused(&Reason::AuditUnavailable.into());
+    }
+    fs::rename(&away, &path).unwrap();
+    wait_for(|| audit.admits());
+    refuse(&audit);
+    writer.close();
+    let report = whole(&path);
+    let [gap] = report.gaps.as_slice() else {
+        panic!("{report:?}");
+    };
+    assert_eq!(gap.count, Some(3));
+    let refused = Reader::open(&path).map(|mut reader| {
+        let mut count = 0;
+        while let Some(line) = reader.next_line().unwrap() {
+            count += usize::from(String::from_utf8_lossy(line.bytes).contains("request_denied"));
+        }
+        count
+    });
+    assert_eq!(refused.unwrap(), 3);
+}
+
+#[test]
+fn seals_tell_a_trail_that_was_computed_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = generate(directory.path()).unwrap();
+    let options = options(directory.path());
+    trail(&options, 5);
+    trail(&options, 5);
+    let sealed = verify(directory.path(), Some(key.clone()), None, |_| ()).unwrap();
+    assert_eq!(sealed.sealed_to, Some(sealed.to));
+
+    // Somebody with write access drops a record and computes the chain anew.
+    let active = directory.path().join("access.jsonl");
+    let witness = directory.path().join("witness");
+    fs::copy(&active, &witness).unwrap();
+    let text = fs::read(&active).unwrap();
+    let mut chain = Chain::new(whole(directory.path()).trail.into());
+    let mut forged = Vec::new();
+    for (n, bytes) in text.split_inclusive(|b| *b == b'\n').enumerate() {
+        if n == 3 {
+            continue;
+        }
+        let line = String::from_utf8_lossy(bytes).into_owned();
+        let members = &line[line.find("\"time\":").unwrap()..line.find(",\"prev\":").unwrap()];
+        let signature = line
+            .split("\"signature\":\"")
+            .nth(1)
+            .map(|rest| rest[..128].to_owned());
+        chain.append_signed(members.as_bytes(), &mut forged, |_| signature);
+    }
+    fs::write(&active, forged).unwrap();
+    fs::remove_file(directory.path().join("head.json")).unwrap();
+    whole(directory.path());
+    let error = verify(directory.path(), Some(key), None, |_| ()).unwrap_err();
+    assert!(matches!(error, VerifyError::Broken(_)), "{error}");
+    let error = verify(directory.path(), None, Some(&witness), |_| ()).unwrap_err();
+    assert!(error.to_string().contains("witness"), "{error}");
+}
+
+#[test]
+fn another_key_proves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    trail(&options(directory.path()), 2);
+    let other = generate(elsewhere.path()).unwrap();
+    let error = verify(directory.path(), Some(other), None, |_| ()).unwrap_err();
+    assert!(error.to_string().contains("key"), "{error}");
+}
+
+#[test]
+fn a_flood_of_refusals_takes_half_a_segment() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        rotate_size: 100_000,
+        ..options(directory.path())
+    };
+    let (audit, writer) = start(&options);
+    for _ in 0..50 {
+        for _ in 0..100 {
+            refuse(&audit);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    writer.close();
+    let size = fs::metadata(directory.path().join("access.jsonl"))
+        .unwrap()
+        .len();
+    assert!(size < 300_000, "{size} bytes of 5,000 refusals");
+    let report = whole(directory.path());
+    assert!(report.gaps.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// One edit of any kind, anywhere.
+    #[test]
+    fn an_edit_is_found(kind in 0..5, at in 0.0..1.0_f64, bit in 0..8_u32) {
+        thread_local! {
+            static TEXT: Vec<u8> = {
+                let directory = tempfile::tempdir().unwrap();
+                trail(&options(directory.path()), 100);
+                fs::read(directory.path().join("access.jsonl")).unwrap()
+            };
+        }
+        let text = TEXT.with(Clone::clone);
+        let mut lines: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a short list")]
+        let pick = |length: usize| ((length as f64) * at) as usize;
+        let edited = match kind {
+            0 => {
+                let mut text = text.clone();
+                let place = pick(text.len());
+                text[place] ^= 1 << bit;
+                text
+            }
+            1 => {
+                lines.remove(pick(lines.len() - 1));
+                lines.concat()
+            }
+            2 => {
+                let place = pick(lines.len() - 2);
+                lines.swap(place, place + 1);
+                lines.concat()
+            }
+            3 => {
+                let place = pick(lines.len());
+                lines.insert(place, b"{\"v\":1}\n");
+                lines.concat()
+            }
+            _ => text[..pick(text.len() - 2)].to_vec(),
+        };
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("access.jsonl"), &edited).unwrap();
+        let last = whole_head(&text);
+        fs::write(directory.path().join("head.json"), last).unwrap();
+        prop_assert!(verify(directory.path(), None, None, |_| ()).is_err());
+    }
+}
+
+fn whole_head(text: &[u8]) -> Vec<u8> {
+    let line = text
+        .trim_ascii_end()
+        .rsplit(|b| *b == b'\n')
+        .next()
+        .unwrap();
+    let line = Line::parse(line).unwrap();
+    let head = store::Head {
+        trail: line.trail.as_ref().into(),
+        seq: line.seq,
+        hash: line.hash.as_str().into(),
+    };
+    serde_json::to_vec(&head).unwrap()
+}

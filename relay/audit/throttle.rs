@@ -1,0 +1,113 @@
+//! Keeps refusals from filling the disk: beyond a client's rate, and beyond half a segment, they are counted together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::record::Data;
+use crate::proxy_error::Reason;
+
+/// The refusals that have no record of their own, by client.
+#[derive(Debug, Default)]
+pub(super) struct Throttle {
+    clients: HashMap<IpAddr, Counted>,
+}
+
+#[derive(Debug)]
+struct Counted {
+    since: Timestamp,
+    due: Instant,
+    reasons: BTreeMap<&'static str, u64>,
+}
+
+impl Throttle {
+    /// Counts a refusal.
+    pub(super) fn count(&mut self, address: IpAddr, reason: Reason, wall: Timestamp, now: Instant) {
+        // So many clients at once are an attack; who comes later is counted under the address that means "anyone".
+        let address = if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&address) {
+            address
+        } else {
+            IpAddr::from([0; 4])
+        };
+        let counted = self.clients.entry(address).or_insert_with(|| Counted {
+            since: wall,
+            due: now + EVERY,
+            reasons: BTreeMap::new(),
+        });
+        *counted.reasons.entry(reason.token()).or_default() += 1;
+    }
+
+    /// When the next counts are due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.clients.values().map(|counted| counted.due).min()
+    }
+
+    /// Takes the counts that are due, or all.
+    pub(super) fn take(&mut self, now: Option<Instant>) -> Vec<Data> {
+        let due = |counted: &Counted| now.is_none_or(|now| counted.due <= now);
+        self.clients
+            .extract_if(|_, counted| due(counted))
+            .map(|(address, counted)| Data::Refusals {
+                address,
+                since: counted.since,
+                count: counted.reasons.values().sum(),
+                reasons: counted.reasons,
+            })
+            .collect()
+    }
+}
+
+/// One record a client and period.
+const EVERY: Duration = Duration::from_secs(10);
+const MAX_CLIENTS: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_record_a_client_and_period() {
+        let mut throttle = Throttle::default();
+        let (wall, now) = (Timestamp::UNIX_EPOCH, Instant::now());
+        let client = IpAddr::from([10, 0, 0, 1]);
+        for _ in 0..5000 {
+            throttle.count(client, Reason::RateLimited, wall, now);
+        }
+        throttle.count(client, Reason::MalformedRequest, wall, now);
+        assert!(throttle.take(Some(now + EVERY / 2)).is_empty());
+        let records = throttle.take(Some(now + EVERY));
+        let [
+            Data::Refusals {
+                address,
+                count,
+                reasons,
+                ..
+            },
+        ] = records.as_slice()
+        else {
+            panic!("{records:?}");
+        };
+        assert_eq!(
+            (*address, *count, reasons["rate_limited"]),
+            (client, 5001, 5000)
+        );
+        assert_eq!(throttle.due(), None);
+    }
+
+    #[test]
+    fn a_crowd_shares_a_record() {
+        let mut throttle = Throttle::default();
+        let now = Instant::now();
+        for n in 0..100_000_u32 {
+            throttle.count(
+                IpAddr::from(n.to_be_bytes()),
+                Reason::RateLimited,
+                Timestamp::UNIX_EPOCH,
+                now,
+            );
+        }
+        assert!(throttle.take(None).len() <= MAX_CLIENTS + 1);
+    }
+}

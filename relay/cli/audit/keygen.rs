@@ -1,0 +1,24 @@
+//! `audit keygen`: the first key, made before the relay runs, so that its public half is known elsewhere from the start.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+
+use super::TrailArg;
+use crate::audit;
+use crate::cli::exit::Exit;
+use crate::cli::out;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    trail: TrailArg,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let directory = args.trail.path()?;
+    let key = audit::generate(&directory)
+        .with_context(|| format!("a key for {}", directory.display()))?;
+    writeln!(out::stdout(), "{}", key.as_str())?;
+    Ok(Exit::Fine)
+}

@@ -1,0 +1,50 @@
+//! `audit`: proves the trail, and shows it to people and to other programs.
+
+mod keygen;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use super::ConfigArg;
+use super::exit::Exit;
+use crate::config::Config;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Prove that no record was changed, removed, inserted or moved
+    Verify(verify::Args),
+    /// Make the first key that seals a trail, and print its public half
+    Keygen(keygen::Args),
+}
+
+/// Which trail.
+#[derive(Clone, Debug, clap::Args)]
+struct TrailArg {
+    /// The trail: its directory, one of its files, or `-` for standard input [default: the configured directory]
+    #[arg(value_name = "DIR|FILE|-")]
+    trail: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Verify(args) => verify::run(args),
+        Command::Keygen(args) => keygen::run(args),
+    }
+}
+
+impl TrailArg {
+    fn path(&self) -> anyhow::Result<PathBuf> {
+        if let Some(trail) = &self.trail {
+            return Ok(trail.clone());
+        }
+        let config = Config::load(&self.config.source())?;
+        config
+            .audit
+            .directory
+            .ok_or_else(|| anyhow::anyhow!("no [audit] directory is configured: name the trail"))
+    }
+}

@@ -1,0 +1,156 @@
+//! `audit verify`: whole, whole but for declared gaps, or broken.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::TrailArg;
+use crate::audit::PublicKey;
+use crate::audit::verify::{Broken, Report, VerifyError, verify};
+use crate::cli::exit::Exit;
+use crate::cli::out;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    trail: TrailArg,
+    /// The first public key, in hexadecimal: checks the seals
+    #[arg(long, value_name = "HEX", value_parser = parse_key)]
+    key: Option<PublicKey>,
+    /// Records that a console or a syslog server kept: the trail must have the same
+    #[arg(long, value_name = "FILE")]
+    witness: Option<PathBuf>,
+    /// Take gaps that the trail itself declares for fine
+    #[arg(long)]
+    accept_gaps: bool,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let path = args.trail.path()?;
+    let bar = progress_bar();
+    let result = verify(&path, args.key.clone(), args.witness.as_deref(), |reader| {
+        bar.set_length(reader.size());
+        bar.set_position(reader.position());
+    });
+    bar.finish_and_clear();
+    let verdict = match result {
+        Ok(report) => Ok(report),
+        Err(VerifyError::Broken(broken)) => Err(broken),
+        Err(VerifyError::Io(error)) => return Err(error.into()),
+    };
+    if args.json {
+        print_json(&verdict)?;
+    } else {
+        print(&verdict)?;
+    }
+    Ok(match verdict {
+        Ok(report) if report.gaps.is_empty() || args.accept_gaps => Exit::Fine,
+        _ => Exit::No,
+    })
+}
+
+fn print(verdict: &Result<Report, Broken>) -> io::Result<()> {
+    let mut out = out::stdout();
+    let (good, bad, warn) = (out::GOOD, out::BAD, out::WARN);
+    let report = match verdict {
+        Ok(report) => report,
+        Err(broken) => return writeln!(out, "{bad}broken{bad:#}   {broken}"),
+    };
+    if report.gaps.is_empty() {
+        writeln!(out, "{good}whole{good:#}    {} records", report.records)?;
+    } else {
+        writeln!(
+            out,
+            "{warn}gaps{warn:#}     {} records, whole but for what the trail declares missing",
+            report.records
+        )?;
+    }
+    writeln!(out, "trail    {}", report.trail)?;
+    writeln!(out, "records  {} to {}", report.from, report.to)?;
+    writeln!(
+        out,
+        "times    {} to {}",
+        report.first_time, report.last_time
+    )?;
+    for gap in &report.gaps {
+        match (gap.from, gap.to, gap.count) {
+            (Some(from), Some(to), _) => writeln!(
+                out,
+                "gap      records {from} to {to}, told at {}: {}",
+                gap.time, gap.cause
+            )?,
+            (_, _, Some(count)) => writeln!(
+                out,
+                "gap      {count} requests without a record, told at {}: {}",
+                gap.time, gap.cause
+            )?,
+            _ => writeln!(out, "gap      told at {}: {}", gap.time, gap.cause)?,
+        }
+    }
+    if report.clock_steps > 0 {
+        writeln!(out, "clock    was set {} times", report.clock_steps)?;
+    }
+    match report.sealed_to {
+        Some(seq) if seq == report.to => writeln!(
+            out,
+            "seals    {} checkpoints, up to the last record",
+            report.checkpoints
+        ),
+        Some(seq) => writeln!(
+            out,
+            "seals    {} checkpoints, up to record {seq}; the chain alone covers the rest",
+            report.checkpoints
+        ),
+        None => writeln!(
+            out,
+            "seals    not checked: --key takes the first public key"
+        ),
+    }?;
+    match report.witnessed {
+        Some(count) => writeln!(out, "witness  {count} records are the same"),
+        None => Ok(()),
+    }
+}
+
+fn print_json(verdict: &Result<Report, Broken>) -> anyhow::Result<()> {
+    let json = match verdict {
+        Ok(report) => serde_json::json!({
+            "verdict": if report.gaps.is_empty() { "whole" } else { "gaps" },
+            "report": report,
+        }),
+        Err(broken) => serde_json::json!({
+            "verdict": "broken",
+            "file": broken.place.file,
+            "line": broken.place.line,
+            "seq": broken.seq,
+            "what": broken.what,
+        }),
+    };
+    writeln!(out::stdout(), "{}", serde_json::to_string_pretty(&json)?)?;
+    Ok(())
+}
+
+fn progress_bar() -> ProgressBar {
+    let target = if io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    // A template that doesn't parse leaves indicatif's own.
+    if let Ok(style) =
+        ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}")
+    {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn parse_key(text: &str) -> Result<PublicKey, String> {
+    PublicKey::parse(text)
+        .ok_or_else(|| "a public key is 64 hexadecimal digits, in lower case".to_owned())
+}
