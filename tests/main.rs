@@ -5,3 +5,4 @@ mod dns;
 mod layering;
 mod relaying;
 mod support;
+mod trail;

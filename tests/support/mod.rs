@@ -2,5 +2,6 @@
 
 pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod tls;

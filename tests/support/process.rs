@@ -1,0 +1,103 @@
+//! The relay as a process of its own, for what a process can suffer: signals, full disks, faulty system calls.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+pub(crate) struct Process {
+    pub(crate) proxy: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    child: Child,
+}
+
+/// The relay's own command.
+pub(crate) fn relay() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_callhome-relay"))
+}
+
+/// A file with these keys, the trail in `audit` beside it, ports of the kernel's choice and no name server.
+pub(crate) fn write_config(directory: &Path, keys: &str, audit: &str) {
+    let text = format!(
+        "name = \"test\"\npreset = \"none\"\n{keys}\n[dns]\nservers = [\"127.0.0.1:9\"]\n\
+         [[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+         [audit]\ndirectory = \"{}\"\n{audit}\n",
+        directory.join("audit").display()
+    );
+    fs::write(directory.join("relay.toml"), text).unwrap();
+}
+
+impl Process {
+    /// Runs `serve` on the directory's file.
+    pub(crate) fn serve(directory: &Path) -> Self {
+        let mut command = relay();
+        command
+            .args(["serve", "--config"])
+            .arg(directory.join("relay.toml"));
+        Self::spawn(command)
+    }
+
+    /// Runs a command that ends up as a relay; its introduction tells the ports.
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (lines, received) = mpsc::channel();
+        // Read to the end, or the relay would block on a full pipe.
+        thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+        let mut said = String::new();
+        let mut address = |start: &str| loop {
+            let line = received
+                .recv_timeout(Duration::from_secs(20))
+                .unwrap_or_else(|_| panic!("no line with {start:?}:\n{said}"));
+            let line = line.trim();
+            said.push_str(line);
+            said.push('\n');
+            if let Some(rest) = line.strip_prefix(start) {
+                let end = rest
+                    .find(|c: char| c == '/' || c.is_whitespace())
+                    .unwrap_or(rest.len());
+                return rest[..end].parse().unwrap();
+            }
+        };
+        Self {
+            proxy: address("listens   "),
+            admin: address("admin     http://"),
+            child,
+        }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
