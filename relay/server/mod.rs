@@ -11,7 +11,7 @@ mod tunnels;
 mod worker;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -228,17 +228,31 @@ impl Shared {
         port: u16,
         settings: &Settings,
     ) -> Result<PermittedAddrs, Refusal> {
-        addresses
-            .excluding(|address| {
-                let ports = self.own.iter().filter(|own| own.port() == port);
-                let listens = |own: &SocketAddr| {
-                    own.ip().is_unspecified() || own.ip().to_canonical() == address
-                };
-                settings.self_addresses.contains(&address)
-                    || (ports.into_iter().any(listens) && os::is_local_address(address))
-            })
-            .ok_or_else(|| Refusal::new(Reason::LoopDetected, "every address is this relay's own"))
+        without_own(addresses, port, &self.own, &settings.self_addresses)
     }
+}
+
+/// Takes out the addresses that lead back to a relay with these ports of its own.
+///
+/// # Errors
+///
+/// `LoopDetected` when none is left.
+pub fn without_own(
+    addresses: PermittedAddrs,
+    port: u16,
+    own: &[SocketAddr],
+    self_addresses: &[IpAddr],
+) -> Result<PermittedAddrs, Refusal> {
+    addresses
+        .excluding(|address| {
+            let listens = |own: &SocketAddr| {
+                own.port() == port
+                    && (own.ip().is_unspecified() || own.ip().to_canonical() == address)
+            };
+            self_addresses.contains(&address)
+                || (own.iter().any(listens) && os::is_local_address(address))
+        })
+        .ok_or_else(|| Refusal::new(Reason::LoopDetected, "every address is this relay's own"))
 }
 
 impl Drop for OpenConnection<'_> {
