@@ -1,6 +1,7 @@
 //! The command line: a file a command, results on standard output, logs on standard error.
 
 mod audit;
+mod check;
 mod config;
 mod exit;
 mod explain;
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run the relay; without a configuration file, with the built-in defaults
     Serve(ConfigArg),
+    /// Walk every destination hop by hop from where the relay stands, and say what is wrong and what to do next
+    Check(check::Args),
     /// Say what policy decides for a client and a target, and by which rule
     Explain(explain::Args),
     /// Print the default file, the effective configuration, or its JSON Schema
@@ -64,6 +67,7 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Audit(command) => audit::run(&command),

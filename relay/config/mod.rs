@@ -32,6 +32,7 @@ use crate::server::{Limits, ListenerOptions, Timeouts};
 use crate::{admin, audit, dns, os, telemetry};
 
 pub use self::error::Error;
+pub(crate) use self::preset::GUARDED;
 
 /// A configuration that is fit to run.
 #[derive(Clone, Debug)]

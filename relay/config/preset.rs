@@ -9,7 +9,7 @@ use super::value::{Form, Mistake, Text};
 use crate::policy::{Destination, HostPattern, Origin, SniRule, VersionRange};
 
 /// The destination that `zerto_v9_ip_ranges` guards.
-pub(super) const GUARDED: &str = "zerto-billing-9";
+pub(crate) const GUARDED: &str = "zerto-billing-9";
 
 /// The groups that are allowed unless the file says otherwise: what Zerto's licence enforcement depends on, nothing else.
 pub(super) const DEFAULT_GROUPS: [Group; 2] = [Group::Billing, Group::BillingBefore9];

@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// Stands for every admitted machine that no client lists.
-    pub(super) fn unlisted() -> Self {
+    pub(crate) fn unlisted() -> Self {
         Self {
             name: None,
             role: Role::Other,

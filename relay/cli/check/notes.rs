@@ -1,0 +1,168 @@
+//! What the configuration alone gives to think about, beside its warnings.
+
+use super::handshake::TrustStores;
+use crate::config::{Config, GUARDED};
+use crate::policy::{Client, Destination, Origin, Policy, Unlisted, VersionRange, ZertoVersion};
+
+pub(super) fn on(config: &Config, stores: Option<&TrustStores>) -> Vec<String> {
+    let policy = &config.policy;
+    let mut notes = Vec::new();
+    if let Some(stores) = stores {
+        notes.push(SCOPE.to_owned());
+        if !stores.has_system() {
+            notes.push(NO_SYSTEM_ROOTS.to_owned());
+        }
+    }
+    for destination in policy.destinations() {
+        notes.extend(unconfirmed(destination));
+        notes.extend(unguarded(destination));
+        notes.extend(outlived(destination, policy));
+    }
+    notes
+}
+
+/// A host of the preset that the vendor's own text doesn't name.
+fn unconfirmed(destination: &Destination) -> Option<String> {
+    let Origin::Preset {
+        confirmed: false,
+        source,
+    } = &destination.origin
+    else {
+        return None;
+    };
+    let compare = if is_guarded(destination) {
+        "; compare it with your copy of FTN-20210401"
+    } else {
+        ""
+    };
+    Some(format!(
+        "{}: {} isn't confirmed by the vendor, it is from {source}{compare}",
+        destination.name,
+        hosts(destination)
+    ))
+}
+
+/// The destination that the vendor's notice has ranges for, without them.
+fn unguarded(destination: &Destination) -> Option<String> {
+    (is_guarded(destination) && destination.ip_ranges.is_none()).then(|| {
+        format!(
+            "{}: zerto_v9_ip_ranges is not set: copy them from FTN-20210401",
+            destination.name
+        )
+    })
+}
+
+/// A destination of the preset for versions that no client has any more. The vendor's notice says that it may go then.
+fn outlived(destination: &Destination, policy: &Policy) -> Option<String> {
+    let Some(VersionRange::Before(end)) = destination.versions else {
+        return None;
+    };
+    let clients = policy.clients();
+    let past = |client: &Client| client.version.is_some_and(|version| version >= end);
+    if !is_preset(destination)
+        || end > NINE
+        || clients.is_empty()
+        || !clients.iter().all(|client| past(client))
+    {
+        return None;
+    }
+    let unless = match policy.unlisted() {
+        Unlisted::Deny => "",
+        Unlisted::Private | Unlisted::Any => ", unless a machine that isn't listed still needs it",
+    };
+    Some(format!(
+        "{}: every listed client is {} or later, so {} can go{unless}: \
+         take \"billing-before-9\" out of preset_groups (FTN-20210401 allows it)",
+        destination.name,
+        end.major,
+        hosts(destination)
+    ))
+}
+
+fn is_preset(destination: &Destination) -> bool {
+    destination.origin != Origin::Site
+}
+
+fn is_guarded(destination: &Destination) -> bool {
+    is_preset(destination) && &*destination.name == GUARDED
+}
+
+fn hosts(destination: &Destination) -> String {
+    let hosts: Vec<_> = destination.hosts.iter().map(ToString::to_string).collect();
+    hosts.join(", ")
+}
+
+const SCOPE: &str =
+    "this tests the relay's own path to each destination, not a ZVM's way to the relay";
+const NO_SYSTEM_ROOTS: &str = "this machine has no root certificates that can be read: chains are judged by the public ones alone";
+/// From here on the notice's new host and ranges are in use.
+const NINE: ZertoVersion = ZertoVersion { major: 9, minor: 0 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The notes on a file, which must be good.
+    fn notes(text: &str) -> Vec<String> {
+        on(&Config::parse(text, "test").unwrap(), None)
+    }
+
+    fn clients(versions: &[&str]) -> String {
+        let client = |(at, version): (usize, &&str)| {
+            format!("[[client]]\nname = \"c{at}\"\nsources = [\"10.0.0.{at}\"]\n{version}\n")
+        };
+        versions.iter().enumerate().map(client).collect()
+    }
+
+    #[test]
+    fn ranges_are_asked_for_until_they_are_set() {
+        let asks = |text: &str| {
+            let notes = notes(text);
+            notes
+                .iter()
+                .any(|note| note.contains("not set: copy them from FTN-20210401"))
+        };
+        assert!(asks(""));
+        assert!(!asks("zerto_v9_ip_ranges = [\"203.0.113.0/24\"]"));
+        assert!(!asks("preset = \"none\""));
+        assert!(!asks("preset_groups = [\"billing-before-9\"]"));
+    }
+
+    #[test]
+    fn an_unconfirmed_host_is_named_with_its_source() {
+        let notes = notes("");
+        let named: Vec<_> = notes
+            .iter()
+            .filter(|it| it.contains("isn't confirmed"))
+            .collect();
+        assert_eq!(named.len(), 1);
+        assert!(named[0].contains("ch3.zerto.com") && named[0].contains("https://"));
+    }
+
+    #[test]
+    fn the_old_host_can_go_when_every_client_is_past_it() {
+        let says = |text: &str| {
+            let notes = notes(text);
+            notes.into_iter().find(|note| note.contains("can go"))
+        };
+        let all_past = clients(&["version = \"9.0\"", "version = \"10\""]);
+        let said = says(&all_past).unwrap();
+        assert!(said.contains("autologs.zerto.com"), "{said}");
+        assert!(!said.contains("isn't listed"), "{said}");
+        let said = says(&format!("{all_past}\n[clients]\nunlisted = \"private\"")).unwrap();
+        assert!(said.contains("isn't listed"), "{said}");
+
+        assert_eq!(says(""), None, "nothing is known of any client");
+        assert_eq!(
+            says(&clients(&["version = \"9.0\"", "version = \"8.5\""])),
+            None
+        );
+        assert_eq!(
+            says(&clients(&["version = \"9.0\"", ""])),
+            None,
+            "one has no version"
+        );
+        let gone = format!("preset_groups = [\"billing\"]\n{all_past}");
+        assert_eq!(says(&gone), None);
+    }
+}
