@@ -129,13 +129,7 @@ async fn a_full_disk_loses_nothing() {
     let filler = inside.join("filler");
     fill(&filler);
     // The tunnel that is open goes on; new ones are refused as soon as a write has failed.
-    let refused = wait(|| async {
-        match client::tunnel(process.proxy, &target(echo)).await {
-            Err(answer) => Some(answer),
-            Ok(_) => None,
-        }
-    })
-    .await;
+    let refused = wait(|| async { client::tunnel(process.proxy, &target(echo)).await.err() }).await;
     assert_eq!(
         (refused.status, refused.phrase.as_str()),
         (503, "audit_unavailable")

@@ -79,14 +79,9 @@ pub fn run() -> ExitCode {
 impl ConfigArg {
     /// The file that was named; else the usual one, if it exists; else the built-in defaults.
     fn source(&self) -> Source {
-        match &self.config {
-            Some(path) => Source::File(path.clone()),
-            None if PathBuf::from(USUAL_FILE).exists() => Source::File(USUAL_FILE.into()),
-            None => Source::BuiltIn,
-        }
+        Source::find(self.config.clone())
     }
 }
 
-const USUAL_FILE: &str = "/etc/callhome-relay/relay.toml";
 const EXIT_CODES: &str = "\
 Exit codes: 0 fine, 1 a check failed or a request was denied, 2 usage, 69 a port can't be had, 70 internal, 78 bad configuration";

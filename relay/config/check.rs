@@ -1,16 +1,16 @@
 //! From the mirror of the file to the options of each part: values read, defaults filled in, contradictions found.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::bound::Bound;
 use super::error::Problem;
 use super::file::{self, File};
 use super::names::Name;
 use super::units::{Percent, Size, Timeout};
-use super::value::{At, Form, List, Raw, Text};
+use super::value::{At, Form, List, Text};
 use crate::policy::Rate;
 use crate::server::{Limits, ListenerOptions, Timeouts};
 use crate::{admin, audit, dns, telemetry};
@@ -37,11 +37,11 @@ impl Findings {
             Ok(value) => Some(value),
             Err(mistake) => {
                 let title = format!("`{written}` is not {}", F::NOUN);
-                self.problem(
-                    Problem::new(text.span.clone(), title)
-                        .label(mistake.label)
-                        .help(mistake.help),
-                );
+                let problem = Problem::new(text.span.clone(), title).help(mistake.help);
+                self.problem(match mistake.label {
+                    Some(label) => problem.label(label),
+                    None => problem,
+                });
                 None
             }
         }
@@ -111,18 +111,17 @@ impl Findings {
                 bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 3128),
             }];
         };
-        self.refuse_empty(
-            "listener",
-            listeners,
-            "remove the key for the default listener",
-        );
-        self.unique(
-            "listener",
-            listeners.value.iter().map(|listener| &listener.name),
-        );
+        let file::Listeners(written) = &listeners.value;
+        if written.is_empty() {
+            self.problem(
+                Problem::new(listeners.span.clone(), "`listener` is empty")
+                    .help("remove the key for the default listener"),
+            );
+        }
+        self.unique("listener", written.iter().map(|listener| &listener.name));
         let mut options: Vec<ListenerOptions> = Vec::new();
         let mut spans: Vec<&Range<usize>> = Vec::new();
-        for listener in &listeners.value {
+        for listener in written {
             let name = self.read(&listener.name);
             let bind = self.read(&listener.bind);
             let (Some(Name(name)), Some(bind)) = (name, bind) else {
@@ -244,59 +243,48 @@ impl Findings {
             Some(stdout) => stdout.value,
             None => directory.is_none(),
         };
-        let rotate_size = self.read_or(file.rotate_size.as_ref(), Size(64 << 20)).0;
-        let max_size = self.read_or(file.max_size.as_ref(), Size(2 << 30)).0;
+        let rotate_size = self.read_or(file.rotate_size.as_ref(), Size(64 << 20));
+        let max_size = self.read_or(file.max_size.as_ref(), Size(2 << 30));
         if let Some(size) = file.rotate_size.as_ref().or(file.max_size.as_ref())
-            && rotate_size.saturating_mul(2) > max_size
+            && rotate_size.0.saturating_mul(2) > max_size.0
         {
+            let title = "`max_size` has no room for two segments of `rotate_size`";
             self.problem(
-                Problem::new(
-                    size.span.clone(),
-                    "`max_size` has no room for two segments of `rotate_size`",
-                )
-                .help("lower `rotate_size`, or raise `max_size`"),
+                Problem::new(size.span.clone(), title)
+                    .help("lower `rotate_size`, or raise `max_size`"),
             );
         }
-        let every = audit::Sync::Every(seconds(1));
+        let mut timeout =
+            |text: &Option<Text<Timeout>>, default| self.read_or(text.as_ref(), Timeout(default)).0;
         audit::Options {
             directory,
             stdout,
-            rotate_size: rotate_size as u64,
-            rotate_every: self
-                .read_or(file.rotate_every.as_ref(), Timeout(minutes(24 * 60)))
-                .0,
-            keep: self
-                .read_or(file.keep.as_ref(), Timeout(minutes(400 * 24 * 60)))
-                .0,
-            max_size: max_size as u64,
-            sync: self.read_or(file.sync.as_ref(), every),
+            rotate_size: rotate_size.0 as u64,
+            rotate_every: timeout(&file.rotate_every, days(1)),
+            keep: timeout(&file.keep, days(400)),
+            max_size: max_size.0 as u64,
+            seal_every: timeout(&file.seal_every, minutes(10)),
+            sync: self.read_or(file.sync.as_ref(), audit::Sync::Every(seconds(1))),
             on_failure: file
                 .on_failure
                 .as_ref()
                 .map_or(audit::OnFailure::Refuse, |it| it.value.into()),
-            seal_every: self
-                .read_or(file.seal_every.as_ref(), Timeout(minutes(10)))
-                .0,
         }
     }
 
-    pub(super) fn admin(
-        &mut self,
-        file: &file::Admin,
-        listeners: &[ListenerOptions],
-    ) -> admin::Options {
+    pub(super) fn admin(&mut self, file: &File, listeners: &[ListenerOptions]) -> admin::Options {
         let default = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9090);
         let options = admin::Options {
-            bind: self.read_or(file.bind.as_ref(), default),
+            bind: self.read_or(file.admin.bind.as_ref(), default),
             hosts: self
-                .read_all(file.hosts.as_ref())
+                .read_all(file.admin.hosts.as_ref())
                 .into_iter()
                 .map(|host| host.0)
                 .collect(),
-            token_file: self.path("token_file", file.token_file.as_ref()),
-            insecure: file.insecure.unwrap_or(false),
+            token_file: self.path("token_file", file.admin.token_file.as_ref()),
+            insecure: file.admin.insecure.unwrap_or(false),
         };
-        let span = file.bind.as_ref().map(|bind| bind.span.clone());
+        let span = file.admin.bind.as_ref().map(|bind| bind.span.clone());
         let missing: Vec<&str> = [
             (options.token_file.is_none(), "`token_file`"),
             (!options.insecure, "`insecure = true`"),
@@ -322,78 +310,11 @@ impl Findings {
                 "the admin listener and the listener `{}` want the same port",
                 listener.name
             );
+            // The default of one can clash with what the file says of the other.
+            let span = span.or_else(|| file.listener.as_ref().map(|it| it.span.clone()));
             self.problem(Problem::new(span, title).help("give one another port"));
         }
         options
-    }
-
-    /// Reports a lesser limit that lies above the greater one it is part of.
-    pub(super) fn at_most(&mut self, lesser: &Bound<'_>, greater: &Bound<'_>) {
-        if lesser.amount <= greater.amount {
-            return;
-        }
-        // At least one of the two is written: the defaults agree.
-        let span = lesser.span.or(greater.span).cloned();
-        let title = format!(
-            "{} can't be above {}",
-            lesser.described(),
-            greater.described()
-        );
-        let help = format!("lower `{}`, or raise `{}`", lesser.key, greater.key);
-        let mut problem = Problem::new(span, title).help(help);
-        if let (Some(_), Some(greater)) = (lesser.span, greater.span) {
-            problem = problem.also(greater.clone(), "the other");
-        }
-        self.problem(problem);
-    }
-}
-
-/// A limit among others, with what is needed to complain about it.
-pub(super) struct Bound<'a> {
-    key: &'static str,
-    value: u32,
-    amount: u128,
-    shown: String,
-    span: Option<&'a Range<usize>>,
-}
-
-impl<'a> Bound<'a> {
-    pub(super) fn count(
-        key: &'static str,
-        written: Option<&'a At<NonZeroU32>>,
-        default: u32,
-    ) -> Self {
-        let value = written.map_or(default, |count| count.value.get());
-        Self {
-            key,
-            value,
-            amount: value.into(),
-            shown: value.to_string(),
-            span: written.map(|count| &count.span),
-        }
-    }
-
-    fn duration(
-        key: &'static str,
-        written: Option<&'a At<Raw<Duration>>>,
-        value: Duration,
-    ) -> Self {
-        Self {
-            key,
-            value: 0,
-            amount: value.as_nanos(),
-            shown: value.write(),
-            span: written.map(|text| &text.span),
-        }
-    }
-
-    fn described(&self) -> String {
-        let default = if self.span.is_none() {
-            ", the default"
-        } else {
-            ""
-        };
-        format!("`{}` ({}{default})", self.key, self.shown)
     }
 }
 
@@ -420,4 +341,8 @@ const fn seconds(count: u64) -> Duration {
 
 const fn minutes(count: u64) -> Duration {
     Duration::from_mins(count)
+}
+
+const fn days(count: u64) -> Duration {
+    Duration::from_hours(24 * count)
 }

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, and where: title, snippet, help.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -72,29 +72,32 @@ impl Error {
 
     /// One line for a log or a record: the first mistake with its place, and how many more there are.
     pub fn summary(&self) -> String {
+        let name = &self.name;
         let (text, problems) = match &self.kind {
-            Kind::Unreadable(error) => return format!("{}: {error}", self.name),
+            Kind::Unreadable(error) => return format!("{name}: {error}"),
             Kind::Invalid { text, problems } => (text, problems),
         };
-        let mut summary = self.name.clone();
-        if let Some(problem) = problems.first() {
-            if let Some(span) = &problem.span {
-                let (line, column) = position(text, span.start);
-                let _ = write!(summary, ":{line}:{column}");
-            }
-            summary += ": ";
-            // A title can quote the file, whose strings may hold line breaks.
-            summary.extend(problem.title.chars().flat_map(|c| {
-                let control = c.is_control();
-                c.escape_default()
-                    .filter(move |_| control)
-                    .chain((!control).then_some(c))
-            }));
-        }
-        if problems.len() > 1 {
-            let _ = write!(summary, " (and {} more)", problems.len() - 1);
-        }
-        summary
+        let Some(problem) = problems.first() else {
+            return name.clone();
+        };
+        let (line, column) = position(text, problem.start());
+        // A title can quote the file, whose strings may hold line breaks.
+        let title: String = problem
+            .title
+            .chars()
+            .map(|c| {
+                if c.is_control() {
+                    c.escape_default().to_string()
+                } else {
+                    c.to_string()
+                }
+            })
+            .collect();
+        let more = match problems.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more)"),
+        };
+        format!("{name}:{line}:{column}: {title}{more}")
     }
 }
 
@@ -146,6 +149,11 @@ impl Problem {
         self
     }
 
+    /// Where in the file it stands; first what is about the whole.
+    pub(super) fn start(&self) -> usize {
+        self.span.as_ref().map_or(0, |span| span.start)
+    }
+
     /// Serde's words for a file of the wrong shape, put as the rest of the errors are.
     pub(super) fn from_toml(error: &toml::de::Error, text: &str) -> Self {
         let span = error.span();
@@ -158,17 +166,47 @@ impl Problem {
             .and_then(|span| text.get(span))
             .unwrap_or_default();
         if let Some(missing) = message.strip_prefix("missing field ") {
-            return Self::new(span, format!("the key {missing} is missing here"));
+            return Self::new(span, format!("the key {missing} is missing here"))
+                .help(format!("add {missing} to this table"));
         }
         let (kind, expected) = match message.rsplit_once(", expected ") {
             Some((start, expected)) if start.starts_with("unknown field ") => ("key", expected),
             Some((start, expected)) if start.starts_with("unknown variant ") => ("value", expected),
-            _ => return Self::new(span, message),
+            Some((what, expected)) => return Self::wrong_kind(span, what, expected),
+            None if message == "duplicate key" => {
+                return Self::new(span, message).help("remove one of the two");
+            }
+            None => {
+                return Self::new(span, message)
+                    .help("see https://toml.io for how TOML is written");
+            }
         };
         // The words are quoted: "`a`", "`a` or `b`", "one of `a`, `b`, `c`".
         let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
         Self::new(span, format!("unknown {kind} `{}`", unquoted(written)))
             .help(suggestion(unquoted(written), &known))
+    }
+
+    /// `what` is serde's "invalid type: integer `5`", or what the TOML parser came across.
+    fn wrong_kind(span: Option<Range<usize>>, what: &str, expected: &str) -> Self {
+        let found = ["invalid type: ", "invalid value: "]
+            .iter()
+            .find_map(|prefix| what.strip_prefix(prefix));
+        let Some(found) = found else {
+            return Self::new(span, what).help(format!("expected {expected}"));
+        };
+        let found = match found {
+            "map" => "a table",
+            "sequence" => "a list",
+            other => other,
+        };
+        let expected = match expected {
+            "a sequence" => "a list in square brackets",
+            other => other,
+        };
+        Self::new(span, "the wrong kind of value")
+            .label(found)
+            .help(format!("write {expected}"))
     }
 
     fn report<'a>(&'a self, name: &'a str, text: &'a str) -> Group<'a> {

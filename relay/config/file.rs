@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::names::Name;
 use super::net::{HostName, Nameserver, Nat64Prefix};
 use super::units::{Percent, Size, Timeout};
-use super::value::{At, List, Text, words};
+use super::value::{At, List, Text, table, tables, words};
 use crate::policy::{self, HostPattern, NamePattern, Rate, VersionRange, ZertoVersion};
 use crate::{audit, telemetry};
 
@@ -29,38 +29,52 @@ pub(super) struct File {
     /// The address ranges of field notice FTN-20210401. When set, they guard the billing host of Zerto 9 and later.
     pub(super) zerto_v9_ip_ranges: Option<List<IpNet>>,
     /// Ports to listen on. Default: one, named "proxy", on `[::]:3128`.
-    pub(super) listener: Option<At<Vec<Listener>>>,
+    pub(super) listener: Option<At<Listeners>>,
     /// The inventory: machines by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "tables",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub(super) client: Vec<Client>,
     /// Machines that are no `[[client]]`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) clients: Clients,
     /// The site's own destinations, beside the preset's. The same name replaces the preset's.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "tables",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub(super) destination: Vec<Destination>,
     /// How the rules are applied.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) policy: Policy,
     /// How names are resolved.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) dns: Dns,
     /// How long each stage may take.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) timeouts: Timeouts,
     /// How much the relay takes. "Per client" means per source address, for IPv6 per /64.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) limits: Limits,
     /// The audit trail.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) audit: Audit,
     /// The admin listener: health and metrics.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) admin: Admin,
     /// The operator's log, on standard error.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) log: Log,
 }
+
+/// A list of its own, because it differs from one left out.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub(super) struct Listeners(#[serde(deserialize_with = "tables")] pub(super) Vec<Listener>);
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -88,7 +102,7 @@ pub(super) struct Client {
     /// Which destinations it may use, by name; `*` only at the end. Default: all.
     pub(super) destinations: Option<List<NamePattern>>,
     /// Limits of its own.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "table")]
     pub(super) limits: ClientLimits,
 }
 
@@ -319,7 +333,7 @@ words! {
     Unlisted as policy::Unlisted { Deny = "deny", Private = "private", Any = "any" }
     Purpose as policy::Purpose { Billing = "billing", Other = "other" }
     Sni as policy::SniRule { Match = "match", IfPresent = "if-present", Any = "any" }
-    Level as telemetry::Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
     OnFailure as audit::OnFailure { Refuse = "refuse", Count = "count" }
+    Level as telemetry::Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
     Format as telemetry::Format { Text = "text", Json = "json" }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::value::{Form, Mistake};
-use crate::policy::{HostPattern, NamePattern, VersionRange, ZertoVersion};
+use crate::policy::{HostPattern, NamePattern, PatternError, VersionRange, ZertoVersion};
 
 /// What the site calls a thing. It ends in records, metrics and tables, so it is short and printable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,31 +31,14 @@ impl Form for Name {
     }
 }
 
-/// A host name as the relay's name: what a name can't have becomes a hyphen.
-pub(super) fn from_host(host: &str) -> Arc<str> {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || "._-".contains(c) {
-            c
-        } else {
-            '-'
-        }
-    };
-    let name: String = host.chars().map(plain).take(LONGEST_NAME).collect();
-    if name.is_empty() {
-        "relay".into()
-    } else {
-        name.into()
-    }
-}
-
 macro_rules! forms_of_policy {
-    ($($form:ty, $noun:literal, $example:literal, $help:literal;)+) => {$(
+    ($($form:ty, $noun:literal, $example:literal;)+) => {$(
         impl Form for $form {
             const NOUN: &'static str = $noun;
             const EXAMPLE: &'static str = $example;
 
             fn read(text: &str) -> Result<Self, Mistake> {
-                text.parse().map_err(|error| Mistake::new(format!("{error}"), $help))
+                text.parse().map_err(|error: PatternError| Mistake::against(error))
             }
 
             fn write(&self) -> String {
@@ -66,14 +49,10 @@ macro_rules! forms_of_policy {
 }
 
 forms_of_policy! {
-    HostPattern, "a host pattern", "*.example.com",
-        "write a whole name or one wildcard: \"ch3.zerto.com\", \"*.example.com\"";
-    NamePattern, "a pattern for names", "zerto-*",
-        "write a destination's name, or its beginning and one `*`";
-    ZertoVersion, "a version of Zerto", "9.7",
-        "write the number in quotes: \"9\", \"9.7\"";
-    VersionRange, "a range of versions", ">=9",
-        "write from which version on, or before which: \">=9\", \"<9\"";
+    HostPattern, "a host pattern", "*.example.com";
+    NamePattern, "a pattern for names", "zerto-*";
+    ZertoVersion, "a version of Zerto", "9.7";
+    VersionRange, "a range of versions", ">=9";
 }
 
 const LONGEST_NAME: usize = 64;

@@ -26,7 +26,7 @@ pub(super) fn destinations(
         let group = entry.group;
         let destination = entry
             .read(ranges)
-            .map_err(|mistake| format!("{}: {}", mistake.label, mistake.help))?;
+            .map_err(|mistake| mistake.help.into_owned())?;
         if groups.contains(&group) {
             destinations.push(destination);
         }

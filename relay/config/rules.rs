@@ -1,35 +1,41 @@
 //! The part of the file that says who may reach what.
 
+use std::fmt::Display;
 use std::ops::Range;
 
 use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::check::{Bound, Findings};
+use super::bound::Bound;
+use super::check::Findings;
 use super::error::Problem;
-use super::file::{self, File, PolicyMode, Preset};
+use super::file::{self, File, Preset};
 use super::names::Name;
 use super::preset;
-use super::value::At;
+use super::value::{Form, List};
 use crate::policy::{
-    Client, ClientLimits, Destination, Mode, Origin, Policy, Purpose, Role, RuleError, Rules,
-    SniRule, Subject, Unlisted,
+    Client, ClientLimits, Destination, NamePattern, Origin, Policy, Purpose, Role, RuleError,
+    Rules, SniRule, Subject, Unlisted,
 };
 
 /// Rules, and where each of them stands in the file, for what the policy finds wrong with them.
 struct Sources {
-    destinations: Vec<Option<Range<usize>>>,
-    clients: Vec<Range<usize>>,
+    /// Nothing for one of the preset's.
+    destinations: Vec<Vec<Place>>,
+    clients: Vec<Vec<Place>>,
     /// Where the file chooses the preset, if it does.
     preset: Option<Range<usize>>,
 }
+
+/// A value of an entry as the policy's messages quote it, and where it stands. The empty one is for the entry itself.
+type Place = (String, Range<usize>);
 
 impl Findings {
     /// None after a problem.
     pub(super) fn policy(&mut self, file: &File, tunnels: u32, now: Timestamp) -> Option<Policy> {
         let before = self.problems.len();
         let (destinations, destination_spans) = self.destinations(file);
-        let (clients, client_spans) = self.clients(file, tunnels);
+        let (clients, client_spans) = self.clients(file, &destinations, tunnels);
         let unlisted = match &file.clients.unlisted {
             Some(unlisted) => unlisted.value.into(),
             None if file.client.is_empty() => Unlisted::Private,
@@ -67,11 +73,11 @@ impl Findings {
     }
 
     /// The preset's destinations, then the site's, which replace those of the same name.
-    fn destinations(&mut self, file: &File) -> (Vec<Destination>, Vec<Option<Range<usize>>>) {
+    fn destinations(&mut self, file: &File) -> (Vec<Destination>, Vec<Vec<Place>>) {
         let ranges = self.read_some("zerto_v9_ip_ranges", file.zerto_v9_ip_ranges.as_ref());
         let mut destinations = self.preset(file, ranges.as_deref());
         self.unique("destination", file.destination.iter().map(|it| &it.name));
-        let mut spans = vec![None; destinations.len()];
+        let mut places = vec![Vec::new(); destinations.len()];
         for written in &file.destination {
             let Some(destination) = self.destination(written) else {
                 continue;
@@ -81,7 +87,7 @@ impl Findings {
                 .position(|other| other.origin != Origin::Site && other.name == destination.name);
             if let Some(replaced) = replaced {
                 let guarded = destinations.remove(replaced);
-                spans.remove(replaced);
+                places.remove(replaced);
                 if guarded.ip_ranges.is_some() && destination.ip_ranges.is_none() {
                     self.warn(format!(
                         "the site's destination {} replaces the preset's and drops zerto_v9_ip_ranges: \
@@ -91,7 +97,11 @@ impl Findings {
                 }
             }
             destinations.push(destination);
-            spans.push(Some(written.name.span.clone()));
+            let mut of_this = vec![(String::new(), written.name.span.clone())];
+            of_this.extend(places_of(written.hosts.as_ref()));
+            of_this.extend(places_of(written.ip_ranges.as_ref()));
+            of_this.extend(places_of(written.addresses.as_ref()));
+            places.push(of_this);
         }
         if destinations
             .iter()
@@ -99,7 +109,7 @@ impl Findings {
         {
             self.warn("the allowlist is empty: every request will be refused");
         }
-        (destinations, spans)
+        (destinations, places)
     }
 
     fn preset(&mut self, file: &File, ranges: Option<&[IpNet]>) -> Vec<Destination> {
@@ -182,29 +192,33 @@ impl Findings {
         })
     }
 
-    fn clients(&mut self, file: &File, tunnels: u32) -> (Vec<Client>, Vec<Range<usize>>) {
+    fn clients(
+        &mut self,
+        file: &File,
+        known: &[Destination],
+        tunnels: u32,
+    ) -> (Vec<Client>, Vec<Vec<Place>>) {
         self.unique("client", file.client.iter().map(|it| &it.name));
         let mut clients = Vec::new();
-        let mut spans = Vec::new();
+        let mut places = Vec::new();
         for written in &file.client {
             let name = self.read(&written.name);
-            let span = if let Some(sources) = &written.sources {
-                let help = "name an address or a network, or remove the client";
-                self.refuse_empty("sources", sources, help);
-                &sources.span
-            } else {
-                self.problem(
+            match &written.sources {
+                Some(sources) => {
+                    let help = "name an address or a network, or remove the client";
+                    self.refuse_empty("sources", sources, help);
+                }
+                None => self.problem(
                     Problem::new(written.name.span.clone(), "the client has no `sources`")
                         .help("add the addresses it connects from: sources = [\"10.20.0.11\"]"),
-                );
-                &written.name.span
-            };
+                ),
+            }
             let sources = self.read_all(written.sources.as_ref());
             let version = written.version.as_ref().and_then(|it| self.read(it));
             let destinations = written
                 .destinations
                 .as_ref()
-                .map(|list| self.read_all(Some(list)));
+                .map(|list| self.patterns(list, known));
             let limits = ClientLimits {
                 tunnels: written.limits.tunnels.as_ref().map(|it| it.value.get()),
                 rate: written.limits.rate.as_ref().and_then(|it| self.read(it)),
@@ -212,7 +226,7 @@ impl Findings {
             if let Some(own) = &written.limits.tunnels {
                 self.at_most(
                     &Bound::count("tunnels", Some(own), 0),
-                    &Bound::count("tunnels of [limits]", file.limits.tunnels.as_ref(), tunnels),
+                    &Bound::count("limits.tunnels", file.limits.tunnels.as_ref(), tunnels),
                 );
             }
             let Some(Name(name)) = name else {
@@ -229,72 +243,33 @@ impl Findings {
                 destinations,
                 limits,
             });
-            spans.push(span.clone());
+            let mut of_this = vec![(String::new(), written.name.span.clone())];
+            of_this.extend(places_of(written.sources.as_ref()));
+            places.push(of_this);
         }
-        (clients, spans)
+        (clients, places)
     }
 
-    fn mode(&mut self, file: &file::Policy, now: Timestamp) -> Mode {
-        let mode = file
-            .mode
-            .as_ref()
-            .filter(|mode| mode.value == PolicyMode::ReportOnly);
-        let until = file
-            .report_only_until
-            .as_ref()
-            .and_then(|until| self.timestamp(until));
-        let Some(mode) = mode else {
-            if until.is_some() {
-                self.warn("report_only_until has no effect with mode = \"enforce\"");
+    /// A pattern that is no destination's name is a misspelt one, or one that was forgotten when the destination went.
+    fn patterns(&mut self, written: &List<NamePattern>, known: &[Destination]) -> Vec<NamePattern> {
+        let mut patterns = Vec::new();
+        for text in &written.value {
+            let Some(pattern) = self.read(text) else {
+                continue;
+            };
+            if !known.iter().any(|it| pattern.matches(&it.name)) {
+                let names: Vec<&str> = known.iter().map(|it| &*it.name).collect();
+                self.problem(
+                    Problem::new(
+                        text.span.clone(),
+                        format!("`{pattern}` is the name of no destination"),
+                    )
+                    .help(format!("the destinations are: {}", names.join(", "))),
+                );
             }
-            return Mode::Enforce;
-        };
-        let Some(written) = &file.report_only_until else {
-            self.problem(
-                Problem::new(mode.span.clone(), "report-only needs an end")
-                    .help("add report_only_until = <date-time>, at most 30 days ahead"),
-            );
-            return Mode::Enforce;
-        };
-        let Some(until) = until else {
-            return Mode::Enforce;
-        };
-        if until <= now {
-            // A file that was fine yesterday must not keep the relay from starting today.
-            self.warn(format!(
-                "report-only ended on {until}: the policy is enforced"
-            ));
-            return Mode::Enforce;
+            patterns.push(pattern);
         }
-        if until.duration_since(now) > LONGEST_REPORT_ONLY {
-            self.problem(
-                Problem::new(written.span.clone(), "report-only lasts at most 30 days")
-                    .label("further ahead than that")
-                    .help("write an earlier date-time, and a new one when it is over"),
-            );
-        }
-        self.warn(format!(
-            "report-only until {until}: names on no list are let through"
-        ));
-        Mode::ReportOnly { until }
-    }
-
-    fn timestamp(&mut self, written: &At<file::DateTime>) -> Option<Timestamp> {
-        let parsed = written.value.0.to_string().parse::<Timestamp>();
-        if let Err(error) = &parsed {
-            let complete = written.value.0.offset.is_some();
-            let problem = Problem::new(
-                written.span.clone(),
-                "a date, a time and an offset are needed",
-            )
-            .help("write 2026-12-01T08:00:00Z, or +01:00 for Z");
-            self.problem(if complete {
-                problem.label(error.to_string())
-            } else {
-                problem
-            });
-        }
-        parsed.ok()
+        patterns
     }
 }
 
@@ -302,13 +277,10 @@ impl Sources {
     fn locate(&self, error: &RuleError, file: &File) -> Problem {
         let span = match error.subject {
             // One of the preset's can only clash with what the file adds; then the file's choice of the preset is the place.
-            Subject::Destination(at) => self
-                .destinations
-                .get(at)
-                .cloned()
-                .flatten()
-                .or_else(|| self.preset.clone()),
-            Subject::Client(at) => self.clients.get(at).cloned(),
+            Subject::Destination(at) => {
+                quoted(self.destinations.get(at), &error.message).or_else(|| self.preset.clone())
+            }
+            Subject::Client(at) => quoted(self.clients.get(at), &error.message),
             Subject::Policy => file.dns.nat64_prefixes.as_ref().map(|it| it.span.clone()),
         };
         // The policy words its messages as "what is wrong: how to mend it".
@@ -317,6 +289,24 @@ impl Sources {
             None => Problem::new(span, &*error.message),
         }
     }
+}
+
+fn places_of<F: Form + Display>(list: Option<&List<F>>) -> impl Iterator<Item = Place> {
+    list.into_iter()
+        .flat_map(|list| &list.value)
+        .filter_map(|text| {
+            let value = F::read(&text.value.text).ok()?;
+            Some((value.to_string(), text.span.clone()))
+        })
+}
+
+/// The place that a message is about: that of the longest value it quotes.
+fn quoted(places: Option<&Vec<Place>>, message: &str) -> Option<Range<usize>> {
+    places?
+        .iter()
+        .filter(|(value, _)| message.contains(value.as_str()))
+        .max_by_key(|(value, _)| value.len())
+        .map(|(_, span)| span.clone())
 }
 
 /// The groups in use: none without a preset.
@@ -333,5 +323,3 @@ pub(super) fn preset_of(file: &File) -> Preset {
         .as_ref()
         .map_or(Preset::Zerto, |preset| preset.value)
 }
-
-const LONGEST_REPORT_ONLY: SignedDuration = SignedDuration::from_hours(30 * 24);

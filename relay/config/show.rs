@@ -1,92 +1,109 @@
-//! The effective configuration, written as a file that means the same.
+//! The effective configuration as a file: every key with the value that is in force. It reads as the same configuration, and
+//! its digest names the policy in the trail.
 
-use std::fmt::Write as _;
+use std::fmt::Write;
+use std::net::IpAddr;
 use std::num::{NonZeroU16, NonZeroU32};
+use std::path::Path;
+use std::time::Duration;
 
-use serde::Serialize;
-
-use super::Config;
 use super::file::{self, File};
 use super::names::Name;
 use super::net::{HostName, Nameserver, Nat64Prefix};
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
+use super::{Config, rules};
 use crate::policy::{Client, Destination, Mode, Origin};
 
-pub(super) fn show(config: &Config) -> String {
-    let mut out = toml_of(&mirror(config));
-    for destination in config.policy.destinations() {
-        if let Origin::Preset { confirmed, source } = &destination.origin {
-            let confirmed = if *confirmed {
-                "confirmed by the vendor"
-            } else {
-                "not confirmed by the vendor"
-            };
-            let _ = write!(out, "\n# From the preset, {confirmed}: {source}");
-        }
-        out += "\n";
-        out += &toml_of(&Destinations {
-            destination: [mirror_destination(destination)],
-        });
-    }
-    out
-}
-
-#[derive(Serialize)]
-struct Destinations {
-    destination: [file::Destination; 1],
-}
-
-fn mirror(config: &Config) -> File {
-    let policy = &config.policy;
-    let listener = |it: &crate::server::ListenerOptions| file::Listener {
-        name: name(&it.name),
-        mode: Some(At::nowhere(file::ListenerMode::Proxy)),
-        bind: Text::of(&it.bind),
+/// The text, whatever the written file's comments, order and omissions.
+pub(super) fn effective(config: &Config, written: &File) -> String {
+    let mut text = match toml::to_string(&mirror(config, written)) {
+        Ok(text) => text,
+        // A type of ours that TOML can't say; the round-trip tests would have found it.
+        Err(error) => format!("# not shown: {error}\n"),
     };
+    for destination in config.policy.destinations() {
+        if let Origin::Preset { confirmed, .. } = &destination.origin {
+            let mark = if *confirmed { "" } else { ", unconfirmed" };
+            let _ = write!(text, "\n# of the preset{mark}:\n");
+            let shown = toml::to_string(&destination_mirror(destination)).unwrap_or_default();
+            for line in std::iter::once("[[destination]]").chain(shown.lines()) {
+                let _ = writeln!(text, "# {line}");
+            }
+        }
+    }
+    text
+}
+
+/// The first 12 hexadecimal digits of the text's SHA-256.
+pub(super) fn digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let mut hexadecimal = String::new();
+    for byte in digest.as_ref().iter().take(6) {
+        let _ = write!(hexadecimal, "{byte:02x}");
+    }
+    hexadecimal
+}
+
+fn mirror(config: &Config, written: &File) -> File {
+    let policy = &config.policy;
+    let groups = rules::preset_groups(written);
     File {
         name: Some(name(&config.name)),
-        // The preset's destinations are spelled out.
-        preset: Some(At::nowhere(file::Preset::None)),
-        preset_groups: None,
-        zerto_v9_ip_ranges: None,
-        listener: Some(At::nowhere(config.listeners.iter().map(listener).collect())),
+        preset: word(rules::preset_of(written)),
+        preset_groups: Some(At::nowhere(groups.into_iter().map(At::nowhere).collect())),
+        zerto_v9_ip_ranges: written.zerto_v9_ip_ranges.clone(),
+        listener: Some(At::nowhere(file::Listeners(
+            config
+                .listeners
+                .iter()
+                .map(|listener| file::Listener {
+                    name: name(&listener.name),
+                    mode: word(file::ListenerMode::Proxy),
+                    bind: Text::of(&listener.bind),
+                })
+                .collect(),
+        ))),
         client: policy
             .clients()
             .iter()
-            .map(|client| mirror_client(client))
+            .map(|it| client_mirror(it))
             .collect(),
         clients: file::Clients {
-            unlisted: Some(At::nowhere(policy.unlisted().into())),
+            unlisted: word(policy.unlisted().into()),
         },
-        destination: Vec::new(),
-        policy: mirror_policy(config),
-        dns: mirror_dns(config),
-        timeouts: mirror_timeouts(config),
-        limits: mirror_limits(config),
+        destination: policy
+            .destinations()
+            .iter()
+            .filter(|it| it.origin == Origin::Site)
+            .map(|it| destination_mirror(it))
+            .collect(),
+        policy: policy_mirror(config),
+        dns: file::Dns {
+            servers: some_list(config.dns.servers.iter().copied().map(Nameserver)),
+            timeout: timeout(config.dns.timeout),
+            min_ttl: text(&config.dns.min_ttl),
+            max_ttl: text(&config.dns.max_ttl),
+            serve_stale: text(&config.dns.serve_stale),
+            nat64_prefixes: some_list(policy.nat64_prefixes().iter().copied().map(Nat64Prefix)),
+        },
+        timeouts: timeouts_mirror(config),
+        limits: limits_mirror(config),
         audit: file::Audit {
-            directory: config
-                .audit
-                .directory
-                .as_ref()
-                .map(|path| At::nowhere(path.display().to_string())),
+            directory: config.audit.directory.as_deref().map(path),
             stdout: Some(At::nowhere(config.audit.stdout)),
             rotate_size: size(config.audit.rotate_size),
-            rotate_every: Some(Text::of(&Timeout(config.audit.rotate_every))),
-            keep: Some(Text::of(&Timeout(config.audit.keep))),
+            rotate_every: timeout(config.audit.rotate_every),
+            keep: timeout(config.audit.keep),
             max_size: size(config.audit.max_size),
-            sync: Some(Text::of(&config.audit.sync)),
-            on_failure: Some(At::nowhere(config.audit.on_failure.into())),
-            seal_every: Some(Text::of(&Timeout(config.audit.seal_every))),
+            sync: text(&config.audit.sync),
+            on_failure: word(config.audit.on_failure.into()),
+            seal_every: timeout(config.audit.seal_every),
         },
         admin: file::Admin {
-            bind: Some(Text::of(&config.admin.bind)),
-            hosts: some_list(config.admin.hosts.iter().map(|host| HostName(host.clone()))),
-            token_file: config
-                .admin
-                .token_file
-                .as_ref()
-                .map(|path| At::nowhere(path.display().to_string())),
+            bind: text(&config.admin.bind),
+            hosts: some_list(config.admin.hosts.iter().cloned().map(HostName)),
+            token_file: config.admin.token_file.as_deref().map(path),
             insecure: Some(config.admin.insecure),
         },
         log: file::Log {
@@ -96,87 +113,63 @@ fn mirror(config: &Config) -> File {
     }
 }
 
-fn mirror_client(client: &Client) -> file::Client {
+fn client_mirror(client: &Client) -> file::Client {
     file::Client {
-        name: Text::of(&Name(client.name.clone().unwrap_or_default())),
-        role: Some(At::nowhere(client.role.into())),
-        version: client.version.as_ref().map(Text::of),
-        sources: some_list(client.sources.iter().copied()),
+        name: name(client.name.as_deref().unwrap_or_default()),
+        role: word(client.role.into()),
+        version: client.version.as_ref().and_then(text),
+        sources: Some(list(client.sources.iter().copied())),
         destinations: client
             .destinations
             .as_ref()
-            .map(|patterns| list(patterns.iter())),
+            .map(|patterns| list(patterns.iter().cloned())),
         limits: file::ClientLimits {
-            tunnels: client
-                .limits
-                .tunnels
-                .and_then(NonZeroU32::new)
-                .map(At::nowhere),
-            rate: client.limits.rate.as_ref().map(Text::of),
+            tunnels: client.limits.tunnels.and_then(count),
+            rate: client.limits.rate.as_ref().and_then(text),
         },
     }
 }
 
-fn mirror_destination(destination: &Destination) -> file::Destination {
-    let ports = destination
-        .ports
-        .iter()
-        .filter_map(|port| NonZeroU16::new(*port));
+fn destination_mirror(destination: &Destination) -> file::Destination {
+    let ports = destination.ports.iter().copied();
     file::Destination {
         name: name(&destination.name),
-        hosts: Some(list(destination.hosts.iter())),
-        ports: Some(At::nowhere(ports.map(At::nowhere).collect())),
+        hosts: Some(list(destination.hosts.iter().cloned())),
+        ports: Some(At::nowhere(
+            ports.filter_map(NonZeroU16::new).map(At::nowhere).collect(),
+        )),
         ip_ranges: destination
             .ip_ranges
             .as_ref()
-            .map(|ranges| list(ranges.iter())),
+            .map(|ranges| list(ranges.iter().copied())),
         addresses: destination
             .addresses
             .as_ref()
-            .map(|addresses| list(addresses.iter())),
-        purpose: Some(At::nowhere(destination.purpose.into())),
-        versions: destination.versions.as_ref().map(Text::of),
-        sni: Some(At::nowhere(destination.sni.into())),
+            .map(|addresses| list(addresses.iter().copied())),
+        purpose: word(destination.purpose.into()),
+        versions: destination.versions.as_ref().and_then(text),
+        sni: word(destination.sni.into()),
         literals_without_sni: Some(destination.literals_without_sni),
         tls_only: Some(At::nowhere(destination.tls_only)),
     }
 }
 
-fn mirror_policy(config: &Config) -> file::Policy {
+fn policy_mirror(config: &Config) -> file::Policy {
     let (mode, until) = match config.policy.mode() {
         Mode::Enforce => (file::PolicyMode::Enforce, None),
-        Mode::ReportOnly { until } => {
-            (file::PolicyMode::ReportOnly, until.to_string().parse().ok())
-        }
+        Mode::ReportOnly { until } => (file::PolicyMode::ReportOnly, Some(until)),
     };
     file::Policy {
-        mode: Some(At::nowhere(mode)),
-        report_only_until: until.map(|until| At::nowhere(file::DateTime(until))),
-        self_addresses: some_list(config.self_addresses.iter().copied()),
+        mode: word(mode),
+        report_only_until: until
+            .and_then(|until| until.to_string().parse().ok())
+            .map(|until| At::nowhere(file::DateTime(until))),
+        self_addresses: some_list::<IpAddr>(config.self_addresses.iter().copied()),
     }
 }
 
-fn mirror_dns(config: &Config) -> file::Dns {
-    let dns = &config.dns;
-    file::Dns {
-        servers: some_list(dns.servers.iter().map(|server| Nameserver(*server))),
-        timeout: Some(Text::of(&Timeout(dns.timeout))),
-        min_ttl: Some(Text::of(&dns.min_ttl)),
-        max_ttl: Some(Text::of(&dns.max_ttl)),
-        serve_stale: Some(Text::of(&dns.serve_stale)),
-        nat64_prefixes: some_list(
-            config
-                .policy
-                .nat64_prefixes()
-                .iter()
-                .map(|prefix| Nat64Prefix(*prefix)),
-        ),
-    }
-}
-
-fn mirror_timeouts(config: &Config) -> file::Timeouts {
+fn timeouts_mirror(config: &Config) -> file::Timeouts {
     let timeouts = &config.timeouts;
-    let timeout = |duration| Some(Text::of(&Timeout(duration)));
     file::Timeouts {
         request_head: timeout(timeouts.request_head),
         client_hello: timeout(timeouts.client_hello),
@@ -186,45 +179,65 @@ fn mirror_timeouts(config: &Config) -> file::Timeouts {
         lifetime: timeout(timeouts.lifetime),
         tcp_user: timeout(timeouts.tcp_user),
         keepalive: timeout(timeouts.keepalive),
-        drain: Some(Text::of(&timeouts.drain)),
+        drain: text(&timeouts.drain),
     }
 }
 
-fn mirror_limits(config: &Config) -> file::Limits {
+fn limits_mirror(config: &Config) -> file::Limits {
     let limits = &config.limits;
-    let count = |count| NonZeroU32::new(count).map(At::nowhere);
     file::Limits {
         connections: count(limits.connections),
         connections_per_client: count(limits.connections_per_client),
         tunnels: count(limits.tunnels),
         tunnels_per_client: count(limits.tunnels_per_client),
-        inventory_reserve: Some(Text::of(&Percent(limits.inventory_reserve))),
-        rate_per_client: Some(Text::of(&limits.rate_per_client)),
-        request_head: Some(Text::of(&Size(limits.request_head))),
+        inventory_reserve: text(&Percent(limits.inventory_reserve)),
+        rate_per_client: text(&limits.rate_per_client),
+        request_head: text(&Size(limits.request_head)),
     }
 }
 
-fn name(name: &std::sync::Arc<str>) -> Text<Name> {
-    Text::of(&Name(name.clone()))
+fn name(name: &str) -> Text<Name> {
+    Text::of(&Name(name.into()))
 }
 
-fn list<'a, F: Form + 'a>(values: impl Iterator<Item = &'a F>) -> List<F> {
-    At::nowhere(values.map(Text::of).collect())
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a key of the mirror can be left out"
+)]
+fn text<F: Form>(value: &F) -> Option<Text<F>> {
+    Some(Text::of(value))
 }
 
-/// A list that restricts is left out rather than written empty.
-fn some_list<F: Form>(values: impl Iterator<Item = F>) -> Option<List<F>> {
-    let values: Vec<_> = values.map(|value| Text::of(&value)).collect();
-    (!values.is_empty()).then(|| At::nowhere(values))
+fn timeout(duration: Duration) -> Option<Text<Timeout>> {
+    text(&Timeout(duration))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a key of the mirror can be left out"
+)]
+fn word<W>(word: W) -> Option<At<W>> {
+    Some(At::nowhere(word))
 }
 
 fn size(bytes: u64) -> Option<Text<Size>> {
-    usize::try_from(bytes)
-        .ok()
-        .map(|bytes| Text::of(&Size(bytes)))
+    text(&Size(usize::try_from(bytes).ok()?))
 }
 
-fn toml_of(file: &impl Serialize) -> String {
-    // Every key of the mirror is a string and every value a TOML type.
-    toml::to_string(file).unwrap_or_default()
+fn count(count: u32) -> Option<At<NonZeroU32>> {
+    NonZeroU32::new(count).map(At::nowhere)
+}
+
+fn path(path: &Path) -> At<String> {
+    At::nowhere(path.to_string_lossy().into_owned())
+}
+
+fn list<F: Form>(values: impl Iterator<Item = F>) -> List<F> {
+    At::nowhere(values.map(|value| Text::of(&value)).collect())
+}
+
+/// For a key whose empty list is refused, or means the same as none.
+fn some_list<F: Form>(values: impl Iterator<Item = F>) -> Option<List<F>> {
+    let list = list(values);
+    (!list.value.is_empty()).then_some(list)
 }

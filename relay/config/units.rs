@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::value::{Form, Mistake};
 use crate::audit;
-use crate::policy::Rate;
+use crate::policy::{PatternError, Rate};
 
 /// A wait or an interval: never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,11 +58,9 @@ impl Form for audit::Sync {
             "never" => Ok(Self::Never),
             _ => Timeout::read(text)
                 .map(|every| Self::Every(every.0))
-                .map_err(|mistake| {
-                    Mistake::new(
-                        mistake.label,
-                        "write \"always\", \"never\", or a duration: \"1s\"",
-                    )
+                .map_err(|mistake| Mistake {
+                    help: "write \"always\", \"never\", or a duration: \"1s\"".into(),
+                    ..mistake
                 }),
         }
     }
@@ -153,9 +151,8 @@ impl Form for Rate {
     const PATTERN: Option<&'static str> = Some("^[1-9][0-9]*/[smh]$");
 
     fn read(text: &str) -> Result<Self, Mistake> {
-        text.parse().map_err(|error: crate::policy::PatternError| {
-            Mistake::new(error.to_string(), "write a count and its unit: \"20/s\"")
-        })
+        text.parse()
+            .map_err(|error: PatternError| Mistake::against(error))
     }
 
     fn write(&self) -> String {
@@ -216,7 +213,7 @@ mod tests {
     fn label<F: Form>(text: &str) -> String {
         match F::read(text) {
             Ok(value) => panic!("{text} is read as {}", value.write()),
-            Err(mistake) => mistake.label.into_owned(),
+            Err(mistake) => mistake.label.unwrap_or_default().into_owned(),
         }
     }
 

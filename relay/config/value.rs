@@ -9,7 +9,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserializer, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A value and the bytes of the file it was read from.
@@ -48,7 +49,7 @@ pub(super) trait Form: Sized {
 /// Why a text is no such value: what is wrong with it, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mistake {
-    pub(super) label: Cow<'static, str>,
+    pub(super) label: Option<Cow<'static, str>>,
     pub(super) help: Cow<'static, str>,
 }
 
@@ -166,10 +167,77 @@ impl Mistake {
         help: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
-            label: label.into(),
+            label: Some(label.into()),
             help: help.into(),
         }
     }
+
+    /// Where the rule says it all.
+    pub(super) fn against(rule: impl fmt::Display) -> Self {
+        Self {
+            label: None,
+            help: rule.to_string().into(),
+        }
+    }
+}
+
+/// Reads a table, for `deserialize_with`. Serde would also fill a struct from a list, value by value, so that `[[audit]]` or
+/// `audit = ["trail"]` meant something.
+pub(super) fn table<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct TableVisitor<T>(PhantomData<fn() -> T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for TableVisitor<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table, its name in single brackets")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+
+    deserializer.deserialize_map(TableVisitor(PhantomData))
+}
+
+/// Reads a list of tables, for `deserialize_with`.
+pub(super) fn tables<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Table<T>(T);
+
+    impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            table(deserializer).map(Self)
+        }
+    }
+
+    struct TablesVisitor<T>(PhantomData<fn() -> T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for TablesVisitor<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("any number of tables, their name in double brackets")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut tables = Vec::new();
+            while let Some(Table(table)) = list.next_element()? {
+                tables.push(table);
+            }
+            Ok(tables)
+        }
+    }
+
+    deserializer.deserialize_seq(TablesVisitor(PhantomData))
 }
 
 /// Declares the words a key may hold, and the type of another module that they stand for.
