@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -23,7 +23,7 @@ use crate::proxy_error::Reason;
 pub(super) struct Listener {
     pub(super) name: Arc<str>,
     pub(super) address: SocketAddr,
-    socket: TcpListener,
+    socket: Arc<TcpListener>,
 }
 
 /// A port that can't be had.
@@ -60,7 +60,7 @@ impl Listener {
             Ok(Self {
                 name: options.name.clone(),
                 address,
-                socket,
+                socket: Arc::new(socket),
             })
         });
         bound.map_err(|source| BindError {
@@ -70,9 +70,9 @@ impl Listener {
         })
     }
 
-    /// A second handle on the same socket, to tune it later.
-    pub(super) fn tuner(&self) -> io::Result<TcpListener> {
-        self.socket.try_clone()
+    /// The socket for as long as it listens, to tune it later. A second descriptor would keep the port open after the end.
+    pub(super) fn tuner(&self) -> Weak<TcpListener> {
+        Arc::downgrade(&self.socket)
     }
 
     /// Accepts for ever. Trouble with one connection, or a shortage, never ends the listener.

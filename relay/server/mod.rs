@@ -12,8 +12,8 @@ mod worker;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -59,7 +59,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// The relay's own ports: its listeners', and whatever else it serves.
     own: Vec<SocketAddr>,
-    tuners: Vec<TcpListener>,
+    tuners: Vec<Weak<TcpListener>>,
     draining: AtomicBool,
 }
 
@@ -89,10 +89,7 @@ impl Server {
             .iter()
             .map(|options| Listener::bind(options, &tuning))
             .collect::<Result<Vec<_>, _>>()?;
-        let tuners = listeners
-            .iter()
-            .map(Listener::tuner)
-            .collect::<Result<_, _>>()?;
+        let tuners = listeners.iter().map(Listener::tuner).collect();
         let own = own
             .iter()
             .copied()
@@ -184,8 +181,8 @@ impl Handle {
     /// Replaces the settings, and ends the tunnels that the new policy would refuse. Returns how many.
     pub fn apply(&self, settings: Settings) -> usize {
         let tuning = settings.tuning();
-        for tuner in &self.0.tuners {
-            if let Err(error) = os::tune(tuner, &tuning) {
+        for listener in self.0.tuners.iter().filter_map(Weak::upgrade) {
+            if let Err(error) = os::tune(&listener, &tuning) {
                 tracing::warn!(%error, "a listener keeps its old TCP settings");
             }
         }
