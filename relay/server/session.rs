@@ -94,10 +94,11 @@ async fn converse(
     if shared.is_draining() {
         return Err(Refusal::from(Reason::Draining).into());
     }
-    let decided = decide(shared, source, &target, record)?;
+    // Before policy is asked: what it would say to whom is something that must not go unrecorded either.
     if !shared.audit.admits() {
         return Err(Refusal::from(Reason::AuditUnavailable).into());
     }
+    let decided = decide(shared, source, &target, record)?;
     let _slot = claim(shared, &decided, source)?;
     let upstream = tokio::select! {
         upstream = reach(shared, &decided, &target, record) => upstream?,
