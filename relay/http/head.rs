@@ -4,8 +4,6 @@
 //! nothing is repaired here. Every byte is judged by those before it alone: however a head is cut into segments, the answer
 //! is the same, and what can't become a request is refused at its first wrong byte instead of when the time is up.
 
-use std::ops::Range;
-
 use crate::authority::Authority;
 use crate::proxy_error::{Reason, Refusal};
 
@@ -14,7 +12,7 @@ use crate::proxy_error::{Reason, Refusal};
 pub enum Progress {
     Incomplete,
     Complete(Head),
-    Refused(Refused),
+    Refused(Refusal),
 }
 
 /// A head that may be served, as far as its form goes.
@@ -23,8 +21,6 @@ pub struct Head {
     pub request: Request,
     /// Bytes of the head, the blank line included. What follows belongs to the tunnel.
     pub length: usize,
-    /// Where the target stands as it was sent, for the trail.
-    pub raw_target: Range<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,56 +31,34 @@ pub enum Request {
     Local,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    pub refusal: Refusal,
-    /// Where the target stands, if the first line came that far; it may be anything.
-    pub raw_target: Option<Range<usize>>,
-}
-
 /// Parses a head of at most `limit` bytes from the start of `bytes`, which holds everything received so far.
 ///
 /// Whatever follows the blank line is not looked at. Once the answer is not [`Progress::Incomplete`] more bytes don't change it.
 pub fn parse(bytes: &[u8], limit: usize) -> Progress {
     let window = &bytes[..bytes.len().min(limit)];
-    let refused = |refusal, seen: &[u8]| {
-        Progress::Refused(Refused {
-            refusal,
-            raw_target: raw_target(seen),
-        })
-    };
     let length = match find_end(window) {
         Ok(Some(length)) => length,
         Ok(None) if window.len() < limit => return Progress::Incomplete,
-        Ok(None) => return refused(Reason::HeadTooLarge.into(), window),
-        Err(fault) => return refused(fault.refusal, &window[..fault.at]),
+        Ok(None) => return Progress::Refused(Reason::HeadTooLarge.into()),
+        Err(refusal) => return Progress::Refused(refusal),
     };
-    let head = &window[..length];
-    match (judge(head), raw_target(head)) {
-        (Ok(request), Some(raw_target)) => Progress::Complete(Head {
-            request,
-            length,
-            raw_target,
-        }),
-        (Ok(_), None) => refused(malformed(REQUEST_LINE), head),
-        (Err(refusal), _) => refused(refusal, head),
+    match judge(&window[..length]) {
+        Ok(request) => Progress::Complete(Head { request, length }),
+        Err(refusal) => Progress::Refused(refusal),
     }
 }
 
-/// Where the target stands in a first line that may be unfinished or malformed: between its first and its last space.
-///
-/// For a request that is given up before it is parsed, such as one that is too slow.
-pub fn raw_target(bytes: &[u8]) -> Option<Range<usize>> {
-    let line = bytes
-        .split(|byte| matches!(byte, b'\r' | b'\n'))
-        .next()
-        .unwrap_or_default();
+/// The target in a first line that may be unfinished or malformed, for the trail: what stands between its first and its last
+/// space. A CR without LF doesn't end it.
+pub fn raw_target(bytes: &[u8]) -> Option<&[u8]> {
+    let line = bytes.split(|byte| *byte == b'\n').next()?;
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     let start = line.iter().position(|byte| *byte == b' ')? + 1;
     let end = match line.iter().rposition(|byte| *byte == b' ') {
         Some(last) if last > start => last,
         _ => line.len(),
     };
-    (start < end).then_some(start..end)
+    line.get(start..end).filter(|target| !target.is_empty())
 }
 
 /// `method SP request-target SP HTTP-version` (RFC 9112, 3).
@@ -98,13 +72,6 @@ struct RequestLine<'a> {
 enum Version {
     Http10,
     Http11,
-}
-
-/// A refusal that is certain before the head is complete.
-struct Fault {
-    refusal: Refusal,
-    /// The first byte that can't be accepted.
-    at: usize,
 }
 
 impl<'a> RequestLine<'a> {
@@ -138,37 +105,29 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// Scans for the blank line, and gives the length of the head with it.
-fn find_end(bytes: &[u8]) -> Result<Option<usize>, Fault> {
+/// Scans for the blank line, and gives the length of the head with it; a refusal is certain before the head is complete.
+fn find_end(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
     let mut start = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let end = start + line.len();
         // A CR at the end of what came so far may still get its LF; anywhere else it is a control character.
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let content = text.strip_suffix(b"\r").unwrap_or(text);
-        let fault = |at: usize, rule| Fault {
-            refusal: malformed(rule),
-            at: start + at,
-        };
-        let checked = if start == 0 {
-            check_request_line(content)
+        if start == 0 {
+            check_request_line(content)?;
         } else {
-            check_field_line(content)
-        };
-        checked.map_err(|(at, rule)| fault(at, rule))?;
+            check_field_line(content)?;
+        }
         if text.len() == line.len() {
             break;
         }
         if content.len() == text.len() {
-            return Err(fault(text.len(), "a line ends in CR LF"));
+            return Err(malformed("a line ends in CR LF"));
         }
         match (start, content.is_empty()) {
-            (0, true) => return Err(fault(0, "a blank line before the request")),
+            (0, true) => return Err(malformed("a blank line before the request")),
             (0, false) => {
-                RequestLine::parse(content).map_err(|refusal| Fault {
-                    refusal,
-                    at: content.len(),
-                })?;
+                RequestLine::parse(content)?;
             }
             (_, true) => return Ok(Some(end)),
             (_, false) => {}
@@ -179,33 +138,33 @@ fn find_end(bytes: &[u8]) -> Result<Option<usize>, Fault> {
 }
 
 /// The bytes of the first line, which may be unfinished.
-fn check_request_line(line: &[u8]) -> Result<(), (usize, &'static str)> {
+fn check_request_line(line: &[u8]) -> Result<(), Refusal> {
     if let Some(at) = line.iter().position(|byte| !is_token(*byte))
         && (at == 0 || line[at] != b' ')
     {
-        return Err((at, "a method is a token, with one space behind it"));
+        return Err(malformed("a method is a token, with one space behind it"));
     }
-    match line
+    if !line
         .iter()
-        .position(|byte| !byte.is_ascii_graphic() && *byte != b' ')
+        .all(|byte| byte.is_ascii_graphic() || *byte == b' ')
     {
-        Some(at) => Err((at, "a request line is visible ASCII")),
-        None => Ok(()),
+        return Err(malformed("a request line is visible ASCII"));
     }
+    Ok(())
 }
 
 /// The bytes of a field line, which may be unfinished. Names and colons are left to httparse.
-fn check_field_line(line: &[u8]) -> Result<(), (usize, &'static str)> {
+fn check_field_line(line: &[u8]) -> Result<(), Refusal> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
-        return Err((0, "a field doesn't go on over lines (obs-fold)"));
+        return Err(malformed("a field doesn't go on over lines (obs-fold)"));
     }
-    match line
+    if line
         .iter()
-        .position(|byte| byte.is_ascii_control() && *byte != b'\t')
+        .any(|byte| byte.is_ascii_control() && *byte != b'\t')
     {
-        Some(at) => Err((at, "a field has no control characters")),
-        None => Ok(()),
+        return Err(malformed("a field has no control characters"));
     }
+    Ok(())
 }
 
 /// Decides on a head that is complete.

@@ -48,12 +48,12 @@ impl Downstream {
         )
     }
 
-    /// Reads one request head. The head's own bytes stay readable through [`Self::sent`] until [`Self::take_head`].
+    /// Reads one request head. Its bytes stay in the buffer until [`Self::take_head`].
     pub(super) async fn head(
         &mut self,
         limit: usize,
         within: Duration,
-    ) -> Result<head::Head, head::Refused> {
+    ) -> Result<head::Head, Refusal> {
         let deadline = Instant::now() + within;
         let mut parsed = 0;
         loop {
@@ -61,7 +61,7 @@ impl Downstream {
                 parsed = self.buffer.len();
                 match head::parse(&self.buffer, limit) {
                     head::Progress::Complete(head) => return Ok(head),
-                    head::Progress::Refused(refused) => return Err(refused),
+                    head::Progress::Refused(refusal) => return Err(refusal),
                     head::Progress::Incomplete => {}
                 }
             }
@@ -75,18 +75,15 @@ impl Downstream {
             };
             // What came since the last look may be worse than late.
             return Err(match head::parse(&self.buffer, limit) {
-                head::Progress::Refused(refused) => refused,
-                _ => head::Refused {
-                    refusal,
-                    raw_target: head::raw_target(&self.buffer),
-                },
+                head::Progress::Refused(refusal) => refusal,
+                _ => refusal,
             });
         }
     }
 
-    /// The bytes of `range`, as they were sent.
-    pub(super) fn sent(&self, range: std::ops::Range<usize>) -> &[u8] {
-        self.buffer.get(range).unwrap_or_default()
+    /// The target as it was sent, as far as it has come; it may be anything.
+    pub(super) fn raw_target(&self) -> Option<&[u8]> {
+        head::raw_target(&self.buffer)
     }
 
     /// Drops the head; what the client sent behind it stays.

@@ -152,14 +152,10 @@ async fn request(
     let head = client
         .head(settings.limits.request_head, settings.timeouts.request_head)
         .await;
-    let raw_target = match &head {
-        Ok(head) => Some(head.raw_target.clone()),
-        Err(refused) => refused.raw_target.clone(),
-    };
-    if let Some(range) = raw_target {
-        record.sent(client.sent(range));
+    if let Some(raw) = client.raw_target() {
+        record.sent(raw);
     }
-    let head = head.map_err(|refused| refused.refusal)?;
+    let head = head?;
     admitted?;
     if !in_rate {
         return Err(Refusal::new(Reason::RateLimited, format!("over {rate} and its burst")).into());
