@@ -227,35 +227,43 @@ impl Serialize for Millis {
 /// Escapes bytes that a client sent into printable ASCII, and masks what may be a secret: the userinfo before an `@`, and a
 /// query from `?` on. The escape is reversible but for the mask: a backslash doubles, any other odd byte becomes `\xNN`.
 pub fn escape(raw: &[u8]) -> String {
-    let query = raw.iter().position(|b| *b == b'?');
-    let path = &raw[..query.unwrap_or(raw.len())];
-    // The userinfo ends at the last `@` of the authority (RFC 3986, 3.2). It is looked for in all that was sent, lest a cut
-    // between a password and its `@` let the password through.
-    let authority = path
-        .windows(3)
-        .position(|w| w == b"://")
-        .map_or(0, |at| at + 3);
-    let end = path[authority..]
-        .iter()
-        .position(|b| *b == b'/')
-        .map_or(path.len(), |at| authority + at);
-    let userinfo = path[authority..end].iter().rposition(|b| *b == b'@');
+    let masked = userinfo(raw);
+    let rest = masked.as_ref().map_or(0, |range| range.end);
+    let query = raw[rest..].iter().position(|b| *b == b'?');
+    let path = &raw[rest..query.map_or(raw.len(), |at| rest + at)];
 
-    let mut out = String::with_capacity(path.len().min(MAX_RAW) + 8);
+    let mut out = String::with_capacity(raw.len().min(MAX_RAW) + 8);
     let mut room = MAX_RAW;
-    match userinfo {
-        Some(at) => {
-            push_escaped(&mut out, &path[..authority], &mut room);
-            out.push_str(MASK);
-            push_escaped(&mut out, &path[authority + at..], &mut room);
-        }
-        None => push_escaped(&mut out, path, &mut room),
+    if let Some(range) = masked {
+        push_escaped(&mut out, &raw[..range.start], &mut room);
+        out.push_str(MASK);
     }
+    push_escaped(&mut out, path, &mut room);
     if query.is_some() {
         out.push('?');
         out.push_str(MASK);
     }
     out
+}
+
+/// Where the userinfo stands: it ends at the last `@` of the authority (RFC 3986, 3.2). It is looked for in all that was sent,
+/// lest a cut between a password and its `@` let the password through.
+fn userinfo(raw: &[u8]) -> Option<std::ops::Range<usize>> {
+    let is_scheme = |b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
+    let start = raw
+        .windows(3)
+        .position(|w| w == b"://")
+        .filter(|at| raw[..*at].iter().all(is_scheme))
+        .map_or(0, |at| at + 3);
+    let is_end = |b: &u8| matches!(b, b'/' | b'?');
+    let end = match raw[start..].iter().position(is_end) {
+        // Without a scheme or a leading slash all of it is authority, and these belong to a password that wasn't encoded.
+        Some(1..) if start == 0 => raw.len(),
+        Some(at) => start + at,
+        None => raw.len(),
+    };
+    let at = raw[start..end].iter().rposition(|b| *b == b'@')?;
+    Some(start..start + at)
 }
 
 /// Appends as many of `bytes` as there is `room` for.
@@ -297,6 +305,10 @@ mod tests {
             (b"back\\slash", "back\\\\slash"),
             (b"user:secret@host:443", "***@host:443"),
             (b"a@b@host:443", "***@host:443"),
+            (b"user:se?cr/et@host:443", "***@host:443"),
+            (b"user:se://cret@host:443", "***@host:443"),
+            (b"http://host?to=user:secret@host", "http://host?***"),
+            (b"/path?to=http://user:secret@host", "/path?***"),
             (
                 b"http://user:secret@host/p@th?token=1",
                 "http://***@host/p@th?***",
