@@ -182,8 +182,8 @@ fn read(name: &Name, result: Result<Lookup, NetError>) -> Reply {
 fn addresses(name: &Name, answers: &[Record]) -> Reply {
     let mut owner = name;
     let mut ttl = u32::MAX;
-    // A chain is at most as long as the answer, and a loop ends here too.
-    for _ in answers {
+    // A loop ends here too.
+    for _ in 0..MAX_ALIASES {
         let next = answers.iter().find_map(|record| match &record.data {
             RData::CNAME(target) if record.name == *owner => Some((&target.0, record.ttl)),
             _ => None,
@@ -196,6 +196,9 @@ fn addresses(name: &Name, answers: &[Record]) -> Reply {
     }
     let mut found = Vec::new();
     for record in answers.iter().filter(|record| record.name == *owner) {
+        if found.len() == MAX_ADDRESSES {
+            break;
+        }
         let address = match &record.data {
             RData::A(address) => IpAddr::V4(address.0),
             RData::AAAA(address) => IpAddr::V6(address.0),
@@ -230,13 +233,42 @@ fn rcode(code: ResponseCode) -> &'static str {
 const NXDOMAIN: &str = "NXDOMAIN";
 /// The name exists, but has no address (NODATA, RFC 2308, 2.2).
 const NOERROR: &str = "NOERROR";
+/// Resolvers follow about as many. A chain over a whole answer of 64 KiB would be millions of comparisons to follow.
+const MAX_ALIASES: usize = 16;
+/// Of one record type. An answer may hold thousands, which would be kept, screened at every request, and never dialled.
+const MAX_ADDRESSES: usize = 256;
 /// How long a server may be silent before the next one is asked too.
 const PATIENCE: Duration = Duration::from_secs(1);
 const RESOLUTION_DELAY: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
+    use hickory_resolver::proto::rr::rdata::{A, CNAME};
+
     use super::*;
+
+    #[test]
+    fn an_endless_answer_is_read_as_far_as_it_is_of_use() {
+        let name = |n: usize| Name::from_ascii(format!("n{n}.example.")).unwrap();
+        let alias = |n| Record::from_rdata(name(n), 60, RData::CNAME(CNAME(name(n + 1))));
+        let address =
+            |owner| Record::from_rdata(name(owner), 60, RData::A(A([192, 0, 2, 1].into())));
+        for (aliases, addresses_at_the_end, expected) in [
+            (0, 1, 1),
+            (0, MAX_ADDRESSES + 1, MAX_ADDRESSES),
+            (MAX_ALIASES, 1, 1),
+            (MAX_ALIASES + 1, 1, 0),
+        ] {
+            // The worst order: each alias is found last.
+            let mut answers: Vec<_> = (0..aliases).rev().map(alias).collect();
+            answers.extend((0..addresses_at_the_end).map(|_| address(aliases)));
+            let found = match addresses(&name(0), &answers) {
+                Reply::Addresses(found, _) => found.len(),
+                _ => 0,
+            };
+            assert_eq!(found, expected, "{aliases} aliases");
+        }
+    }
 
     #[test]
     fn two_record_types_make_one_reply() {
