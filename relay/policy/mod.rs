@@ -124,6 +124,11 @@ impl Policy {
         &self.nat64
     }
 
+    /// The address that a connection to `address` ends at: the IPv4 one inside, where it is v4-mapped or behind NAT64.
+    pub fn reached_by(&self, address: IpAddr) -> IpAddr {
+        address::judged_as(address, &self.nat64)
+    }
+
     /// The client that a source address belongs to. One outside the inventory has no name.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::audit::Audit;
 use crate::dial::Outgoing;
 use crate::os;
-use crate::policy::PermittedAddrs;
+use crate::policy::{PermittedAddrs, Policy};
 use crate::proxy_error::{Reason, Refusal};
 use crate::telemetry::Metrics;
 use crate::tunnel::ClosedBy;
@@ -225,7 +225,13 @@ impl Shared {
         port: u16,
         settings: &Settings,
     ) -> Result<PermittedAddrs, Refusal> {
-        without_own(addresses, port, &self.own, &settings.self_addresses)
+        without_own(
+            addresses,
+            port,
+            &self.own,
+            &settings.self_addresses,
+            &settings.policy,
+        )
     }
 }
 
@@ -239,15 +245,19 @@ pub fn without_own(
     port: u16,
     own: &[SocketAddr],
     self_addresses: &[IpAddr],
+    policy: &Policy,
 ) -> Result<PermittedAddrs, Refusal> {
     addresses
         .excluding(|address| {
+            // A translator (NAT64) brings a connection back as well as a wire does.
+            let reached = policy.reached_by(address);
             let listens = |own: &SocketAddr| {
                 own.port() == port
-                    && (own.ip().is_unspecified() || own.ip().to_canonical() == address)
+                    && (own.ip().is_unspecified() || own.ip().to_canonical() == reached)
             };
             self_addresses.contains(&address)
-                || (own.iter().any(listens) && os::is_local_address(address))
+                || self_addresses.contains(&reached)
+                || (own.iter().any(listens) && os::is_local_address(reached))
         })
         .ok_or_else(|| Refusal::new(Reason::LoopDetected, "every address is this relay's own"))
 }

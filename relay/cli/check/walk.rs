@@ -170,6 +170,7 @@ impl Walker {
             target.port,
             &self.own,
             &self.config.self_addresses,
+            &self.config.policy,
         )
         .map_err(|refusal| refused(&refusal))?;
         if !enforced {
