@@ -61,6 +61,9 @@ struct Shared {
     own: Vec<SocketAddr>,
     tuners: Vec<Weak<TcpListener>>,
     draining: AtomicBool,
+    /// Behind one of these, many machines have one address.
+    gateways: Vec<IpAddr>,
+    gateway_told: AtomicBool,
 }
 
 /// Counts a connection as open while it lives.
@@ -106,6 +109,8 @@ impl Server {
             own,
             tuners,
             draining: AtomicBool::new(false),
+            gateways: os::default_gateways(),
+            gateway_told: AtomicBool::new(false),
         };
         let handle = Handle(Arc::new(shared));
         handle.review();
@@ -216,6 +221,17 @@ impl Shared {
     fn open_connection(&self) -> OpenConnection<'_> {
         self.metrics.connections_open.inc();
         OpenConnection(&self.metrics)
+    }
+
+    /// Says once that clients seem to be behind source NAT, where their addresses tell them apart no more.
+    fn look_for_nat(&self, source: IpAddr) {
+        if self.gateways.contains(&source) && !self.gateway_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                %source,
+                "a client has the default gateway's address: behind source NAT all clients are one, and `unlisted = \"private\"` \
+                 means nothing"
+            );
+        }
     }
 
     /// Takes out the addresses that lead back to this relay.

@@ -141,6 +141,7 @@ async fn request(
     if !client.speaks(settings.timeouts.request_head).await {
         return Err(End::Silent);
     }
+    shared.look_for_nat(source);
     let admitted = settings.policy.admit(source);
     let own_rate = admitted.as_ref().ok().and_then(|client| client.limits.rate);
     let rate = own_rate.unwrap_or(settings.limits.rate_per_client);
