@@ -208,6 +208,8 @@ impl Session {
         };
         if reason.verdict() == Verdict::Denied {
             self.record.decision = Some(Decision::Deny);
+            // Report-only may have let the name through before; what counts is that this was held to.
+            self.record.enforced = true;
         }
         self.audit.0.metrics.refused(reason);
         tracing::debug!(
