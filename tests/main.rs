@@ -1,9 +1,13 @@
 //! The integration tests, one crate so that they link once.
 #![cfg(test)]
 
+mod answers;
 mod check;
+mod clients;
 mod dns;
 mod layering;
 mod relaying;
+mod reloading;
+mod report_only;
 mod support;
 mod trail;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// What a proxy answered.
@@ -17,6 +17,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// All of it that isn't the body, for what must not be in it.
+    pub(crate) fn fields(&self) -> &[(String, String)] {
+        &self.fields
+    }
+
     /// The value of a field; names compare without case. More than one is a failure.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut values = self
@@ -36,11 +41,37 @@ pub(crate) async fn ask(proxy: SocketAddr, head: &[u8]) -> Answer {
     answer(&mut stream).await
 }
 
+/// Asks for a page, as the admin listener has them.
+pub(crate) async fn get(server: SocketAddr, path: &str) -> Answer {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+    ask(server, head.as_bytes()).await
+}
+
+/// A CONNECT as most clients send it.
+pub(crate) fn connect(target: &str) -> String {
+    format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")
+}
+
+/// Connects from a source address of its own; all of 127.0.0.0/8 is this machine.
+pub(crate) async fn dial_from(source: &str, proxy: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket
+        .bind(SocketAddr::new(source.parse().unwrap(), 0))
+        .unwrap();
+    socket.connect(proxy).await.unwrap()
+}
+
+/// [`ask`], from a source address of its own.
+pub(crate) async fn ask_from(source: &str, proxy: SocketAddr, head: &[u8]) -> Answer {
+    let mut stream = dial_from(source, proxy).await;
+    stream.write_all(head).await.unwrap();
+    answer(&mut stream).await
+}
+
 /// Opens a tunnel, or fails with what the proxy said.
 pub(crate) async fn tunnel(proxy: SocketAddr, target: &str) -> Result<TcpStream, Answer> {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
-    let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(connect(target).as_bytes()).await.unwrap();
     let answer = answer(&mut stream).await;
     if answer.status == 200 {
         Ok(stream)

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod plain;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod tls;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,8 @@ use callhome_relay::config::{Config, Source};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::support::client;
 
 pub(crate) struct Relay {
     pub(crate) proxy: SocketAddr,
@@ -31,7 +33,14 @@ pub(crate) fn upstream(host: &str, port: u16) -> String {
 impl Relay {
     /// Starts a relay with these further keys, which begin where the file's own tables end. There is no preset.
     pub(crate) async fn start(keys: &str) -> Self {
+        Self::start_prepared(keys, |_| ()).await
+    }
+
+    /// The same after something was done to the directory that will have its trail.
+    pub(crate) async fn start_prepared(keys: &str, prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("audit")).unwrap();
+        prepare(&directory.path().join("audit"));
         fs::write(directory.path().join(FILE), file(&directory, keys)).unwrap();
         let config = Config::load(&Source::File(directory.path().join(FILE)))
             .unwrap_or_else(|error| panic!("{error}"));
@@ -65,8 +74,10 @@ impl Relay {
 
     /// The same with a whole file, which may be broken.
     pub(crate) async fn reload_file(&self, text: &str) -> Value {
+        // The one of the start may still be on its way to the trail.
+        self.record(is_config_event).await;
         let before = self.count_of(is_config_event);
-        fs::write(self.directory.path().join(FILE), text).unwrap();
+        fs::write(self.file(), text).unwrap();
         self.command(Command::Reload).await;
         self.wait(|| {
             self.records()
@@ -75,6 +86,32 @@ impl Relay {
                 .nth(before)
         })
         .await
+    }
+
+    /// The value of a metric, which is 0 before its first event.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let metrics = client::get(self.admin, "/metrics").await;
+        let value = metrics
+            .body
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a metric has this value.
+    pub(crate) async fn until_metric(&self, name: &str, value: u64) {
+        let start = Instant::now();
+        loop {
+            let now = self.metric(name).await;
+            if now == value {
+                return;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{name} is {now} and not {value}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) async fn command(&self, command: Command) {
@@ -119,6 +156,11 @@ impl Relay {
             .iter()
             .filter(|record| wanted(record))
             .count()
+    }
+
+    /// The configuration file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.directory.path().join(FILE)
     }
 
     pub(crate) fn trail(&self) -> PathBuf {

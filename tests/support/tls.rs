@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rcgen::{CertificateParams, KeyPair};
 use ring::digest::{Context, SHA256};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Takes uploads: reads until the client's `close_notify`, answers with the SHA-256 of what came, in hexadecimal.
@@ -17,11 +17,29 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 pub(crate) struct TlsServer {
     pub(crate) address: SocketAddr,
     certificate: CertificateDer<'static>,
+    /// For clients that read theirs from a file.
+    pub(crate) certificate_pem: Arc<str>,
     connections: Arc<AtomicUsize>,
 }
 
 impl TlsServer {
     pub(crate) async fn start(names: &[&str]) -> Self {
+        Self::start_with(names, |stream| async { drop(take_upload(stream).await) }).await
+    }
+
+    /// One that speaks HTTP: it takes a POST, and answers with the digest of its content.
+    pub(crate) async fn start_http(names: &[&str]) -> Self {
+        Self::start_with(names, |stream| async { drop(take_post(stream).await) }).await
+    }
+
+    /// A client that goes away has its own assertions, so `serve` needn't say what came of it.
+    async fn start_with<F>(
+        names: &[&str],
+        serve: impl Fn(Stream) -> F + Clone + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let key = KeyPair::generate().unwrap();
         let names = names
             .iter()
@@ -31,6 +49,7 @@ impl TlsServer {
             .unwrap()
             .self_signed(&key)
             .unwrap();
+        let certificate_pem = certificate.pem().into();
         let certificate = certificate.der().clone();
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -46,6 +65,7 @@ impl TlsServer {
         let server = Self {
             address: listener.local_addr().unwrap(),
             certificate,
+            certificate_pem,
             connections: Arc::default(),
         };
         let connections = server.connections.clone();
@@ -53,10 +73,10 @@ impl TlsServer {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let acceptor = acceptor.clone();
+                let serve = serve.clone();
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
-                        // A client that goes away has its own assertions.
-                        let _ = take_upload(stream).await;
+                        serve(stream).await;
                     }
                 });
             }
@@ -79,23 +99,27 @@ impl TlsServer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let config = client_config([self.certificate.clone()]);
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        let mut stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await?;
+        let mut stream = TlsConnector::from(config).connect(name, stream).await?;
         stream.write_all(body).await?;
         stream.shutdown().await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
         Ok(answer)
     }
+
+    /// A client that wants `name` of this server and has no socket yet.
+    pub(crate) fn client(&self, name: &str) -> ClientConnection {
+        client_of(name, [self.certificate.clone()])
+    }
+}
+
+/// What a client sends first that wants this server. An address is no server name (RFC 6066, 3), so it leaves the name out.
+pub(crate) fn client_hello(server: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    client_of(server, []).write_tls(&mut bytes).unwrap();
+    bytes
 }
 
 /// SHA-256 in hexadecimal.
@@ -103,23 +127,67 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     hex(ring::digest::digest(&SHA256, bytes).as_ref())
 }
 
-async fn take_upload<S>(mut stream: tokio_rustls::server::TlsStream<S>) -> std::io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+
+async fn take_upload(mut stream: Stream) -> std::io::Result<()> {
+    let digest = digest_of(&mut stream).await?;
+    stream.write_all(digest.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+async fn take_post(stream: Stream) -> std::io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).await?;
+        match line.trim_end().split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                length = value.parse().unwrap();
+            }
+            None if line.trim_end().is_empty() => break,
+            _ => {}
+        }
+    }
+    let digest = digest_of(&mut (&mut stream).take(length)).await?;
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{digest}",
+        digest.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let count = stream.read(&mut buffer).await?;
-        if count == 0 {
-            break;
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(hex(context.finish().as_ref())),
+            count => context.update(&buffer[..count]),
         }
-        context.update(&buffer[..count]);
     }
-    stream
-        .write_all(hex(context.finish().as_ref()).as_bytes())
-        .await?;
-    stream.shutdown().await
+}
+
+fn client_of<const N: usize>(
+    name: &str,
+    trusted: [CertificateDer<'static>; N],
+) -> ClientConnection {
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    ClientConnection::new(client_config(trusted), name).unwrap()
+}
+
+fn client_config<const N: usize>(trusted: [CertificateDer<'static>; N]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    for certificate in trusted {
+        roots.add(certificate).unwrap();
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
 }
 
 fn hex(bytes: &[u8]) -> String {
