@@ -5,6 +5,7 @@ mod answers;
 mod check;
 mod clients;
 mod dns;
+mod draining;
 mod layering;
 mod relaying;
 mod reloading;

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 
 use crate::support::client::{self, ask, connect};
 use crate::support::plain::{PlainServer, read_to_end};
-use crate::support::relay::Relay;
+use crate::support::relay::{Relay, upstream};
 
 /// An open tunnel, with both its ends in the test's hands.
 struct Open {
@@ -118,6 +118,18 @@ async fn every_rule_revokes() {
         assert_eq!(record["closed_by"], "policy_revoked", "{keys}");
         relay.reload(&allowed).await;
     }
+}
+
+/// The tunnel is open, and its ClientHello is still awaited.
+#[tokio::test]
+async fn a_tunnel_that_has_said_nothing_yet_is_revoked_too() {
+    let server = PlainServer::start().await;
+    let relay = Relay::start(&upstream("a.example", server.address.port())).await;
+    let mut open = Open::through(&relay, &server, "a.example").await;
+    open.client.write_all(&[22, 3, 1]).await.unwrap();
+    relay.reload("destination = []").await;
+    assert_eq!(read_to_end(&mut open.upstream).await, b"");
+    assert_eq!(relay.closing(0).await["closed_by"], "policy_revoked");
 }
 
 #[tokio::test]

@@ -17,8 +17,7 @@ pub(crate) struct PlainServer {
 /// A port that takes no connection and refuses none: its backlog is full.
 pub(crate) struct SilentServer {
     pub(crate) address: SocketAddr,
-    listener: Socket,
-    fillers: Vec<Socket>,
+    _sockets: Vec<Socket>,
 }
 
 impl PlainServer {
@@ -59,27 +58,17 @@ impl SilentServer {
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         // The kernel lets in one more than the backlog says, and drops the SYN of any other.
-        let fillers = (0..4)
-            .map(|_| {
-                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-                socket.set_nonblocking(true).unwrap();
-                let _ = socket.connect(&address.into());
-                socket
-            })
-            .collect();
+        let mut sockets = vec![listener];
+        sockets.extend((0..4).map(|_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address.into());
+            socket
+        }));
         Self {
             address,
-            listener,
-            fillers,
+            _sockets: sockets,
         }
-    }
-
-    /// Makes room: connections are taken from now on, and closed.
-    pub(crate) fn wake(&mut self) {
-        self.fillers.clear();
-        self.listener.listen(64).unwrap();
-        self.listener.set_nonblocking(true).unwrap();
-        while self.listener.accept().is_ok() {}
     }
 }
 
