@@ -133,6 +133,17 @@ impl Hash {
             .then_some(Self(digits))
     }
 
+    /// The hash of `line`, which must not end in a line break, if it is the line's own and the line follows the record that has
+    /// this hash. Judges the raw bytes: JSON that means the same is another line.
+    pub fn followed_by(&self, line: &[u8]) -> Option<Self> {
+        let unclosed = line.strip_suffix(b"\"}")?;
+        let (hashed, own) = unclosed.split_at_checked(unclosed.len().checked_sub(self.0.len())?)?;
+        let hashed = hashed.strip_suffix(b",\"hash\":\"")?;
+        let previous = hashed.strip_suffix(b"\"")?.strip_suffix(&self.0)?;
+        let hash = Self::of(hashed);
+        (previous.ends_with(b",\"prev\":\"") && own == hash.0).then_some(hash)
+    }
+
     pub fn as_str(&self) -> &str {
         // Only hexadecimal digits get in.
         std::str::from_utf8(&self.0).unwrap_or_default()
@@ -296,6 +307,29 @@ mod tests {
         out.pop();
         let line = Line::parse(&out).unwrap();
         assert_eq!(line.signed, Some(("5eed".into(), signed.as_slice())));
+    }
+
+    #[test]
+    fn no_byte_can_change_and_no_line_can_go() {
+        let mut chain = Chain::new("t".into());
+        let mut lines = Vec::new();
+        chain.append(br#""event":"a""#, &mut lines);
+        chain.append(br#""event":"b""#, &mut lines);
+        let lines: Vec<_> = lines.trim_ascii_end().split(|b| *b == b'\n').collect();
+        let first = Hash::GENESIS.followed_by(lines[0]).unwrap();
+        assert_eq!(first.followed_by(lines[1]), Some(chain.previous));
+        assert_eq!(Hash::GENESIS.followed_by(lines[1]), None);
+        assert_eq!(first.followed_by(lines[0]), None);
+        for at in 0..lines[0].len() {
+            let mut changed = lines[0].to_vec();
+            changed[at] ^= 1;
+            assert_eq!(Hash::GENESIS.followed_by(&changed), None, "byte {at}");
+            assert_eq!(
+                Hash::GENESIS.followed_by(&lines[0][..at]),
+                None,
+                "{at} bytes"
+            );
+        }
     }
 
     #[test]
