@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod config;
+mod demo;
 mod exit;
 mod explain;
 mod health;
@@ -31,6 +32,8 @@ enum Command {
     Serve(ConfigArg),
     /// Walk every destination hop by hop from where the relay stands, and say what is wrong and what to do next
     Check(check::Args),
+    /// Show a relay at work, without a network: a stand-in server, three machines, what gets through and what doesn't
+    Demo(demo::Args),
     /// Say what policy decides for a client and a target, and by which rule
     Explain(explain::Args),
     /// Print the default file, the effective configuration, or its JSON Schema
@@ -68,6 +71,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Config(command) => config::run(&command),
         Command::Audit(command) => audit::run(&command),

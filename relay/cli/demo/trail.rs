@@ -1,0 +1,81 @@
+//! The trail that the demo's relay left: read from the file, verified over its raw bytes.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::audit::Hash;
+
+pub(super) struct Trail {
+    pub(super) lines: Vec<Vec<u8>>,
+    records: Vec<Value>,
+}
+
+/// A directory for the trail, gone when the demo is.
+pub(super) struct Scratch(PathBuf);
+
+impl Trail {
+    pub(super) fn read(directory: &Path) -> anyhow::Result<Self> {
+        let text = fs::read(directory.join("access.jsonl"))?;
+        let lines: Vec<_> = text
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(|line| line.trim_ascii_end().to_vec())
+            .collect();
+        let records = lines
+            .iter()
+            .map(|line| serde_json::from_slice(line))
+            .collect::<Result<_, _>>()
+            .context("the trail holds a line that isn't JSON")?;
+        Ok(Self { lines, records })
+    }
+
+    /// The record that ended the session of the client with this address and port: its number in the file, from zero.
+    pub(super) fn closing(&self, client: SocketAddr) -> Option<(usize, &Value)> {
+        let of_client = |record: &Value| {
+            record["client"]["address"] == client.ip().to_string()
+                && record["client"]["port"] == client.port()
+                && record["outcome"] != "open"
+        };
+        let at = self.records.iter().position(of_client)?;
+        Some((at, &self.records[at]))
+    }
+}
+
+/// The first line, from zero, that doesn't follow the one before it.
+pub(super) fn first_broken(lines: &[Vec<u8>]) -> Option<usize> {
+    let mut previous = Hash::GENESIS;
+    lines
+        .iter()
+        .position(|line| match previous.followed_by(line) {
+            Some(hash) => {
+                previous = hash;
+                false
+            }
+            None => true,
+        })
+}
+
+impl Scratch {
+    pub(super) fn new() -> io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("callhome-relay-demo-{}", Uuid::now_v7()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It is in the directory that the system cleans up anyway.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
