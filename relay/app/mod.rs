@@ -146,23 +146,28 @@ impl App {
         let mut admin = tokio::spawn(self.admin.serve());
         running.record_start(&listeners);
 
+        let mut hurried = false;
         let failure = loop {
             let end_of_report_only = running.end_of_report_only();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Reload) => running.reload(),
                     Some(Command::Drain) => {
-                        running.announce_drain(&mut commands).await;
+                        hurried = running.announce_drain(&mut commands).await;
                         break None;
                     }
-                    Some(Command::Stop | Command::End) | None => break None,
+                    Some(Command::End) => {
+                        hurried = true;
+                        break None;
+                    }
+                    Some(Command::Stop) | None => break None,
                 },
                 () = at(end_of_report_only) => running.enforce(),
                 failure = running.accepting.failed() => break Some(failure),
                 ended = &mut admin => break Some(format!("the admin listener ended: {ended:?}")),
             }
         };
-        let cut = running.drain(&mut commands).await;
+        let cut = running.drain(&mut commands, hurried).await;
         let cause = if failure.is_some() {
             "failure"
         } else {
@@ -290,8 +295,8 @@ impl Running {
         Some(Instant::now() + left + Duration::from_millis(10))
     }
 
-    /// Red on /readyz, and still accepting: a load balancer needs a moment to notice.
-    async fn announce_drain(&self, commands: &mut mpsc::Receiver<Command>) {
+    /// Red on /readyz, and still accepting: a load balancer needs a moment to notice. Whether the tunnels are to be ended at once.
+    async fn announce_drain(&self, commands: &mut mpsc::Receiver<Command>) -> bool {
         self.metrics.draining.set(1);
         self.health.draining();
         tracing::info!(
@@ -301,19 +306,24 @@ impl Running {
         let hurried = async {
             while let Some(command) = commands.recv().await {
                 if command != Command::Reload {
-                    return;
+                    return command == Command::End;
                 }
             }
+            false
         };
-        let _ = timeout(ANNOUNCE, hurried).await;
+        timeout(ANNOUNCE, hurried).await.unwrap_or(false)
     }
 
-    /// Lets the tunnels end by themselves, then ends them. Returns how many had to be.
-    async fn drain(&mut self, commands: &mut mpsc::Receiver<Command>) -> usize {
+    /// Lets the tunnels end by themselves, unless it is `hurried`, then ends them. Returns how many had to be.
+    async fn drain(&mut self, commands: &mut mpsc::Receiver<Command>, hurried: bool) -> usize {
         self.metrics.draining.set(1);
         self.health.draining();
         self.accepting.stop_listening().await;
-        let within = self.config.timeouts.drain;
+        let within = if hurried {
+            Duration::ZERO
+        } else {
+            self.config.timeouts.drain
+        };
         tracing::info!(
             tunnels = self.handle.open_tunnels(),
             ?within,
