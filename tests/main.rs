@@ -3,6 +3,7 @@
 
 mod answers;
 mod check;
+mod cli;
 mod clients;
 mod dns;
 mod draining;

@@ -1,6 +1,7 @@
 //! What the tests are written in: a relay that runs, a name server that is told what to say, a TLS server, a client.
 
 pub(crate) mod client;
+pub(crate) mod command;
 pub(crate) mod dns;
 pub(crate) mod plain;
 pub(crate) mod process;
