@@ -7,6 +7,7 @@ mod cli;
 mod clients;
 mod dns;
 mod draining;
+mod hostile;
 mod layering;
 mod relaying;
 mod reloading;
