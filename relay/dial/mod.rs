@@ -107,7 +107,7 @@ impl Failure {
         let kinds = || self.attempts.iter().map(|(_, error)| error);
         if kinds().any(is_shortage) {
             Reason::AtCapacity
-        } else if kinds().any(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        } else if kinds().any(is_refusal) {
             Reason::ConnectionRefused
         } else if kinds().any(|error| error.kind() == io::ErrorKind::TimedOut) {
             Reason::ConnectionTimeout
@@ -115,6 +115,12 @@ impl Failure {
             Reason::Unreachable
         }
     }
+}
+
+/// A server that resets what it has just accepted refuses too.
+fn is_refusal(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionRefused | ConnectionReset)
 }
 
 fn is_shortage(error: &io::Error) -> bool {

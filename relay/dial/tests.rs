@@ -242,6 +242,7 @@ fn the_most_telling_attempt_gives_the_reason() {
     use Errno as E;
     for (errors, expected) in [
         (&[E::CONNREFUSED][..], Reason::ConnectionRefused),
+        (&[E::CONNRESET], Reason::ConnectionRefused),
         (&[E::TIMEDOUT], Reason::ConnectionTimeout),
         (&[E::NETUNREACH], Reason::Unreachable),
         (&[E::HOSTUNREACH], Reason::Unreachable),
