@@ -1,1 +1,235 @@
-//! x
+//! What a client may say first in its tunnel, and how it may cut it up.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::support::client::tunnel;
+use crate::support::relay::Relay;
+
+use super::plain::{Manner, Plain};
+use super::{FAST, read_to_end, settled};
+
+const OPENSSL: &[u8] = include_bytes!("../../relay/tls/testdata/openssl.bin");
+const OPENSSL_TLS12: &[u8] = include_bytes!("../../relay/tls/testdata/openssl-tls12.bin");
+const CHROMIUM: &[u8] = include_bytes!("../../relay/tls/testdata/chromium.bin");
+const RECORDED: [(&str, &[u8]); 3] = [
+    ("ch3.zerto.com", OPENSSL),
+    ("autologs.zerto.com", OPENSSL_TLS12),
+    ("ch3.zerto.com", CHROMIUM),
+];
+/// What a client sends right behind its ClientHello, unparsed: a `change_cipher_spec` record.
+const BEHIND: &[u8] = b"\x14\x03\x03\x00\x01\x01";
+const UNRECOGNIZED_NAME: &[u8] = b"\x15\x03\x03\x00\x02\x02\x70";
+
+async fn start(port: u16, client_hello: &str) -> Relay {
+    Relay::start(&format!(
+        "[[destination]]\nname = \"vendor\"\nhosts = [\"ch3.zerto.com\", \"autologs.zerto.com\"]\nports = [{port}]\n\
+         addresses = [\"127.0.0.1\"]\nip_ranges = [\"127.0.0.0/8\"]\n{FAST}[timeouts]\nclient_hello = \"{client_hello}\"\n"
+    ))
+    .await
+}
+
+/// Against: a relay that looks at the first segment only, or that changes what it has looked at. Cut anywhere, over segments and
+/// over records, the ClientHello arrives as it was sent, and what follows it behind it.
+#[tokio::test]
+async fn a_hello_in_pieces_arrives_unchanged() {
+    let server = Plain::start(Manner::Listens).await;
+    let port = server.address.port();
+    let relay = start(port, "30s").await;
+    let mut tunnels = 0;
+    for (name, hello) in RECORDED {
+        let mut ways = vec![segments(hello, 1), segments(hello, 7), vec![hello.to_vec()]];
+        ways.extend((1..hello.len()).step_by(hello.len() / 9).map(|at| {
+            let (head, tail) = hello.split_at(at);
+            vec![head.to_vec(), tail.to_vec()]
+        }));
+        for size in [1, 2, 3, 4, 5, 100, 517] {
+            let records = over_records(hello, size);
+            ways.push(segments(&records, 1 << 10));
+            ways.push(segments(&records, size + 4));
+        }
+        for pieces in ways {
+            let mut stream = tunnel(relay.proxy, &format!("{name}:{port}"))
+                .await
+                .unwrap();
+            stream.set_nodelay(true).unwrap();
+            // So few of many that the test is quick, and still each kind of cut has its pauses.
+            let pause = pieces.len() / 4;
+            for (n, piece) in pieces.iter().enumerate() {
+                stream.write_all(piece).await.unwrap();
+                if n % (pause + 1) == 0 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            }
+            stream.write_all(BEHIND).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let sent = [&pieces.concat(), BEHIND].concat();
+            let received = server.receives(tunnels, sent.len()).await;
+            assert!(received == sent, "{name} in {} pieces", pieces.len());
+            tunnels += 1;
+        }
+    }
+    assert_eq!(settled(&relay).await, tunnels);
+    for record in relay
+        .records()
+        .iter()
+        .filter(|record| record["event"] == "tunnel_closed")
+    {
+        assert_eq!(record["reason"], serde_json::Value::Null);
+        assert_eq!(record["tls"]["sni"], record["target"]["host"]);
+    }
+}
+
+/// Against: a tunnel for one name used for another, and protocols that aren't TLS through a port that is for TLS. The
+/// destination hears nothing of it, early bytes neither.
+#[tokio::test]
+async fn what_is_not_allowed_to_be_said_is_not_passed_on() {
+    let server = Plain::start(Manner::Greets(b"220 welcome\r\n")).await;
+    let port = server.address.port();
+    let patient = start(port, "30s").await;
+    let hasty = start(port, "200ms").await;
+    let nameless = replace(
+        OPENSSL,
+        b"\0\0\0\x12\0\x10\0\0\rch3.zerto.com",
+        b"\x4a\x4a\0\x12\0\x10\0\0\rch3.zerto.com",
+    );
+    let nul = replace(OPENSSL, b"ch3.zerto.com", b"ch3.zerto\0com");
+    let two = over_records(CHROMIUM, 40);
+    let mut inner_ends_early = OPENSSL.to_vec();
+    inner_ends_early[8] -= 1;
+    let mut endless = b"\x16\x03\x01\x40\x00\x01\x00\xff\xff".to_vec();
+    endless.resize(20_000, 0);
+    for (target, sent, alert, reason) in [
+        (
+            "autologs.zerto.com",
+            OPENSSL,
+            UNRECOGNIZED_NAME,
+            "sni_mismatch",
+        ),
+        (
+            "autologs.zerto.com",
+            &two,
+            UNRECOGNIZED_NAME,
+            "sni_mismatch",
+        ),
+        (
+            "ch3.zerto.com",
+            OPENSSL_TLS12,
+            UNRECOGNIZED_NAME,
+            "sni_mismatch",
+        ),
+        ("ch3.zerto.com", &nul, UNRECOGNIZED_NAME, "sni_mismatch"),
+        ("ch3.zerto.com", &nameless, UNRECOGNIZED_NAME, "sni_missing"),
+        (
+            "ch3.zerto.com",
+            b"GET / HTTP/1.1\r\nHost: ch3.zerto.com\r\n\r\n",
+            b"",
+            "not_tls",
+        ),
+        ("ch3.zerto.com", b"SSH-2.0-OpenSSH_9.9\r\n", b"", "not_tls"),
+        (
+            "ch3.zerto.com",
+            b"CONNECT ch3.zerto.com:443 HTTP/1.1\r\n\r\n",
+            b"",
+            "not_tls",
+        ),
+        ("ch3.zerto.com", UNRECOGNIZED_NAME, b"", "not_tls"),
+        ("ch3.zerto.com", BEHIND, b"", "not_tls"),
+        (
+            "ch3.zerto.com",
+            b"\x17\x03\x03\x00\x05hello",
+            b"",
+            "not_tls",
+        ),
+        (
+            "ch3.zerto.com",
+            b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10",
+            b"",
+            "not_tls",
+        ),
+        (
+            "ch3.zerto.com",
+            b"\x16\x03\x01\x00\x00\x16\x03\x01",
+            b"",
+            "not_tls",
+        ),
+        ("ch3.zerto.com", b"\x16\x03\x01\xff\xff\x01", b"", "not_tls"),
+        (
+            "ch3.zerto.com",
+            b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",
+            b"",
+            "not_tls",
+        ),
+        ("ch3.zerto.com", &inner_ends_early, b"", "not_tls"),
+        ("ch3.zerto.com", &endless, b"", "not_tls"),
+        ("ch3.zerto.com", b"", b"", "client_hello_timeout"),
+        (
+            "ch3.zerto.com",
+            &CHROMIUM[..1984],
+            b"",
+            "client_hello_timeout",
+        ),
+        ("ch3.zerto.com", &OPENSSL[..1], b"", "client_hello_timeout"),
+    ] {
+        let relay = if reason == "client_hello_timeout" {
+            &hasty
+        } else {
+            &patient
+        };
+        for early in [false, true] {
+            let n = relay.count_of(crate::support::relay::is_closing);
+            let target = format!("{target}:{port}");
+            let what = sent[..sent.len().min(40)].escape_ascii();
+            let (mut stream, skip) = if early {
+                let head = super::connect_head(&target);
+                let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
+                stream.write_all(&[&head, sent].concat()).await.unwrap();
+                (stream, callhome_relay::http::answer::ESTABLISHED)
+            } else {
+                let mut stream = tunnel(relay.proxy, &target).await.unwrap();
+                // One that is over 16 KiB may be refused before all of it is sent.
+                let _ = stream.write_all(sent).await;
+                (stream, &b""[..])
+            };
+            let said = read_to_end(&mut stream).await;
+            assert_eq!(said.strip_prefix(skip), Some(alert), "{what}");
+            let record = relay.closing(n).await;
+            assert_eq!(record["event"], "tunnel_closed", "{what}");
+            assert_eq!(record["reason"], reason, "{what}");
+            assert_eq!(record["decision"], "deny", "{what}");
+            assert_eq!(record["bytes_up"], 0, "{what}");
+            assert_eq!(record["bytes_down"], 0, "{what}");
+        }
+    }
+    settled(&patient).await;
+    settled(&hasty).await;
+    assert!(server.heard_nothing());
+}
+
+fn segments(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
+    bytes.chunks(size).map(<[u8]>::to_vec).collect()
+}
+
+/// The same handshake message in records of so many bytes (RFC 8446, 5.1).
+fn over_records(hello: &[u8], size: usize) -> Vec<u8> {
+    let mut records = Vec::new();
+    for fragment in hello[5..].chunks(size) {
+        let length = u16::try_from(fragment.len()).unwrap();
+        records.extend_from_slice(&hello[..3]);
+        records.extend_from_slice(&length.to_be_bytes());
+        records.extend_from_slice(fragment);
+    }
+    records
+}
+
+fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let at = bytes
+        .windows(from.len())
+        .position(|window| window == from)
+        .expect("found");
+    [&bytes[..at], to, &bytes[at + from.len()..]].concat()
+}
