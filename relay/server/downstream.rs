@@ -102,9 +102,10 @@ impl Downstream {
             }
             match self.try_read(tls::MAX_CLIENT_HELLO) {
                 Ok(0) => return,
-                // Full: the client isn't gone, and will be looked at again when there is room.
+                // Full: a FIN would be behind what isn't read, a reset shows all the same.
                 Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
-                    std::future::pending::<()>().await;
+                    let _ = self.stream.ready(Interest::ERROR).await;
+                    return;
                 }
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
                 _ => {}

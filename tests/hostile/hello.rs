@@ -91,89 +91,11 @@ async fn what_is_not_allowed_to_be_said_is_not_passed_on() {
     let port = server.address.port();
     let patient = start(port, "30s").await;
     let hasty = start(port, "200ms").await;
-    let nameless = replace(
-        OPENSSL,
-        b"\0\0\0\x12\0\x10\0\0\rch3.zerto.com",
-        b"\x4a\x4a\0\x12\0\x10\0\0\rch3.zerto.com",
-    );
-    let nul = replace(OPENSSL, b"ch3.zerto.com", b"ch3.zerto\0com");
-    let two = over_records(CHROMIUM, 40);
-    let mut inner_ends_early = OPENSSL.to_vec();
-    inner_ends_early[8] -= 1;
-    let mut endless = b"\x16\x03\x01\x40\x00\x01\x00\xff\xff".to_vec();
-    endless.resize(20_000, 0);
-    for (target, sent, alert, reason) in [
-        (
-            "autologs.zerto.com",
-            OPENSSL,
-            UNRECOGNIZED_NAME,
-            "sni_mismatch",
-        ),
-        (
-            "autologs.zerto.com",
-            &two,
-            UNRECOGNIZED_NAME,
-            "sni_mismatch",
-        ),
-        (
-            "ch3.zerto.com",
-            OPENSSL_TLS12,
-            UNRECOGNIZED_NAME,
-            "sni_mismatch",
-        ),
-        ("ch3.zerto.com", &nul, UNRECOGNIZED_NAME, "sni_mismatch"),
-        ("ch3.zerto.com", &nameless, UNRECOGNIZED_NAME, "sni_missing"),
-        (
-            "ch3.zerto.com",
-            b"GET / HTTP/1.1\r\nHost: ch3.zerto.com\r\n\r\n",
-            b"",
-            "not_tls",
-        ),
-        ("ch3.zerto.com", b"SSH-2.0-OpenSSH_9.9\r\n", b"", "not_tls"),
-        (
-            "ch3.zerto.com",
-            b"CONNECT ch3.zerto.com:443 HTTP/1.1\r\n\r\n",
-            b"",
-            "not_tls",
-        ),
-        ("ch3.zerto.com", UNRECOGNIZED_NAME, b"", "not_tls"),
-        ("ch3.zerto.com", BEHIND, b"", "not_tls"),
-        (
-            "ch3.zerto.com",
-            b"\x17\x03\x03\x00\x05hello",
-            b"",
-            "not_tls",
-        ),
-        (
-            "ch3.zerto.com",
-            b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10",
-            b"",
-            "not_tls",
-        ),
-        (
-            "ch3.zerto.com",
-            b"\x16\x03\x01\x00\x00\x16\x03\x01",
-            b"",
-            "not_tls",
-        ),
-        ("ch3.zerto.com", b"\x16\x03\x01\xff\xff\x01", b"", "not_tls"),
-        (
-            "ch3.zerto.com",
-            b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",
-            b"",
-            "not_tls",
-        ),
-        ("ch3.zerto.com", &inner_ends_early, b"", "not_tls"),
-        ("ch3.zerto.com", &endless, b"", "not_tls"),
-        ("ch3.zerto.com", b"", b"", "client_hello_timeout"),
-        (
-            "ch3.zerto.com",
-            &CHROMIUM[..1984],
-            b"",
-            "client_hello_timeout",
-        ),
-        ("ch3.zerto.com", &OPENSSL[..1], b"", "client_hello_timeout"),
-    ] {
+    for (name, sent, reason) in forbidden() {
+        let alert = match reason {
+            "sni_mismatch" | "sni_missing" => UNRECOGNIZED_NAME,
+            _ => b"",
+        };
         let relay = if reason == "client_hello_timeout" {
             &hasty
         } else {
@@ -181,17 +103,20 @@ async fn what_is_not_allowed_to_be_said_is_not_passed_on() {
         };
         for early in [false, true] {
             let n = relay.count_of(crate::support::relay::is_closing);
-            let target = format!("{target}:{port}");
+            let target = format!("{name}:{port}");
             let what = sent[..sent.len().min(40)].escape_ascii();
             let (mut stream, skip) = if early {
                 let head = super::connect_head(&target);
                 let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
-                stream.write_all(&[&head, sent].concat()).await.unwrap();
+                stream
+                    .write_all(&[head, sent.clone()].concat())
+                    .await
+                    .unwrap();
                 (stream, callhome_relay::http::answer::ESTABLISHED)
             } else {
                 let mut stream = tunnel(relay.proxy, &target).await.unwrap();
                 // One that is over 16 KiB may be refused before all of it is sent.
-                let _ = stream.write_all(sent).await;
+                let _ = stream.write_all(&sent).await;
                 (stream, &b""[..])
             };
             let said = read_to_end(&mut stream).await;
@@ -207,6 +132,56 @@ async fn what_is_not_allowed_to_be_said_is_not_passed_on() {
     settled(&patient).await;
     settled(&hasty).await;
     assert!(server.heard_nothing());
+}
+
+/// What is said in a tunnel to which name, and the reason for which it isn't passed on.
+fn forbidden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let nameless = replace(
+        OPENSSL,
+        b"\0\0\0\x12\0\x10\0\0\rch3.zerto.com",
+        b"\x4a\x4a\0\x12\0\x10\0\0\rch3.zerto.com",
+    );
+    let nul = replace(OPENSSL, b"ch3.zerto.com", b"ch3.zerto\0com");
+    let mut ends_early = OPENSSL.to_vec();
+    ends_early[8] -= 1;
+    let mut endless = b"\x16\x03\x01\x40\x00\x01\x00\xff\xff".to_vec();
+    endless.resize(20_000, 0);
+    let mut cases = vec![
+        ("autologs.zerto.com", OPENSSL.to_vec(), "sni_mismatch"),
+        (
+            "autologs.zerto.com",
+            over_records(CHROMIUM, 40),
+            "sni_mismatch",
+        ),
+        ("ch3.zerto.com", OPENSSL_TLS12.to_vec(), "sni_mismatch"),
+        ("ch3.zerto.com", nul, "sni_mismatch"),
+        ("ch3.zerto.com", nameless, "sni_missing"),
+        ("ch3.zerto.com", ends_early, "not_tls"),
+        ("ch3.zerto.com", endless, "not_tls"),
+    ];
+    let other_protocols: [&[u8]; 10] = [
+        b"GET / HTTP/1.1\r\nHost: ch3.zerto.com\r\n\r\n",
+        b"CONNECT ch3.zerto.com:443 HTTP/1.1\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.9\r\n",
+        b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10", // SSL 2
+        b"\x17\x03\x03\x00\x05hello",                    // application data
+        b"\x16\x03\x01\x00\x00\x16\x03\x01",             // an empty record
+        b"\x16\x03\x01\xff\xff\x01",                     // a record that is too long
+        b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",         // a ServerHello
+        UNRECOGNIZED_NAME,
+        BEHIND,
+    ];
+    let silences = [&b""[..], &OPENSSL[..1], &CHROMIUM[..CHROMIUM.len() - 1]];
+    for (list, reason) in [
+        (&other_protocols[..], "not_tls"),
+        (&silences, "client_hello_timeout"),
+    ] {
+        cases.extend(
+            list.iter()
+                .map(|sent| ("ch3.zerto.com", sent.to_vec(), reason)),
+        );
+    }
+    cases
 }
 
 fn segments(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {

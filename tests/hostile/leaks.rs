@@ -139,7 +139,7 @@ async fn tunnelled(proxy: SocketAddr, client: u8, port: u16, n: usize) {
     assert_eq!(established, ESTABLISHED);
     stream.write_all(b"ping").await.unwrap();
     stream.read_exact(&mut [0; 4]).await.unwrap();
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         reset(stream);
     }
 }

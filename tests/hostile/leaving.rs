@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use callhome_relay::tls::MAX_CLIENT_HELLO;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,8 @@ enum Stage {
     Connected,
     WithinHead,
     Resolving,
+    /// The same, and it has sent more than is held.
+    Flooding,
     Dialling,
     Established,
     WithinHello,
@@ -62,12 +65,17 @@ async fn a_client_that_leaves_gives_everything_back() {
         Stage::Connected,
         Stage::WithinHead,
         Stage::Resolving,
+        Stage::Flooding,
         Stage::Dialling,
         Stage::Established,
         Stage::WithinHello,
         Stage::Tunnelling,
     ] {
         for manners in [Manners::Fin, Manners::Reset] {
+            // Behind what isn't read, a FIN isn't seen.
+            if (stage, manners) == (Stage::Flooding, Manners::Fin) {
+                continue;
+            }
             let what = format!("{stage:?}, {manners:?}");
             let n = relay.count_of(is_closing);
             let stream = reach(stage, &relay, &dns, port, &full).await;
@@ -123,7 +131,7 @@ async fn reach(
     let head = match stage {
         Stage::Connected => Vec::new(),
         Stage::WithinHead => connect_head(&plain)[..20].to_vec(),
-        Stage::Resolving => connect_head(&silent),
+        Stage::Resolving | Stage::Flooding => connect_head(&silent),
         Stage::Dialling => connect_head(&unanswered),
         Stage::Established | Stage::WithinHello => connect_head(&tls),
         Stage::Tunnelling => connect_head(&plain),
@@ -133,7 +141,7 @@ async fn reach(
         Stage::Connected => metric_becomes(relay.admin, "connections_open", 1).await,
         Stage::WithinHead => {}
         // The second client joins the first one's question.
-        Stage::Resolving => {
+        Stage::Resolving | Stage::Flooding => {
             relay
                 .wait(|| (dns.all_queries() >= asked.max(1)).then_some(()))
                 .await;
@@ -147,6 +155,13 @@ async fn reach(
             let answer = crate::support::client::answer(&mut stream).await;
             assert_eq!(answer.status, 200);
         }
+    }
+    if stage == Stage::Flooding {
+        let flood = vec![0; 64 << 10];
+        stream.write_all(&flood).await.unwrap();
+        let left = flood.len() - MAX_CLIENT_HELLO;
+        let unread = || unread(relay.proxy, stream.local_addr().unwrap());
+        relay.wait(|| (unread() == left).then_some(())).await;
     }
     if stage == Stage::WithinHello {
         stream.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
@@ -166,7 +181,7 @@ fn check(stage: Stage, record: &Value, what: &str) {
     let expected = match stage {
         Stage::Connected => unreachable!("no record"),
         Stage::WithinHead => ("request_denied", "refused"),
-        Stage::Resolving | Stage::Dialling => ("request_failed", "abandoned"),
+        Stage::Resolving | Stage::Flooding | Stage::Dialling => ("request_failed", "abandoned"),
         Stage::Established | Stage::WithinHello => ("tunnel_closed", "abandoned"),
         Stage::Tunnelling => ("tunnel_closed", "closed"),
     };
@@ -180,6 +195,20 @@ fn check(stage: Stage, record: &Value, what: &str) {
             (&14.into(), &14.into())
         );
     }
+}
+
+/// How many bytes wait in the kernel for the relay to read them.
+fn unread(local: SocketAddr, remote: SocketAddr) -> usize {
+    let ends = format!(
+        "0100007F:{:04X} 0100007F:{:04X} ",
+        local.port(),
+        remote.port()
+    );
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = table.lines().find(|line| line.contains(&ends)).unwrap();
+    let queues = line.split_ascii_whitespace().nth(4).unwrap();
+    let (_, received) = queues.split_once(':').unwrap();
+    usize::from_str_radix(received, 16).unwrap()
 }
 
 /// A port that answers no SYN, because its queue of connections is full: dialling it takes until the timeout.

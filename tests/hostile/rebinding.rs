@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use callhome_relay::policy::{Access, SPECIAL_BLOCKS, classify};
 use hickory_resolver::proto::rr::RecordType;
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 
 use crate::support::client::{ask, tunnel};
 use crate::support::dns::{NameServer, Script, parse};
@@ -211,17 +211,20 @@ fn ends(block: IpNet) -> [IpAddr; 2] {
 }
 
 fn hiding_places(hidden: Ipv4Addr) -> Vec<IpAddr> {
-    let [a, b, c, d] = hidden.octets().map(u16::from);
-    let (high, low) = (a << 8 | b, c << 8 | d);
-    let nat64: Ipv6Net = NAT64.parse().unwrap();
-    let [x, y, z, ..] = nat64.network().segments();
+    let bits = hidden.to_bits();
+    let below = |prefix: &str| {
+        let prefix: Ipv6Addr = prefix.parse().unwrap();
+        IpAddr::from(Ipv6Addr::from_bits(prefix.to_bits() | u128::from(bits)))
+    };
+    let (nat64, _) = NAT64.split_once('/').unwrap();
+    let six_to_four = 0x2002 << 112 | u128::from(bits) << 80 | 1;
     vec![
-        hidden.to_ipv6_mapped().into(),
-        Ipv6Addr::new(0, 0, 0, 0, 0, 0, high, low).into(),
-        Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low).into(),
-        Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low).into(),
-        Ipv6Addr::new(x, y, z, 0, 0, 0, high, low).into(),
-        Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1).into(),
+        below("::ffff:0:0"),
+        below("::"),
+        below("64:ff9b::"),
+        below("64:ff9b:1::"),
+        below(nat64),
+        Ipv6Addr::from_bits(six_to_four).into(),
     ]
 }
 
