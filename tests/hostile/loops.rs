@@ -45,7 +45,6 @@ async fn is_a_loop(relay: &Relay, name: &str, port: u16) {
 
 /// Replaces the destinations of a relay, now that its ports are known.
 async fn reload(relay: &Relay, keys: &str, destinations: &[String]) {
-    // ip_ranges may be in one destination only; these are taken in turn.
     let outcome = relay
         .reload(&format!("{keys}{}", destinations.concat()))
         .await;
