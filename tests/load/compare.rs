@@ -1,0 +1,211 @@
+//! Rounds of measurements, proxy after proxy within each, and the table of their medians.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::time::sleep;
+
+use crate::client::{Payload, Target};
+use crate::origin;
+use crate::proxies::{Kind, RAW_HOST, Running, TLS_HOST};
+use crate::workload;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The relay's binary
+    #[arg(long, default_value = "target/release/callhome-relay")]
+    relay: PathBuf,
+    /// A second binary of the relay, to hold the first against
+    #[arg(long)]
+    baseline: Option<PathBuf>,
+    #[arg(long, default_value = "/usr/sbin/squid")]
+    squid: PathBuf,
+    #[arg(long)]
+    skip_squid: bool,
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Short tunnels a measurement
+    #[arg(long, default_value_t = 20_000)]
+    tunnels: usize,
+    /// GiB a measurement
+    #[arg(long, default_value_t = 4)]
+    gib: u64,
+    /// Idle tunnels a measurement, at most 6000
+    #[arg(long, default_value_t = 4000)]
+    idle: usize,
+}
+
+/// A proxy, and what each round measured of it.
+struct Subject {
+    name: &'static str,
+    kind: Kind,
+    rounds: Vec<Figures>,
+}
+
+/// Each figure with its name, in the same order for every proxy and round.
+type Figures = Vec<(String, f64)>;
+
+/// Measures all and gives the table.
+pub(crate) async fn run(options: Options) -> anyhow::Result<String> {
+    let origin = origin::start(0).await?;
+    let mut subjects = vec![Subject::relay("relay", &options.relay)?];
+    if let Some(binary) = &options.baseline {
+        subjects.push(Subject::relay("baseline", binary)?);
+    }
+    if !options.skip_squid {
+        subjects.push(Subject {
+            name: "squid",
+            kind: Kind::Squid(options.squid.clone()),
+            rounds: Vec::new(),
+        });
+    }
+    for round in 1..=options.rounds {
+        for subject in &mut subjects {
+            writeln!(io::stderr(), "round {round}: {}", subject.name)?;
+            let measured = measure(&subject.kind, origin, &options)
+                .await
+                .with_context(|| format!("{}, round {round}", subject.name))?;
+            subject.rounds.push(measured);
+        }
+    }
+    Ok(table(&subjects))
+}
+
+/// One round of one proxy. Every workload has a process of its own: what one leaves behind is no other's.
+async fn measure(kind: &Kind, origin: u16, options: &Options) -> anyhow::Result<Figures> {
+    let mut figures = Figures::new();
+    for (label, host, payload) in [
+        ("raw", RAW_HOST, Payload::raw()),
+        ("TLS", TLS_HOST, Payload::hello()),
+    ] {
+        let (proxy, target) = start(kind, origin, host, &payload).await?;
+        let before = proxy.tree().pss_kib()? as f64;
+        let held = workload::idle(&target, options.idle).await?;
+        sleep(SETTLE).await;
+        let grown = proxy.tree().pss_kib()? as f64 - before;
+        figures.push((
+            format!("{label}: PSS KiB per idle tunnel"),
+            grown / held.len() as f64,
+        ));
+        drop((held, proxy));
+
+        let (proxy, target) = start(kind, origin, host, &payload).await?;
+        let before = proxy.tree().cpu()?;
+        let rate = workload::rate(&target, WORKERS, options.tunnels, LONGEST).await?;
+        let spent = spent(&proxy, before).await?;
+        figures.extend([
+            (
+                format!("{label}: CPU µs per tunnel"),
+                spent * 1e6 / rate.tunnels as f64,
+            ),
+            (format!("{label}: tunnels/s"), rate.per_second()),
+            (format!("{label}: p50 ms"), rate.quantile(0.5)),
+            (format!("{label}: p99 ms"), rate.quantile(0.99)),
+        ]);
+    }
+    for upload in [true, false] {
+        let (proxy, target) = start(kind, origin, RAW_HOST, &Payload::raw()).await?;
+        let before = proxy.tree().cpu()?;
+        let (label, moved) = if upload {
+            (
+                "upload",
+                workload::upload(&target, BULK, options.gib << 30).await?,
+            )
+        } else {
+            (
+                "download",
+                workload::download(&target, BULK, options.gib << 30).await?,
+            )
+        };
+        let spent = spent(&proxy, before).await?;
+        figures.extend([
+            (
+                format!("{label}: CPU ms per GiB"),
+                spent * 1e3 / moved.gib(),
+            ),
+            (format!("{label}: MiB/s"), moved.mib_per_second()),
+        ]);
+    }
+    Ok(figures)
+}
+
+/// A fresh proxy that has done everything once, for what is only set up once.
+async fn start(
+    kind: &Kind,
+    origin: u16,
+    host: &str,
+    payload: &Payload,
+) -> anyhow::Result<(Running, Target)> {
+    let proxy = kind.start(origin).await?;
+    let target = Target {
+        proxy: proxy.address,
+        authority: format!("{host}:{origin}"),
+        payload: payload.clone(),
+    };
+    workload::rate(&target, WORKERS, WARM_UP, LONGEST).await?;
+    sleep(SETTLE).await;
+    Ok((proxy, target))
+}
+
+/// Seconds of CPU since `before`, once what comes after the last tunnel is done too.
+async fn spent(proxy: &Running, before: Duration) -> anyhow::Result<f64> {
+    sleep(SETTLE).await;
+    Ok(proxy.tree().cpu()?.saturating_sub(before).as_secs_f64())
+}
+
+/// A line a figure, a column a proxy; the last is the first proxy's share of the last one's.
+fn table(subjects: &[Subject]) -> String {
+    let mut out = String::new();
+    let row = |cells: Vec<String>| cells.join(" | ");
+    let names = subjects
+        .iter()
+        .map(|subject| format!("{:>9}", subject.name));
+    let head = row(names.collect());
+    // Writing to a String doesn't fail.
+    let _ = writeln!(out, "| {:30} | {head} |   ratio |", "");
+    let rule = "---------: |".repeat(subjects.len());
+    let _ = writeln!(out, "|{}|{rule}-------: |", "-".repeat(32));
+    for (index, (figure, _)) in subjects[0].rounds[0].iter().enumerate() {
+        let medians: Vec<_> = subjects
+            .iter()
+            .map(|subject| subject.median(index))
+            .collect();
+        let cells = row(medians
+            .iter()
+            .map(|value| format!("{value:>9.2}"))
+            .collect());
+        let ratio = medians[0] / medians[medians.len() - 1];
+        let _ = writeln!(out, "| {figure:30} | {cells} | {ratio:>7.2} |");
+    }
+    out
+}
+
+impl Subject {
+    fn relay(name: &'static str, binary: &Path) -> anyhow::Result<Self> {
+        let binary = binary
+            .canonicalize()
+            .with_context(|| format!("{}: build it first", binary.display()))?;
+        Ok(Self {
+            name,
+            kind: Kind::Relay(binary),
+            rounds: Vec::new(),
+        })
+    }
+
+    fn median(&self, figure: usize) -> f64 {
+        let mut values: Vec<_> = self.rounds.iter().map(|round| round[figure].1).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    }
+}
+
+const WORKERS: usize = 64;
+const BULK: usize = 8;
+const WARM_UP: usize = 500;
+const SETTLE: Duration = Duration::from_millis(500);
+/// A measurement that counts tunnels ends after this long, done or not.
+const LONGEST: Duration = Duration::from_secs(30);

@@ -1,0 +1,114 @@
+//! A process with its children: started, measured, ended.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+/// A process and its descendants, as they are at the moment of asking.
+#[derive(Clone, Copy)]
+pub(crate) struct Tree(u32);
+
+/// A process that was started here, and that ends with this value.
+pub(crate) struct Process(Child);
+
+impl Tree {
+    pub(crate) fn of(root: u32) -> Self {
+        Self(root)
+    }
+
+    /// User and system time since each process began.
+    pub(crate) fn cpu(self) -> anyhow::Result<Duration> {
+        let mut ticks = 0;
+        for pid in self.pids()? {
+            let stat = stat(pid)?;
+            // utime and stime are the 14th and 15th of proc(5), the state being the third.
+            for field in stat.split(' ').skip(11).take(2) {
+                ticks += field.parse::<u64>()?;
+            }
+        }
+        Ok(Duration::from_millis(ticks * (1000 / TICKS_PER_SECOND)))
+    }
+
+    /// The proportional set size (proc(5), `smaps_rollup`).
+    pub(crate) fn pss_kib(self) -> anyhow::Result<u64> {
+        let mut sum = 0;
+        for pid in self.pids()? {
+            let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            let pss = rollup
+                .lines()
+                .find_map(|line| line.strip_prefix("Pss:")?.strip_suffix(" kB"))
+                .context("smaps_rollup has no Pss")?;
+            sum += pss.trim().parse::<u64>()?;
+        }
+        Ok(sum)
+    }
+
+    fn pids(self) -> anyhow::Result<Vec<u32>> {
+        let mut parents: Vec<(u32, u32)> = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            // A process may have ended since the directory was read.
+            if let Some(parent) = stat(pid)
+                .ok()
+                .and_then(|s| s.split(' ').nth(1)?.parse().ok())
+            {
+                parents.push((pid, parent));
+            }
+        }
+        let mut tree = vec![self.0];
+        let mut next = 0;
+        while let Some(&member) = tree.get(next) {
+            tree.extend(
+                parents
+                    .iter()
+                    .filter(|(_, p)| *p == member)
+                    .map(|(pid, _)| *pid),
+            );
+            next += 1;
+        }
+        Ok(tree)
+    }
+}
+
+/// The fields of /proc/PID/stat from the third on; the second, a name in parentheses, may hold anything.
+fn stat(pid: u32) -> anyhow::Result<String> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
+    Ok(fields.to_owned())
+}
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{} doesn't start", command.get_program().display()))?;
+        Ok(Self(child))
+    }
+
+    pub(crate) fn tree(&self) -> Tree {
+        Tree::of(self.0.id())
+    }
+
+    /// Whether it runs still.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Process {
+    /// How a proxy ends in good order is not measured, so it isn't given the time.
+    fn drop(&mut self) {
+        // This fails only where it has ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `USER_HZ`, which is this on every architecture that the relay runs on.
+const TICKS_PER_SECOND: u64 = 100;

@@ -1,0 +1,165 @@
+//! The proxies that are compared, each set up for the same: CONNECT to the origin's port only, a list of a hundred hosts whose
+//! addresses are known without DNS, one line a tunnel to a file, as many tunnels as the idle workload needs.
+
+use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, ensure};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::process::{Process, Tree};
+
+/// What to run.
+#[derive(Clone)]
+pub(crate) enum Kind {
+    /// The relay's binary.
+    Relay(PathBuf),
+    Squid(PathBuf),
+}
+
+/// A proxy that runs.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    process: Process,
+    /// Holds its configuration and its log.
+    directory: TempDir,
+}
+
+/// The host whose tunnels carry anything.
+pub(crate) const RAW_HOST: &str = "raw.load.example";
+/// The host whose tunnels begin with a ClientHello that names it; the recorded one does.
+pub(crate) const TLS_HOST: &str = "ch3.zerto.com";
+
+impl Kind {
+    /// Starts a proxy that lets both hosts through to `origin`, and waits until it accepts.
+    pub(crate) async fn start(&self, origin: u16) -> anyhow::Result<Running> {
+        let directory = tempfile::tempdir()?;
+        // Squid gives up root, and must still write here.
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
+        let port = free_port()?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut command = match self {
+            Self::Relay(binary) => relay(binary, directory.path(), port, origin)?,
+            Self::Squid(binary) => squid(binary, directory.path(), port, origin)?,
+        };
+        let log = fs::File::create(directory.path().join("output"))?;
+        command
+            .stdout(log.try_clone()?)
+            .stderr(Stdio::from(log))
+            .current_dir(directory.path());
+        let mut running = Running {
+            address,
+            process: Process::start(&mut command)?,
+            directory,
+        };
+        let start = Instant::now();
+        while TcpStream::connect(address).await.is_err() {
+            let output = running.directory.path().join("output");
+            if !running.process.is_running() {
+                bail!("it ended: {}", fs::read_to_string(output)?);
+            }
+            ensure!(start.elapsed() < PATIENCE, "it doesn't accept");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(running)
+    }
+}
+
+impl Running {
+    pub(crate) fn tree(&self) -> Tree {
+        self.process.tree()
+    }
+}
+
+/// The relay with its defaults; only what the load itself would run into is raised.
+fn relay(binary: &Path, directory: &Path, port: u16, origin: u16) -> anyhow::Result<Command> {
+    let names: Vec<_> = others().map(|host| format!("\"{host}\"")).collect();
+    let (raw, tls) = names.split_at(names.len() / 2);
+    // One destination must decide for an address that is asked for as such, hence two prefixes.
+    let to_origin = |within: &str| {
+        format!("ports = [{origin}]\naddresses = [\"127.0.0.1\"]\nip_ranges = [\"{within}\"]")
+    };
+    let (raw_origin, tls_origin) = (to_origin("127.0.0.0/8"), to_origin("127.0.0.1"));
+    let text = format!(
+        "preset = \"none\"\n\
+         [[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:{port}\"\n\
+         [[destination]]\nname = \"raw\"\nhosts = [\"{RAW_HOST}\", {}]\n{raw_origin}\nsni = \"any\"\ntls_only = false\n\
+         [[destination]]\nname = \"tls\"\nhosts = [\"{TLS_HOST}\", {}]\n{tls_origin}\n\
+         [dns]\nservers = [\"127.0.0.1:9\"]\n\
+         [limits]\nconnections = {MOST}\nconnections_per_client = {MOST}\ntunnels = {MOST}\ntunnels_per_client = {MOST}\n\
+         rate_per_client = \"1000000/s\"\n\
+         [audit]\ndirectory = \"{}\"\n\
+         [admin]\nbind = \"127.0.0.1:0\"\n",
+        raw.join(", "),
+        tls.join(", "),
+        directory.join("audit").display(),
+    );
+    let file = directory.join("relay.toml");
+    fs::write(&file, text)?;
+    let mut command = Command::new(binary);
+    command.arg("serve").arg("--config").arg(file);
+    Ok(command)
+}
+
+/// Squid without cache, helpers and anything else that a CONNECT doesn't need; its log as cheap as it gets.
+fn squid(binary: &Path, directory: &Path, port: u16, origin: u16) -> anyhow::Result<Command> {
+    let hosts: Vec<_> = [RAW_HOST.to_owned(), TLS_HOST.to_owned()]
+        .into_iter()
+        .chain(others())
+        .collect();
+    let known: Vec<_> = hosts
+        .iter()
+        .map(|host| format!("127.0.0.1 {host}"))
+        .collect();
+    fs::write(directory.join("hosts"), known.join("\n"))?;
+    fs::write(directory.join("allowed"), hosts.join("\n"))?;
+    let here = directory.display();
+    let text = format!(
+        "http_port 127.0.0.1:{port}\n\
+         workers 1\n\
+         acl connect method CONNECT\n\
+         acl origin port {origin}\n\
+         acl allowed dstdomain \"{here}/allowed\"\n\
+         http_access allow connect origin allowed\n\
+         http_access deny all\n\
+         access_log stdio:{here}/access.log squid\n\
+         buffered_logs on\n\
+         cache_log {here}/cache.log\n\
+         pid_filename {here}/squid.pid\n\
+         coredump_dir {here}\n\
+         hosts_file {here}/hosts\n\
+         dns_nameservers 127.0.0.1\n\
+         cache deny all\n\
+         cache_mem 0\n\
+         icp_port 0\n\
+         pinger_enable off\n\
+         max_filedescriptors {}\n\
+         shutdown_lifetime 0 seconds\n",
+        2 * MOST + 1024
+    );
+    let file = directory.join("squid.conf");
+    fs::write(&file, text)?;
+    let mut command = Command::new(binary);
+    command.arg("-N").arg("-f").arg(file);
+    Ok(command)
+}
+
+/// So many that each list has a hundred.
+fn others() -> impl Iterator<Item = String> {
+    (1..=98).map(|number| format!("host-{number}.load.example"))
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+/// Tunnels at a time. Two descriptors each, in the load too, and 20,000 is a usual hard limit.
+const MOST: usize = 6000;
+const PATIENCE: Duration = Duration::from_secs(20);
