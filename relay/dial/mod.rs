@@ -86,7 +86,7 @@ async fn connect(
     // The kernel has chosen the port by now, and no byte has gone out.
     let stream = std::net::TcpStream::from(socket);
     let local = stream.local_addr()?;
-    let registered = outgoing.register(local);
+    let registered = outgoing.register(local, remote);
     let stream = TcpStream::from_std(stream)?;
     stream.writable().await?;
     if let Some(error) = stream.take_error()? {

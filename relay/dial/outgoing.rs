@@ -4,34 +4,41 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A registry of local addresses; clones share it. An accepted connection that comes from one of them is a loop.
+/// A registry of connections by their two ends; clones share it. An accepted connection with the same two is a loop.
+///
+/// The local end alone would not do: the kernel gives one local port to several sockets when they have different peers, so a
+/// client on this machine may have the same as one of the relay's own.
 ///
 /// A socket is in it before it can carry a byte, but the peer's kernel may accept the connection a moment earlier: ask once
 /// the first bytes have arrived.
 #[derive(Clone, Debug, Default)]
-pub struct Outgoing(Arc<Mutex<HashMap<SocketAddr, usize>>>);
+pub struct Outgoing(Arc<Mutex<HashMap<Ends, usize>>>);
 
-/// Keeps a local address registered until it is dropped.
+/// The local and the remote address of a connection.
+type Ends = (SocketAddr, SocketAddr);
+
+/// Keeps a connection registered until it is dropped.
 #[must_use = "dropping it removes the socket from the registry"]
 #[derive(Debug)]
 pub struct OutgoingGuard {
     registry: Outgoing,
-    local: SocketAddr,
+    ends: Ends,
 }
 
 impl Outgoing {
-    /// Whether `source` is the local address of an outgoing socket; v4-mapped is the same as IPv4.
-    pub fn contains(&self, source: SocketAddr) -> bool {
-        self.sockets().contains_key(&canonical(source))
+    /// Whether a connection from `source` to `destination` is one of these; v4-mapped is the same as IPv4.
+    pub fn contains(&self, source: SocketAddr, destination: SocketAddr) -> bool {
+        self.sockets()
+            .contains_key(&(canonical(source), canonical(destination)))
     }
 
-    pub(super) fn register(&self, local: SocketAddr) -> OutgoingGuard {
-        let local = canonical(local);
-        // Counted: the kernel gives one local port to several sockets when they have different peers.
-        *self.sockets().entry(local).or_insert(0) += 1;
+    pub(super) fn register(&self, local: SocketAddr, remote: SocketAddr) -> OutgoingGuard {
+        let ends = (canonical(local), canonical(remote));
+        // Counted: a socket may be closed, and the next one have its ends, before its guard is dropped.
+        *self.sockets().entry(ends).or_insert(0) += 1;
         OutgoingGuard {
             registry: self.clone(),
-            local,
+            ends,
         }
     }
 
@@ -40,7 +47,7 @@ impl Outgoing {
         self.sockets().len()
     }
 
-    fn sockets(&self) -> MutexGuard<'_, HashMap<SocketAddr, usize>> {
+    fn sockets(&self) -> MutexGuard<'_, HashMap<Ends, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -48,10 +55,10 @@ impl Outgoing {
 impl Drop for OutgoingGuard {
     fn drop(&mut self) {
         let mut sockets = self.registry.sockets();
-        if let Some(count) = sockets.get_mut(&self.local) {
+        if let Some(count) = sockets.get_mut(&self.ends) {
             *count -= 1;
             if *count == 0 {
-                sockets.remove(&self.local);
+                sockets.remove(&self.ends);
             }
         }
     }
@@ -66,19 +73,32 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
 
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
     #[test]
-    fn a_socket_is_known_in_every_spelling_until_the_last_guard_goes() {
+    fn a_connection_is_known_in_every_spelling_until_the_last_guard_goes() {
         let outgoing = Outgoing::default();
-        let local: SocketAddr = "127.0.0.1:4000".parse().unwrap();
-        let mapped: SocketAddr = "[::ffff:127.0.0.1]:4000".parse().unwrap();
-        let first = outgoing.register(local);
-        let second = outgoing.clone().register(mapped);
-        assert!(outgoing.contains(local) && outgoing.contains(mapped));
-        assert!(!outgoing.contains("127.0.0.1:4001".parse().unwrap()));
+        let local = address("127.0.0.1:4000");
+        let mapped = address("[::ffff:127.0.0.1]:4000");
+        let remote = address("192.0.2.1:443");
+        let first = outgoing.register(local, remote);
+        let second = outgoing.clone().register(mapped, remote);
+        assert!(outgoing.contains(local, remote) && outgoing.contains(mapped, remote));
+        assert!(!outgoing.contains(address("127.0.0.1:4001"), remote));
         drop(first);
-        assert!(outgoing.contains(mapped));
+        assert!(outgoing.contains(mapped, remote));
         drop(second);
-        assert!(!outgoing.contains(local));
+        assert!(!outgoing.contains(local, remote));
         assert!(outgoing.sockets().is_empty());
+    }
+
+    #[test]
+    fn a_client_with_the_port_of_an_outgoing_socket_is_no_loop() {
+        let outgoing = Outgoing::default();
+        let shared = address("127.0.0.1:4000");
+        let _guard = outgoing.register(shared, address("127.0.0.1:443"));
+        assert!(!outgoing.contains(shared, address("127.0.0.1:3128")));
     }
 }
