@@ -131,7 +131,7 @@ fn admit(
         }
     };
     let (shared, listener) = (shared.clone(), listener.clone());
-    workers.deal(async move {
+    workers.deal(async move || {
         let _slot = slot;
         let _open = shared.open_connection();
         match tokio::net::TcpStream::from_std(stream) {

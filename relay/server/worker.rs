@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 #[derive(Debug)]
 pub(super) struct Workers {
@@ -26,8 +27,11 @@ struct Worker {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Counts a session on its worker.
-struct Dealt(Arc<AtomicUsize>);
+/// Counts a session, on its worker and in all.
+struct Dealt {
+    sessions: Arc<AtomicUsize>,
+    _open: TaskTrackerToken,
+}
 
 impl Workers {
     pub(super) fn start(count: usize) -> io::Result<Self> {
@@ -43,7 +47,12 @@ impl Workers {
     }
 
     /// Runs a session on the worker that has fewest.
-    pub(super) fn deal(&self, session: impl Future<Output = ()> + Send + 'static) {
+    ///
+    /// The session begins on the worker: a future that is handed to another takes its room twice there.
+    pub(super) fn deal<F>(&self, begin: impl FnOnce() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
         let Some(worker) = self
             .threads
             .iter()
@@ -52,12 +61,14 @@ impl Workers {
             return;
         };
         worker.sessions.fetch_add(1, Ordering::Relaxed);
-        let dealt = Dealt(worker.sessions.clone());
-        let session = self.tracker.track_future(async move {
+        let dealt = Dealt {
+            sessions: worker.sessions.clone(),
+            _open: self.tracker.token(),
+        };
+        worker.runtime.spawn(async move {
             let _dealt = dealt;
-            session.await;
+            begin().await;
         });
-        worker.runtime.spawn(session);
     }
 
     /// Completes when no session is left.
@@ -96,6 +107,6 @@ impl Worker {
 
 impl Drop for Dealt {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
