@@ -2,12 +2,15 @@
 //!
 //! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::{AsyncRead as _, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -39,13 +42,9 @@ impl Downstream {
         }
     }
 
-    /// Waits for something to read; false when the client closed or stayed silent instead. Reads nothing.
-    pub(super) async fn speaks(&mut self, within: Duration) -> bool {
-        let mut byte = [0];
-        matches!(
-            timeout(within, self.stream.peek(&mut byte)).await,
-            Ok(Ok(1..))
-        )
+    /// Waits for the first bytes; false when the client closed or stayed silent instead.
+    pub(super) async fn speaks(&mut self, limit: usize, within: Duration) -> bool {
+        matches!(timeout(within, self.read(limit)).await, Ok(Ok(1..)))
     }
 
     /// Reads one request head. Its bytes stay in the buffer until [`Self::take_head`].
@@ -100,15 +99,14 @@ impl Downstream {
             if ready.is_read_closed() {
                 return;
             }
-            match self.try_read(tls::MAX_CLIENT_HELLO) {
-                Ok(0) => return,
+            match self.read(tls::MAX_CLIENT_HELLO).await {
                 // Full: a FIN would be behind what isn't read, a reset shows all the same.
                 Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {
                     let _ = self.stream.ready(Interest::ERROR).await;
                     return;
                 }
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                _ => {}
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
             }
         }
     }
@@ -189,28 +187,26 @@ impl Downstream {
         }
     }
 
-    /// Reads once into the buffer, which never holds more than `limit`.
+    /// Reads once into the buffer, which never holds more than `limit`. Nothing is lost when this is given up.
     async fn read(&mut self, limit: usize) -> io::Result<usize> {
-        loop {
-            self.stream.readable().await?;
-            match self.try_read(limit) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return result,
-            }
-        }
+        poll_fn(|cx| self.poll_read(limit, cx)).await
     }
 
-    fn try_read(&mut self, limit: usize) -> io::Result<usize> {
-        let room = limit.saturating_sub(self.buffer.len()).min(READ);
-        if room == 0 {
-            return Err(io::ErrorKind::OutOfMemory.into());
-        }
+    fn poll_read(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // A client that says nothing takes no buffer.
+        ready!(self.stream.poll_read_ready(cx))?;
         let length = self.buffer.len();
+        let room = limit.saturating_sub(length).min(READ);
+        if room == 0 {
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
         self.buffer.resize(length + room, 0);
-        let result = self.stream.try_read(&mut self.buffer[length..]);
-        self.buffer
-            .truncate(length + result.as_ref().copied().unwrap_or(0));
-        result
+        let mut read = ReadBuf::new(&mut self.buffer[length..]);
+        // Where this doesn't fill the buffer the socket is known to be empty, and isn't asked again until there is more.
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut read);
+        let count = read.filled().len();
+        self.buffer.truncate(length + count);
+        polled.map_ok(|()| count)
     }
 }
 
@@ -231,3 +227,37 @@ const LINGER: Duration = Duration::from_secs(1);
 const DRAIN: usize = 256 * 1024;
 /// A usual head, or a ClientHello with post-quantum key shares, fits in one read.
 const READ: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn connection() -> (TcpStream, Downstream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        // The listener's threads hand a socket over as such; one that this runtime accepts is taken to have something to read.
+        let accepted = accepted.unwrap().0.into_std().unwrap();
+        let accepted = TcpStream::from_std(accepted).unwrap();
+        (client.unwrap(), Downstream::new(accepted))
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_takes_no_buffer() {
+        let (_client, mut downstream) = connection().await;
+        assert!(!downstream.speaks(READ, Duration::from_millis(20)).await);
+        assert_eq!(downstream.buffer.capacity(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_is_given_up_loses_nothing() {
+        let (mut client, mut downstream) = connection().await;
+        for (part, so_far) in [("CONN", "CONN"), ("ECT", "CONNECT")] {
+            client.write_all(part.as_bytes()).await.unwrap();
+            assert_eq!(downstream.read(READ).await.unwrap(), part.len());
+            let more = timeout(Duration::from_millis(20), downstream.read(READ)).await;
+            assert!(more.is_err(), "there was no more");
+            assert_eq!(downstream.buffer, so_far.as_bytes());
+        }
+    }
+}

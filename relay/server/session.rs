@@ -139,7 +139,8 @@ async fn request(
     source: IpAddr,
     record: &mut audit::Session,
 ) -> Result<Authority, End> {
-    if !client.speaks(settings.timeouts.request_head).await {
+    let (limit, within) = (settings.limits.request_head, settings.timeouts.request_head);
+    if !client.speaks(limit, within).await {
         return Err(End::Silent);
     }
     shared.look_for_nat(source);
@@ -151,9 +152,7 @@ async fn request(
         record.client(known.name.as_ref(), known.role.as_str());
     }
 
-    let head = client
-        .head(settings.limits.request_head, settings.timeouts.request_head)
-        .await;
+    let head = client.head(limit, within).await;
     if let Some(raw) = client.raw_target() {
         record.sent(raw);
     }
