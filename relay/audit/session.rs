@@ -231,13 +231,14 @@ impl Session {
     /// The end of a session that had no tunnel: a record of its own, or a count.
     fn end_unopened(&mut self, event: Event, reason: Reason) {
         let mut queue = self.audit.0.lock();
+        let (wall, now) = (Timestamp::now(), Instant::now());
+        let address = self.record.client.address;
         if reason == Reason::AuditUnavailable {
             queue.uncounted += 1;
-        } else if reason == Reason::RateLimited || queue.refusals_full {
-            let address = self.record.client.address;
-            queue
-                .throttle
-                .count(address, reason, Timestamp::now(), Instant::now());
+        } else if queue.refusals_full
+            || reason == Reason::RateLimited && !queue.throttle.begin(address, wall, now)
+        {
+            queue.throttle.count(address, reason, wall, now);
             drop(queue);
             self.audit.0.wake.notify_one();
         } else {

@@ -23,6 +23,15 @@ struct Counted {
 }
 
 impl Throttle {
+    /// Begins to count a client's refusals, if that isn't done yet; then the one at hand may have a record of its own.
+    pub(super) fn begin(&mut self, address: IpAddr, wall: Timestamp, now: Instant) -> bool {
+        let new = self.clients.len() < MAX_CLIENTS && !self.clients.contains_key(&address);
+        if new {
+            self.clients.insert(address, Counted::since(wall, now));
+        }
+        new
+    }
+
     /// Counts a refusal.
     pub(super) fn count(&mut self, address: IpAddr, reason: Reason, wall: Timestamp, now: Instant) {
         // So many clients at once are an attack; who comes later is counted under the address that means "anyone".
@@ -31,11 +40,10 @@ impl Throttle {
         } else {
             IpAddr::from([0; 4])
         };
-        let counted = self.clients.entry(address).or_insert_with(|| Counted {
-            since: wall,
-            due: now + EVERY,
-            reasons: BTreeMap::new(),
-        });
+        let counted = self
+            .clients
+            .entry(address)
+            .or_insert_with(|| Counted::since(wall, now));
         *counted.reasons.entry(reason.token()).or_default() += 1;
     }
 
@@ -49,6 +57,7 @@ impl Throttle {
         let due = |counted: &Counted| now.is_none_or(|now| counted.due <= now);
         self.clients
             .extract_if(|_, counted| due(counted))
+            .filter(|(_, counted)| !counted.reasons.is_empty())
             .map(|(address, counted)| Data::Refusals {
                 address,
                 since: counted.since,
@@ -56,6 +65,16 @@ impl Throttle {
                 reasons: counted.reasons,
             })
             .collect()
+    }
+}
+
+impl Counted {
+    fn since(wall: Timestamp, now: Instant) -> Self {
+        Self {
+            since: wall,
+            due: now + EVERY,
+            reasons: BTreeMap::new(),
+        }
     }
 }
 
@@ -94,6 +113,20 @@ mod tests {
             (client, 5001, 5000)
         );
         assert_eq!(throttle.due(), None);
+    }
+
+    #[test]
+    fn the_first_has_a_record_of_its_own() {
+        let mut throttle = Throttle::default();
+        let now = Instant::now();
+        let client = IpAddr::from([10, 0, 0, 1]);
+        assert!(throttle.begin(client, Timestamp::UNIX_EPOCH, now));
+        assert!(!throttle.begin(client, Timestamp::UNIX_EPOCH, now));
+        assert!(
+            throttle.take(Some(now + EVERY)).is_empty(),
+            "there was no second"
+        );
+        assert!(throttle.begin(client, Timestamp::UNIX_EPOCH, now + EVERY));
     }
 
     #[test]
