@@ -158,8 +158,8 @@ async fn a_full_disk_loses_nothing() {
     let report = wait(|| async {
         let events = events(&inside);
         let count = |event| events.iter().filter(|e| **e == event).count();
-        (count("tunnel_opened") >= 2 && count("tunnel_opened") == count("tunnel_closed"))
-            .then(|| whole(&inside))
+        let ended = count("tunnel_opened") == count("tunnel_closed");
+        (count("tunnel_opened") >= 2 && ended && count("audit_gap") > 0).then(|| whole(&inside))
     })
     .await;
     // Every refused request is in the one count.

@@ -136,12 +136,8 @@ impl Hash {
     /// The hash of `line`, which must not end in a line break, if it is the line's own and the line follows the record that has
     /// this hash. Judges the raw bytes: JSON that means the same is another line.
     pub fn followed_by(&self, line: &[u8]) -> Option<Self> {
-        let unclosed = line.strip_suffix(b"\"}")?;
-        let (hashed, own) = unclosed.split_at_checked(unclosed.len().checked_sub(self.0.len())?)?;
-        let hashed = hashed.strip_suffix(b",\"hash\":\"")?;
-        let previous = hashed.strip_suffix(b"\"")?.strip_suffix(&self.0)?;
-        let hash = Self::of(hashed);
-        (previous.ends_with(b",\"prev\":\"") && own == hash.0).then_some(hash)
+        let line = Line::parse(line).ok()?;
+        (line.prev == *self).then_some(line.hash)
     }
 
     pub fn as_str(&self) -> &str {
@@ -313,8 +309,8 @@ mod tests {
     fn no_byte_can_change_and_no_line_can_go() {
         let mut chain = Chain::new("t".into());
         let mut lines = Vec::new();
-        chain.append(br#""event":"a""#, &mut lines);
-        chain.append(br#""event":"b""#, &mut lines);
+        chain.append(br#""time":"x","event":"a""#, &mut lines);
+        chain.append(br#""time":"x","event":"b""#, &mut lines);
         let lines: Vec<_> = lines.trim_ascii_end().split(|b| *b == b'\n').collect();
         let first = Hash::GENESIS.followed_by(lines[0]).unwrap();
         assert_eq!(first.followed_by(lines[1]), Some(chain.previous));

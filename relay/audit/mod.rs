@@ -145,7 +145,7 @@ impl Audit {
     ) -> io::Result<(Self, Writer)> {
         let opened = writer::open(options)?;
         if let Some(key) = &opened.new_key {
-            tracing::warn!(
+            tracing::info!(
                 public_key = key.as_str(),
                 "a new key seals the audit trail: keep its public half elsewhere, `audit verify --key` needs it"
             );

@@ -155,7 +155,8 @@ impl Writer {
             let now = Instant::now();
             let deadline = self.next_deadline(queue.throttle.due());
             // While it fails, only the time for another try counts: what comes meanwhile waits in the queue.
-            let idle = queue.records.is_empty() || self.retry_at.is_some();
+            let nothing = queue.records.is_empty() && queue.uncounted == 0;
+            let idle = nothing || self.retry_at.is_some();
             if !idle || queue.closing || deadline <= now {
                 break;
             }

@@ -115,14 +115,14 @@ impl Config {
         })
     }
 
-    /// The top-level keys whose change a running relay can't take over; a reload with any is refused as a whole.
+    /// The keys whose change a running relay can't take over; a reload with any is refused as a whole.
     pub fn changes_needing_restart(&self, new: &Self) -> Vec<&'static str> {
         [
             ("name", self.name != new.name),
-            ("listener", self.listeners != new.listeners),
-            ("audit", self.audit != new.audit),
-            ("admin", self.admin != new.admin),
-            ("log", self.log != new.log),
+            ("[[listener]]", self.listeners != new.listeners),
+            ("[audit]", self.audit != new.audit),
+            ("[admin]", self.admin != new.admin),
+            ("[log]", self.log != new.log),
         ]
         .into_iter()
         .filter_map(|(key, changed)| changed.then_some(key))

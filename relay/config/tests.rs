@@ -365,13 +365,13 @@ fn only_what_a_running_relay_cannot_change_needs_a_restart() {
         ("name = \"b\"", &["name"]),
         (
             "[[listener]]\nname = \"proxy\"\nbind = \"[::]:3129\"",
-            &["listener"],
+            &["[[listener]]"],
         ),
         (
             "[audit]\ndirectory = \"a\"\n[admin]\nhosts = [\"a\"]",
-            &["audit", "admin"],
+            &["[audit]", "[admin]"],
         ),
-        ("[log]\nlevel = \"warn\"", &["log"]),
+        ("[log]\nlevel = \"warn\"", &["[log]"]),
     ] {
         assert_eq!(old.changes_needing_restart(&parse(text)), keys, "{text}");
     }

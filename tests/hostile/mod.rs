@@ -83,6 +83,16 @@ async fn metric(admin: SocketAddr, name: &str) -> u64 {
         .unwrap()
 }
 
+/// Waits until a counter has at least a value.
+async fn metric_reaches(admin: SocketAddr, name: &str, wanted: u64) {
+    let reached = timeout(PATIENCE, async {
+        while metric(admin, name).await < wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(reached.await.is_ok(), "{name} stays below {wanted}");
+}
+
 /// Waits until a metric has a value.
 async fn metric_becomes(admin: SocketAddr, name: &str, wanted: u64) {
     let mut last = 0;

@@ -82,7 +82,9 @@ async fn every_session_has_one_end() {
     };
     assert_eq!(sessions.values().find(several), None);
     assert!(sessions.len() >= 420, "{}", sessions.len());
-    assert_eq!(relay.records().last().unwrap()["event"], "relay_stopped");
+    let mut records = relay.records();
+    records.retain(|record| record["event"] != "checkpoint");
+    assert_eq!(records.last().unwrap()["event"], "relay_stopped");
 }
 
 async fn client(proxy: std::net::SocketAddr, port: u16, n: usize) {
