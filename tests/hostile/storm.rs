@@ -24,7 +24,7 @@ async fn every_session_has_one_end() {
     let port = server.address.port();
     let common = format!(
         "[dns]\nservers = [\"{}\"]\ntimeout = \"300ms\"\n\
-         [timeouts]\nclient_hello = \"200ms\"\nrequest_head = \"200ms\"\nidle = \"400ms\"\ndrain = \"0s\"\n\
+         [timeouts]\nclient_hello = \"200ms\"\nrequest_head = \"5s\"\nidle = \"400ms\"\ndrain = \"0s\"\n\
          [limits]\ntunnels_per_client = 40\nrate_per_client = \"100000/s\"\n",
         dns.address
     );
