@@ -180,11 +180,15 @@ fn read_key(path: &Path) -> io::Result<Option<Key>> {
 }
 
 /// Overwrites the old key before its name goes to the new one. What a file system or a disk keeps elsewhere is beyond reach.
+///
+/// It can be repeated after a failure: once the name has gone over, the key under it is the new one, and is left alone.
 fn exchange(next: &Path, current: &Path) -> io::Result<()> {
-    if current.exists() {
-        files::overwrite(current)?;
+    if next.try_exists()? {
+        if current.try_exists()? {
+            files::overwrite(current)?;
+        }
+        fs::rename(next, current)?;
     }
-    fs::rename(next, current)?;
     files::sync_directory(current)
 }
 
@@ -244,6 +248,25 @@ mod tests {
         let (seal, _) = Seal::open(directory.path(), Some(&first)).unwrap();
         assert_eq!(seal.public(), first);
         assert_ne!(first, old);
+    }
+
+    #[test]
+    fn an_exchange_that_failed_at_its_end_is_repeated() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut seal, _) = Seal::open(directory.path(), None).unwrap();
+        seal.prepare().unwrap();
+        let named = seal.successor();
+        // All but the last sync of the directory.
+        exchange(
+            &directory.path().join(NEXT),
+            &directory.path().join(CURRENT),
+        )
+        .unwrap();
+        seal.exchange().unwrap();
+        assert_eq!(seal.public(), named);
+        drop(seal);
+        let (seal, _) = Seal::open(directory.path(), Some(&named)).unwrap();
+        assert_eq!(seal.public(), named);
     }
 
     #[test]
