@@ -56,6 +56,15 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// Makes a file of the trail that must not be there.
+pub(super) fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(MODE)
+        .open(path)
+}
+
 /// Opens a file of the trail to be written at its end.
 pub(super) fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new()

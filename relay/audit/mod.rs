@@ -11,6 +11,7 @@
 mod chain;
 mod clock;
 mod files;
+mod kept;
 mod reader;
 mod record;
 mod recover;
@@ -120,8 +121,23 @@ struct Queue {
     refusals_full: bool,
     /// Requests that left no record because the trail couldn't take it.
     uncounted: u64,
-    unavailable: bool,
+    state: State,
+    /// Since when the writer has been at the records that it took.
+    busy_since: Option<Instant>,
     closing: bool,
+    #[cfg(test)]
+    fault: Option<Fault>,
+}
+
+/// How the writer fares.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Writing,
+    /// Its last try failed, and there will be another.
+    Failing,
+    /// Its thread is gone.
+    Gone,
 }
 
 /// A record that has no number yet.
@@ -160,9 +176,11 @@ impl Audit {
             metrics,
         }));
         let thread = writer::Writer::new(audit.0.clone(), options, opened)?;
-        let thread = thread::Builder::new()
-            .name("audit".into())
-            .spawn(move || thread.run())?;
+        let shared = audit.0.clone();
+        let thread = thread::Builder::new().name("audit".into()).spawn(move || {
+            let _guard = WriterGuard(shared);
+            thread.run();
+        })?;
         let writer = Writer {
             audit: audit.clone(),
             thread: Some(thread),
@@ -177,7 +195,7 @@ impl Audit {
 
     /// Whether records are being taken.
     pub fn is_available(&self) -> bool {
-        !self.0.lock().unavailable
+        !self.0.lock().is_failing()
     }
 
     /// Writes down something that concerns the relay and no session.
@@ -186,6 +204,7 @@ impl Audit {
         struct Members<'a> {
             data: &'a Data,
         }
+        let data = &data.clone().bounded();
         self.write(event, &Members { data }, Kind::Closing);
     }
 
@@ -210,7 +229,8 @@ impl Audit {
         let mut queue = self.0.lock();
         let waiting = queue.records.len() + queue.writing;
         // Closing records are bounded by the sessions that are open.
-        if queue.unavailable && kind != Kind::Closing && waiting >= MAX_WAITING {
+        let is_full = queue.is_failing() && kind != Kind::Closing && waiting >= MAX_WAITING;
+        if is_full || queue.state == State::Gone {
             queue.uncounted += 1;
             return Handed::Counted;
         }
@@ -248,6 +268,38 @@ enum Kind {
     /// The end of something that was opened, or the relay's own.
     Closing,
     Refusal,
+}
+
+impl Queue {
+    /// A call that doesn't come back, to a disk that hangs, is a failure as much as one that says so.
+    fn is_failing(&self) -> bool {
+        self.state != State::Writing
+            || self
+                .busy_since
+                .is_some_and(|since| since.elapsed() >= STALL)
+    }
+}
+
+/// Tells everybody when the writer's thread ends by a defect: a trail without a writer takes no records.
+struct WriterGuard(Arc<Shared>);
+
+impl Drop for WriterGuard {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        let mut queue = self.0.lock();
+        queue.state = State::Gone;
+        // Who waits for one of them to be durable is told by this that it won't.
+        let lost = std::mem::take(&mut queue.records).len() + queue.writing;
+        drop(queue);
+        self.0.metrics.audit_available.set(0);
+        self.0.metrics.audit_failures.inc();
+        tracing::error!(
+            lost,
+            "the audit trail's writer ended by a defect: nothing is recorded until the relay is restarted"
+        );
+    }
 }
 
 impl Writer {
@@ -306,3 +358,23 @@ impl Shared {
 
 /// How many records may wait while the trail can't be written, beside one for each open session.
 const MAX_WAITING: usize = 4096;
+/// How long the writer may take over one round before the trail counts as unavailable.
+const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+
+/// What the tests let go wrong in the writer's thread.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Panic,
+    Hang(Duration),
+}
+
+#[cfg(test)]
+impl Fault {
+    fn happen(self) {
+        match self {
+            Self::Panic => panic!("a defect, made for a test"),
+            Self::Hang(time) => thread::sleep(time),
+        }
+    }
+}

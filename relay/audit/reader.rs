@@ -1,17 +1,20 @@
 //! The lines of a trail in their order: from a directory, from one file, or from standard input.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::segments::{self, MAX_LINE};
+use super::segments::{self, ACTIVE, MAX_LINE};
 
 /// Gives line after line. It reads what is there when it comes to it, and doesn't follow.
 pub struct Reader {
     files: VecDeque<PathBuf>,
+    /// The segment being written, opened at once: a relay may close it under another name before its turn comes.
+    active: Option<File>,
     current: Option<Current>,
     line: Vec<u8>,
     size: u64,
@@ -48,6 +51,7 @@ impl Reader {
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut reader = Self {
             files: VecDeque::new(),
+            active: None,
             current: None,
             line: Vec::new(),
             size: 0,
@@ -62,15 +66,44 @@ impl Reader {
                 input: Box::new(BufReader::new(io::stdin())),
             });
         } else if path.is_dir() {
-            for segment in segments::list(path)? {
-                reader.size += segment.size;
-                reader.files.push_back(segment.path);
-            }
+            reader.take_directory(path)?;
         } else {
             reader.size = path.metadata()?.len();
             reader.files.push_back(path.to_owned());
         }
         Ok(reader)
+    }
+
+    /// Lists the segments and opens the one being written, both from the same moment.
+    fn take_directory(&mut self, directory: &Path) -> io::Result<()> {
+        let path = directory.join(ACTIVE);
+        let identity =
+            |metadata: io::Result<Metadata>| metadata.map(|it| (it.dev(), it.ino())).ok();
+        loop {
+            self.active = match File::open(&path) {
+                Ok(file) => Some(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(at(&path, &error)),
+            };
+            let segments = segments::list(directory)?;
+            let opened = self.active.as_ref().map(File::metadata);
+            // A rotation came between; the next is far away.
+            if opened.and_then(identity) != identity(path.metadata()) {
+                continue;
+            }
+            self.size = segments.iter().map(|segment| segment.size).sum();
+            self.files = segments.into_iter().map(|segment| segment.path).collect();
+            return Ok(());
+        }
+    }
+
+    /// Where the next line would stand in the file that is being read.
+    pub fn place(&self) -> Option<Place> {
+        let place = &self.current.as_ref()?.place;
+        Some(Place {
+            file: place.file.clone(),
+            line: place.line + 1,
+        })
     }
 
     /// Bytes on the disk, of everything; 0 for standard input.
@@ -118,8 +151,21 @@ impl Reader {
         }
     }
 
-    fn open_file(&self, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
-        segments::decode(path, Counted(File::open(path)?, self.read.clone()))
+    fn open_file(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
+        if segments::is_active(path)
+            && let Some(file) = self.active.take()
+        {
+            return segments::decode(path, Counted(file, self.read.clone()));
+        }
+        match File::open(path) {
+            // Compressed since the directory was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let path = segments::compressed(path);
+                let file = File::open(&path)?;
+                segments::decode(&path, Counted(file, self.read.clone()))
+            }
+            file => segments::decode(path, Counted(file?, self.read.clone())),
+        }
     }
 }
 

@@ -180,6 +180,46 @@ pub enum Data {
     },
 }
 
+impl Data {
+    /// Cuts what has no bound of its own, as the report on a long and wrong configuration: a line that is too long for its
+    /// readers would break the trail.
+    pub(super) fn bounded(mut self) -> Self {
+        match &mut self {
+            Self::Started { listeners, .. } => cut_all(listeners),
+            Self::Loaded {
+                source, warnings, ..
+            } => {
+                cut(source);
+                cut_all(warnings);
+            }
+            Self::Rejected { source, error } => {
+                cut(source);
+                cut(error);
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
+fn cut_all(texts: &mut Vec<String>) {
+    texts.truncate(MAX_TEXTS);
+    for text in texts {
+        cut_to(text, MAX_TEXT / 8);
+    }
+}
+
+fn cut(text: &mut String) {
+    cut_to(text, MAX_TEXT);
+}
+
+fn cut_to(text: &mut String, length: usize) {
+    if text.len() > length {
+        text.truncate(text.floor_char_boundary(length));
+        text.push('…');
+    }
+}
+
 impl Target {
     /// Keeps what was sent, harmless to print: at most [`MAX_RAW`] bytes of it.
     pub(super) fn sent(&mut self, raw: &[u8]) {
@@ -285,6 +325,10 @@ fn push_escaped(out: &mut String, bytes: &[u8], room: &mut usize) {
 /// How much of a raw target the trail keeps. A host name with a port has at most 259.
 pub const MAX_RAW: usize = 256;
 const MASK: &str = "***";
+/// Bytes of a text of the relay's own, which JSON may make six times as long.
+const MAX_TEXT: usize = 4096;
+/// Of a list, each an eighth as long.
+const MAX_TEXTS: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead};
+use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,64 +11,136 @@ use uuid::Uuid;
 
 use super::chain::{Chain, Hash, Line};
 use super::files;
+use super::kept::{self, Kept};
 use super::record::{Data, Outcome};
 use super::seal::PublicKey;
-use super::segments::{self, ACTIVE};
+use super::segments::{self, ACTIVE, MAX_LINE};
 use super::store::Head;
 
 /// A directory that is ready to be written again, and what has to be written first.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) chain: Chain,
-    /// Records that head.json knows and the segments don't have.
-    pub(super) gap: Option<Data>,
+    /// What is missing, or may be.
+    pub(super) gaps: Vec<Data>,
     /// The last record of each tunnel without an end.
     pub(super) lost: Vec<Map<String, Value>>,
     /// The key that the last checkpoint named.
     pub(super) successor: Option<PublicKey>,
+    pub(super) kept: Kept,
 }
 
-/// The last whole record, and what of the trail's state it leaves behind.
+/// A record that the trail had, as far as a later one has to follow it.
+#[derive(Clone, Debug)]
+struct End {
+    trail: Box<str>,
+    seq: u64,
+    hash: Hash,
+}
+
+/// What the segments that are left say of the trail's end.
 #[derive(Default)]
 struct Tail {
-    last: Option<(Box<str>, u64, Hash)>,
+    last: Option<End>,
     open: BTreeMap<String, Map<String, Value>>,
-    successor: Option<PublicKey>,
+    /// The lines of the checkpoints among them.
+    checkpoints: Vec<Vec<u8>>,
+}
+
+/// Bytes that were moved away from the end of the trail.
+struct Torn {
+    file: String,
+    /// The last whole record among them.
+    last: Option<End>,
 }
 
 /// Puts a locked directory in order. Nothing is deleted: torn bytes move to a file of their own.
 pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     remove_temporaries(directory)?;
-    set_torn_bytes_aside(&directory.join(ACTIVE))?;
+    let head = Head::load(directory).and_then(|head| {
+        Some(End {
+            hash: Hash::parse(head.hash.as_bytes())?,
+            trail: head.trail,
+            seq: head.seq,
+        })
+    });
+    let durable = head.as_ref().map_or(0, |head| head.seq);
+    let torn = set_torn_bytes_aside(&directory.join(ACTIVE), durable)?;
     let left = read_tail(directory)?;
-    let head = Head::load(directory);
-    let head =
-        head.and_then(|head| Some((head.trail, head.seq, Hash::parse(head.hash.as_bytes())?)));
+    let text = kept::read(directory)?;
+    let seal = kept::lines(&text).last().map(|(_, line)| line);
 
-    let (end, gap) = match (left.last, head) {
-        (None, None) => (None, None),
-        (Some(last), None) => (Some(last), None),
-        (Some(last), Some(head)) if last.1 >= head.1 => (Some(last), None),
-        (last, Some(head)) => {
-            let gap = Data::Gap {
-                from: Some(last.map_or(1, |last| last.1 + 1)),
-                to: Some(head.1),
-                count: None,
-                cause: "missing at the start: the trail is shorter than it was".into(),
-            };
-            (Some(head), Some(gap))
+    // The trail was at least as long as the longest of what knows of it.
+    let known = [
+        head,
+        seal.as_ref().map(End::of),
+        torn.as_ref().and_then(|torn| torn.last.clone()),
+    ];
+    let mut gaps = Vec::new();
+    let mut end = left.last.clone();
+    for known in known.into_iter().flatten().filter(End::is_plausible) {
+        match &end {
+            Some(end) if end.trail != known.trail => gaps.push(gap(
+                None,
+                "the directory held traces of another trail at the start",
+            )),
+            Some(end) if end.seq >= known.seq => {}
+            _ => end = Some(known),
         }
+    }
+    let last = left.last.as_ref().map_or(0, |last| last.seq);
+    if let Some(end) = end.as_ref().filter(|end| end.seq > last) {
+        let cause = "missing at the start: the trail is shorter than it was";
+        // The chain's first record afterwards, as whoever reads it expects.
+        gaps.insert(0, gap(Some((last + 1, end.seq)), cause));
+    }
+    if let Some(torn) = &torn {
+        let cause = format!("a torn end was set aside at the start: {}", torn.file);
+        gaps.push(gap(None, &cause));
+    }
+    let last_kept = seal.filter(|seal| seal.seq >= left.last_checkpoint());
+    let successor = match last_kept {
+        Some(seal) => seal.successor(),
+        None => left
+            .checkpoints
+            .last()
+            .and_then(|line| Line::parse(line).ok()?.successor()),
     };
     let chain = match end {
-        Some((trail, seq, hash)) => Chain::resume(trail, seq + 1, hash),
+        Some(end) => Chain::resume(end.trail, end.seq + 1, end.hash),
         None => Chain::new(Uuid::now_v7().to_string().into_boxed_str()),
     };
     Ok(Recovered {
         chain,
-        gap,
+        gaps,
         lost: left.open.into_values().map(as_lost).collect(),
-        successor: left.successor,
+        successor,
+        kept: Kept::open(directory, &left.checkpoints)?,
     })
+}
+
+impl End {
+    fn of(line: &Line<'_>) -> Self {
+        Self {
+            trail: line.trail.as_ref().into(),
+            seq: line.seq,
+            hash: line.hash,
+        }
+    }
+
+    /// No trail gets so far; a number that somebody made up must not leave the next ones without room.
+    fn is_plausible(&self) -> bool {
+        self.seq < MAX_SEQ
+    }
+}
+
+fn gap(numbers: Option<(u64, u64)>, cause: &str) -> Data {
+    Data::Gap {
+        from: numbers.map(|(from, _)| from),
+        to: numbers.map(|(_, to)| to),
+        count: None,
+        cause: cause.into(),
+    }
 }
 
 fn remove_temporaries(directory: &Path) -> io::Result<()> {
@@ -82,84 +154,138 @@ fn remove_temporaries(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves what follows the last whole record of the segment into a `torn-…` file.
-fn set_torn_bytes_aside(active: &Path) -> io::Result<()> {
+/// Moves what follows the last good record of the segment into a `torn-…` file. `durable` is the last record that is known to have
+/// been on the disk: what is bad before it wasn't torn but changed, and stays where it is, to be found; but nothing is appended
+/// to it.
+fn set_torn_bytes_aside(active: &Path, durable: u64) -> io::Result<Option<Torn>> {
     let bytes = match fs::read(active) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let whole = whole_length(&bytes);
-    if whole == bytes.len() {
-        return Ok(());
+    let (whole, changed) = whole_length(&bytes, durable);
+    let rest = &bytes[whole..];
+    let torn = (!rest.is_empty()).then(|| move_torn(active, whole, rest));
+    let torn = torn.transpose()?;
+    if let Some(first) = changed {
+        let directory = active.parent().unwrap_or(Path::new("."));
+        fs::rename(active, segments::free_name(directory, first))?;
+        files::sync_directory(active)?;
+        tracing::warn!(path = %active.display(), "the last segment of the trail was changed");
     }
-    let name = format!("torn-{}.bin", Timestamp::now().as_millisecond());
-    let torn = active.with_file_name(name);
-    let mut file = files::create(&torn)?;
-    io::Write::write_all(&mut file, &bytes[whole..])?;
+    Ok(torn)
+}
+
+fn move_torn(active: &Path, whole: usize, rest: &[u8]) -> io::Result<Torn> {
+    let name = format!("torn-{}.bin", Timestamp::now().as_microsecond());
+    let path = active.with_file_name(&name);
+    let mut file = files::create_new(&path)?;
+    file.write_all(rest)?;
     file.sync_all()?;
-    files::sync_directory(&torn)?;
+    files::sync_directory(&path)?;
     let active = OpenOptions::new().write(true).open(active)?;
     active.set_len(whole as u64)?;
     active.sync_all()?;
-    tracing::warn!(bytes = bytes.len() - whole, kept = %torn.display(), "a torn end of the trail was set aside");
-    Ok(())
+    tracing::warn!(bytes = rest.len(), kept = %path.display(), "a torn end of the trail was set aside");
+    let ends = rest
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| Line::parse(line).ok().map(|line| End::of(&line)));
+    Ok(Torn {
+        file: name,
+        last: ends.filter(End::is_plausible).max_by_key(|end| end.seq),
+    })
 }
 
-/// Up to where lines are whole records. A bad line with good ones behind it isn't torn but changed; it stays, to be found.
-fn whole_length(bytes: &[u8]) -> usize {
-    let mut end = bytes
-        .iter()
-        .rposition(|b| *b == b'\n')
-        .map_or(0, |at| at + 1);
-    while end > 0 {
-        let start = bytes[..end - 1]
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |at| at + 1);
-        if Line::parse(&bytes[start..end - 1]).is_ok() {
-            return end;
+/// Up to where the lines are to stay; and the number of the first record, where some of them were changed.
+fn whole_length(bytes: &[u8], durable: u64) -> (usize, Option<u64>) {
+    let mut good = 0;
+    let mut last = None;
+    let mut first = None;
+    let mut end = 0;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        end += line.len();
+        let record = line.strip_suffix(b"\n").map(Line::parse);
+        let Some(Ok(record)) = record else {
+            continue;
+        };
+        first.get_or_insert(record.seq);
+        let is_next = good + line.len() == end;
+        // Behind bad bytes: were they on the disk when the trail was known to be?
+        let was_durable = last.map_or(record.seq <= durable.saturating_add(1), |last| {
+            last < durable
+        });
+        if is_next || was_durable {
+            good = end;
+            last = Some(record.seq);
+            if !is_next {
+                return (end_of_good(bytes), first);
+            }
         }
-        end = start;
     }
-    // Not one good record: a file that isn't ours, or was spoilt. Its lines stay.
-    bytes
-        .iter()
-        .rposition(|b| *b == b'\n')
-        .map_or(0, |at| at + 1)
+    (good, None)
+}
+
+/// The end of the last good line.
+fn end_of_good(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    let ends = bytes.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        at += line.len();
+        (at, line)
+    });
+    let good = ends.filter(|(_, line)| {
+        let line = line.strip_suffix(b"\n").map(Line::parse);
+        matches!(line, Some(Ok(_)))
+    });
+    good.last().map_or(0, |(end, _)| end)
 }
 
 /// Reads the newest segments, as far back as a tunnel can have been silent: an open one says so every hour.
 fn read_tail(directory: &Path) -> io::Result<Tail> {
     let segments = segments::list(directory)?;
     let newest = segments
-        .last()
+        .iter()
+        .rfind(|segment| segment.readable)
         .map(|segment| segment.time)
         .unwrap_or_default();
     let recent = |time: Timestamp| newest.duration_since(time) <= SILENCE;
     // The first segment that began before then has the rest.
     let from = segments
         .iter()
-        .rposition(|segment| !recent(segment.time))
+        .rposition(|segment| segment.readable && !recent(segment.time))
         .unwrap_or(0);
     let mut tail = Tail::default();
     for segment in &segments[from.min(segments.len())..] {
-        for line in segments::open(&segment.path)?.split(b'\n') {
-            if let Ok(line) = Line::parse(&line?) {
-                tail.take(&line);
-            }
+        if let Err(error) = tail.read(&segment.path) {
+            // A start must not fail for what was damaged long ago; `audit verify` says what it is.
+            tracing::warn!(path = %segment.path.display(), %error, "a segment of the trail can't be read to its end");
         }
-    }
-    if tail.successor.is_none() {
-        tail.successor = last_seal(directory);
     }
     Ok(tail)
 }
 
 impl Tail {
+    fn read(&mut self, segment: &Path) -> io::Result<()> {
+        let mut input = segments::open(segment)?;
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let length = (&mut input).take(MAX_LINE).read_until(b'\n', &mut bytes)?;
+            if length == 0 {
+                return Ok(());
+            }
+            if let Ok(line) = Line::parse(bytes.trim_ascii_end()) {
+                self.take(&line);
+            }
+        }
+    }
+
     fn take(&mut self, line: &Line<'_>) {
-        if self.last.as_ref().is_none_or(|last| line.seq > last.1) {
-            self.last = Some((line.trail.as_ref().into(), line.seq, line.hash));
+        let end = End::of(line);
+        if !end.is_plausible() {
+            return;
+        }
+        if self.last.as_ref().is_none_or(|last| end.seq > last.seq) {
+            self.last = Some(end);
         }
         match &*line.event {
             "tunnel_opened" | "tunnel_progress" => {
@@ -172,16 +298,15 @@ impl Tail {
                     self.open.remove(&session);
                 }
             }
-            "checkpoint" => self.successor = line.successor(),
+            "checkpoint" => self.checkpoints.push(line.bytes.to_vec()),
             _ => {}
         }
     }
-}
 
-fn last_seal(directory: &Path) -> Option<PublicKey> {
-    let text = fs::read(directory.join(super::store::SEALS)).ok()?;
-    let line = text.trim_ascii_end().rsplit(|b| *b == b'\n').next()?;
-    Line::parse(line).ok()?.successor()
+    fn last_checkpoint(&self) -> u64 {
+        let last = self.checkpoints.last().map(|line| Line::parse(line));
+        last.and_then(Result::ok).map_or(0, |line| line.seq)
+    }
 }
 
 /// What is known of a tunnel whose end nobody saw.
@@ -204,3 +329,5 @@ fn as_lost(mut members: Map<String, Value>) -> Map<String, Value> {
 
 /// Somewhat over the hour after which an open tunnel is heard of again, and the clock may have been set meanwhile.
 const SILENCE: SignedDuration = SignedDuration::from_hours(3);
+/// Far beyond any trail, and exact in every JSON reader (2^53).
+const MAX_SEQ: u64 = 1 << 53;

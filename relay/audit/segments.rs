@@ -27,6 +27,8 @@ pub(super) struct Segment {
     pub(super) time: jiff::Timestamp,
     /// Bytes on the disk.
     pub(super) size: u64,
+    /// False where not one line is a record: then its place is what its name says.
+    pub(super) readable: bool,
 }
 
 /// Compresses closed segments, one after the other, on a thread of its own.
@@ -36,16 +38,22 @@ pub(super) struct Compressor {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The segments of a directory in the order of their records, the one being written last. One without a whole first record is
-/// left out.
+/// The segments of a directory in the order of their records, the one being written last. One that is damaged has its place too,
+/// so that what is wrong with it is found where it is; only an empty one is left out.
 pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for path in paths(directory)? {
-        if let Some(segment) = Segment::read(&path)? {
-            segments.push(segment);
+        match Segment::read(&path) {
+            Ok(segment) => segments.extend(segment),
+            // Pruned, or compressed under another name, since the directory was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
-    segments.sort_by_key(|segment| (segment.first, is_active(&segment.path)));
+    segments.sort_by_cached_key(|segment| {
+        let path = segment.path.clone();
+        (segment.first, is_active(&path), path)
+    });
     Ok(segments)
 }
 
@@ -88,34 +96,68 @@ pub(super) fn decode(
     Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
 }
 
-/// The name that a segment has once it is closed.
-pub(super) fn closed_name(directory: &Path, first: u64) -> PathBuf {
-    directory.join(format!("access-{first:012}.jsonl"))
+/// The name that a segment gets when it is closed. One that failed at once begins with the same record as the one that replaces
+/// it; both are kept.
+pub(super) fn free_name(directory: &Path, first: u64) -> PathBuf {
+    let name = directory.join(format!("access-{first:012}.jsonl"));
+    let taken = |path: &Path| path.exists() || compressed(path).exists();
+    if !taken(&name) {
+        return name;
+    }
+    (1..=u32::MAX)
+        .map(|n| directory.join(format!("access-{first:012}-{n}.jsonl")))
+        .find(|path| !taken(path))
+        .unwrap_or(name)
 }
 
-fn compressed(path: &Path) -> PathBuf {
+fn number_in_name(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?.strip_prefix("access-")?;
+    let end = name.find(|c: char| !c.is_ascii_digit())?;
+    name[..end].parse().ok()
+}
+
+pub(super) fn compressed(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".zst");
     name.into()
 }
 
-fn is_active(path: &Path) -> bool {
+pub(super) fn is_active(path: &Path) -> bool {
     path.file_name() == Some(OsStr::new(ACTIVE))
 }
 
 impl Segment {
+    /// None where there is nothing in it.
     fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mut first = Vec::new();
-        open(path)?.take(MAX_LINE).read_until(b'\n', &mut first)?;
-        let Some(Ok(line)) = first.strip_suffix(b"\n").map(Line::parse) else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
+        let mut input = open(path)?;
+        let size = path.metadata()?.len();
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            // An error here is damage, as in a compressed segment that was cut; whoever reads on comes upon it.
+            let read = (&mut input).take(MAX_LINE).read_until(b'\n', &mut bytes);
+            if !read.is_ok_and(|length| length > 0) {
+                break;
+            }
+            let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            if let Ok(line) = Line::parse(line) {
+                return Ok(Some(Self {
+                    path: path.to_owned(),
+                    first: line.seq,
+                    prev: line.prev,
+                    time: line.time.parse().unwrap_or_default(),
+                    size,
+                    readable: true,
+                }));
+            }
+        }
+        Ok((size > 0).then(|| Self {
             path: path.to_owned(),
-            first: line.seq,
-            prev: line.prev,
-            time: line.time.parse().unwrap_or_default(),
-            size: path.metadata()?.len(),
+            first: number_in_name(path).unwrap_or(u64::MAX),
+            prev: Hash::GENESIS,
+            time: jiff::Timestamp::UNIX_EPOCH,
+            size,
+            readable: false,
         }))
     }
 
@@ -196,7 +238,11 @@ fn compress(path: &Path) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, &target)?;
     files::sync_directory(&target)?;
-    fs::remove_file(path)
+    match fs::remove_file(path) {
+        // Pruned meanwhile: it must not come back under another name.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::remove_file(target),
+        result => result,
+    }
 }
 
 pub(super) const ACTIVE: &str = "access.jsonl";

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::record::{Client, Decision, Event, Millis, Outcome, SessionRecord, Target};
-use super::{Audit, Handed, Kind, OnFailure, Unavailable};
+use super::{Audit, Handed, Kind, OnFailure, STALL, Unavailable};
 use crate::authority::Authority;
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
@@ -150,7 +151,10 @@ impl Session {
         self.audit.0.metrics.tunnels_open.inc();
         match self.write(Event::TunnelOpened, Kind::Opening) {
             Handed::Over => Ok(()),
-            Handed::Durably(durable) => durable.await.or_else(|_| self.not_durable()),
+            Handed::Durably(durable) => match timeout(STALL, durable).await {
+                Ok(Ok(())) => Ok(()),
+                _ => self.not_durable(),
+            },
             Handed::Counted => {
                 self.recorded = false;
                 self.not_durable()

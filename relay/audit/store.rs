@@ -22,12 +22,14 @@ pub(super) struct Store {
     directory: PathBuf,
     _lock: File,
     active: Option<Active>,
+    /// A segment that failed and couldn't be closed yet: nothing is appended behind what it may hold.
+    failed: Option<Active>,
     closed: Vec<Segment>,
     compressor: Compressor,
     /// Lines that no sync has confirmed, and how many of their bytes are in the active segment.
     unsynced: Vec<u8>,
     written: usize,
-    /// What the first of them begins with, should it begin a segment.
+    /// What stands before them.
     head: Head,
     head_saved: Instant,
 }
@@ -45,8 +47,8 @@ struct Active {
     file: File,
     /// Bytes that a sync has confirmed.
     synced: u64,
-    /// None while it holds no line.
-    begin: Option<Segment>,
+    /// What its first line is, or will be.
+    begin: Segment,
 }
 
 /// What there was to prune.
@@ -81,6 +83,8 @@ impl Store {
     /// Goes on with a directory that has been locked and recovered.
     pub(super) fn open(directory: &Path, lock: File, chain: &Chain) -> io::Result<Self> {
         let mut closed = segments::list(directory)?;
+        // What can't be read can't be told to be old: it stays.
+        closed.retain(|segment| segment.readable);
         let compressor = Compressor::start()?;
         let active = closed
             .pop_if(|segment| segment.path.ends_with(ACTIVE))
@@ -95,6 +99,7 @@ impl Store {
             directory: directory.to_owned(),
             _lock: lock,
             active,
+            failed: None,
             closed,
             compressor,
             unsynced: Vec::new(),
@@ -128,19 +133,11 @@ impl Store {
         if self.written == self.unsynced.len() {
             return Ok(());
         }
+        self.close_failed()?;
         let active = match &mut self.active {
             Some(active) => active,
-            none => none.insert(Active::create(&self.directory)?),
+            none => none.insert(Active::create(&self.directory, &self.head)?),
         };
-        if active.begin.is_none() {
-            active.begin = Some(Segment {
-                path: self.directory.join(ACTIVE),
-                first: self.head.seq + 1,
-                prev: Hash::parse(self.head.hash.as_bytes()).unwrap_or(Hash::GENESIS),
-                time: Timestamp::now(),
-                size: 0,
-            });
-        }
         while self.written < self.unsynced.len() {
             match active.file.write(&self.unsynced[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -184,62 +181,62 @@ impl Store {
         self.head.save(&self.directory)
     }
 
-    /// Gives the active segment up after a failure, cut back to what is known to be on the disk.
+    /// Gives the active segment up after a failure. Where it can't be closed now, the next write tries again.
     pub(super) fn abandon(&mut self) {
         self.written = 0;
-        let Some(active) = self.active.take() else {
-            return;
-        };
-        // Where the disk doesn't even do this, readers skip the lines that stand twice.
-        let _ = active.file.set_len(active.synced);
-        if active.synced > 0 {
-            let _ = self.close(active);
-        } else {
-            let _ = fs::remove_file(self.directory.join(ACTIVE));
+        if let Some(active) = self.active.take() {
+            self.failed = Some(active);
         }
+        let _ = self.close_failed();
+    }
+
+    /// Cuts a segment that failed back to what is known to be on the disk, and closes it.
+    fn close_failed(&mut self) -> io::Result<()> {
+        let Some(failed) = &self.failed else {
+            return Ok(());
+        };
+        // Where the disk doesn't even do this, readers skip a torn end, and the lines that stand twice.
+        let _ = failed.file.set_len(failed.synced);
+        if failed.synced > 0 {
+            match self.close(failed.begin.clone(), failed.synced) {
+                // The file alone is gone: readers will miss it. A directory may come back.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && self.directory.exists() => {}
+                result => result?,
+            }
+        } else if is_at(&self.directory.join(ACTIVE), &failed.file.metadata()?) {
+            fs::remove_file(self.directory.join(ACTIVE))?;
+        }
+        self.failed = None;
+        Ok(())
     }
 
     /// Closes the active segment if it is full or old; true if so. Everything must be synced.
     pub(super) fn rotate(&mut self, size: u64, every: Duration) -> io::Result<bool> {
         let is_due = |active: &mut Active| {
-            let age = active
-                .begin
-                .as_ref()
-                .map(|begin| Timestamp::now().duration_since(begin.time));
-            active.synced >= size
-                || age.is_some_and(|age| Duration::try_from(age).is_ok_and(|age| age >= every))
+            let age = Timestamp::now().duration_since(active.begin.time);
+            active.synced >= size || Duration::try_from(age).is_ok_and(|age| age >= every)
         };
-        match self.active.take_if(is_due) {
-            Some(active) => self.close(active).map(|()| true),
-            None => Ok(false),
+        let Some(active) = self.active.take_if(is_due) else {
+            return Ok(false);
+        };
+        // Were it taken for gone, the next line would go behind its lines, into what counts as a new segment.
+        if let Err(error) = self.close(active.begin.clone(), active.synced) {
+            self.failed = Some(active);
+            return Err(error);
         }
+        Ok(true)
     }
 
-    fn close(&mut self, active: Active) -> io::Result<()> {
-        let Some(mut segment) = active.begin else {
-            return Ok(());
-        };
-        let path = self.free_name(segment.first);
+    fn close(&mut self, mut segment: Segment, size: u64) -> io::Result<()> {
+        let path = segments::free_name(&self.directory, segment.first);
         fs::rename(self.directory.join(ACTIVE), &path)?;
-        files::sync_directory(&path)?;
-        segment.size = active.synced;
+        segment.size = size;
         segment.path.clone_from(&path);
         self.closed.push(segment);
+        files::sync_directory(&path)?;
         self.compressor.compress(path);
         Ok(())
-    }
-
-    /// A segment that failed at once begins with the same record as the one that replaces it.
-    fn free_name(&self, first: u64) -> PathBuf {
-        let name = segments::closed_name(&self.directory, first);
-        let taken = |path: &Path| path.exists() || path.with_extension("jsonl.zst").exists();
-        if !taken(&name) {
-            return name;
-        }
-        (1..=u32::MAX)
-            .map(|n| self.directory.join(format!("access-{first:012}-{n}.jsonl")))
-            .find(|path| !taken(path))
-            .unwrap_or(name)
     }
 
     /// The oldest closed segments that `keep` and `max_size` leave no place for.
@@ -279,32 +276,32 @@ impl Store {
     }
 
     fn begin_after(&self, index: usize) -> Option<&Segment> {
-        let active = || {
-            self.active
-                .as_ref()
-                .and_then(|active| active.begin.as_ref())
-        };
+        let active = || self.active.as_ref().map(|active| &active.begin);
         self.closed.get(index + 1).or_else(active)
-    }
-
-    /// Appends a checkpoint's line to the record of seals, which outlives pruning.
-    pub(super) fn keep_seal(&self, line: &[u8]) -> io::Result<()> {
-        let mut file = files::append(&self.directory.join(SEALS))?;
-        file.write_all(line)?;
-        file.sync_data()
     }
 }
 
 impl Active {
-    fn create(directory: &Path) -> io::Result<Self> {
+    /// Begins a segment behind `head`.
+    fn create(directory: &Path, head: &Head) -> io::Result<Self> {
         let path = directory.join(ACTIVE);
+        // A file that lies there isn't the writer's: it is kept, and nothing is appended to it.
+        if path.metadata().is_ok_and(|there| there.len() > 0) {
+            fs::rename(&path, segments::free_name(directory, head.seq + 1))?;
+        }
         let file = files::append(&path)?;
         files::sync_directory(&path)?;
         Ok(Self {
-            // What is there already is another's, and recovered only at a start.
-            synced: file.metadata()?.len(),
             file,
-            begin: None,
+            synced: 0,
+            begin: Segment {
+                path,
+                first: head.seq + 1,
+                prev: Hash::parse(head.hash.as_bytes()).unwrap_or(Hash::GENESIS),
+                time: Timestamp::now(),
+                size: 0,
+                readable: true,
+            },
         })
     }
 
@@ -313,7 +310,7 @@ impl Active {
         Ok(Self {
             synced: file.metadata()?.len(),
             file,
-            begin: Some(begin),
+            begin,
         })
     }
 }
@@ -344,8 +341,6 @@ fn is_at(path: &Path, metadata: &fs::Metadata) -> bool {
         .is_ok_and(|there| there.ino() == metadata.ino() && there.dev() == metadata.dev())
 }
 
-/// The checkpoints' lines, kept when their segments are pruned: without them no key could be traced to the first.
-pub(super) const SEALS: &str = "seals.jsonl";
 const HEAD: &str = "head.json";
 const HEAD_EVERY: Duration = Duration::from_secs(1);
 const KEEP_BUFFER: usize = 64 * 1024;

@@ -11,12 +11,13 @@ use tokio::sync::oneshot;
 
 use super::chain::Chain;
 use super::clock::Clock;
+use super::kept::Kept;
 use super::record::{Data, Event};
 use super::recover::{self, Recovered};
 use super::seal::{PublicKey, Seal};
 use super::stdout::Stdout;
 use super::store::{self, Pruned, Store};
-use super::{Options, Pending, Shared, Sync};
+use super::{Options, Pending, Shared, State, Sync};
 use crate::os;
 
 /// What the thread works with.
@@ -41,6 +42,7 @@ pub(super) struct Writer {
 
 struct Sealer {
     seal: Seal,
+    kept: Kept,
     records: u64,
     due: Instant,
     /// A checkpoint that isn't durable yet.
@@ -52,7 +54,9 @@ pub(super) struct Opened {
     chain: Chain,
     store: Option<Store>,
     seal: Option<Seal>,
-    recovered: (Option<Data>, Vec<Map<String, Value>>),
+    kept: Option<Kept>,
+    gaps: Vec<Data>,
+    lost: Vec<Map<String, Value>>,
     /// The public half of a key that was made just now.
     pub(super) new_key: Option<PublicKey>,
 }
@@ -65,25 +69,39 @@ pub(super) fn open(options: &Options) -> io::Result<Opened> {
             chain: Chain::new(uuid::Uuid::now_v7().to_string().into_boxed_str()),
             store: None,
             seal: None,
-            recovered: (None, Vec::new()),
+            kept: None,
+            gaps: Vec::new(),
+            lost: Vec::new(),
             new_key: None,
         });
     };
     let lock = store::lock(directory)?;
     let Recovered {
         chain,
-        gap,
+        mut gaps,
         lost,
         successor,
+        kept,
     } = recover::recover(directory)?;
     let (seal, new) = Seal::open(directory, successor.as_ref())?;
+    if successor.is_some_and(|named| named != seal.public()) {
+        gaps.push(Data::Gap {
+            from: None,
+            to: None,
+            count: None,
+            cause: "the key isn't the one that the last checkpoint names: the end of the trail was cut off, or the key replaced"
+                .into(),
+        });
+    }
     let store = Store::open(directory, lock, &chain)?;
     Ok(Opened {
         chain,
         store: Some(store),
         new_key: new.then(|| seal.public()),
         seal: Some(seal),
-        recovered: (gap, lost),
+        kept: Some(kept),
+        gaps,
+        lost,
     })
 }
 
@@ -96,8 +114,9 @@ impl Writer {
             chain: opened.chain,
             store: opened.store,
             stdout: options.stdout.then(Stdout::open).transpose()?,
-            sealer: opened.seal.map(|seal| Sealer {
+            sealer: opened.seal.zip(opened.kept).map(|(seal, kept)| Sealer {
                 seal,
+                kept,
                 records: 0,
                 due: now + options.seal_every,
                 on_its_way: None,
@@ -110,11 +129,10 @@ impl Writer {
             tend_at: now,
             refusal_bytes: 0,
         };
-        let (gap, lost) = opened.recovered;
-        if let Some(gap) = gap {
+        for gap in opened.gaps {
             writer.append_event(Event::AuditGap, &gap);
         }
-        for session in lost {
+        for session in opened.lost {
             let members = writer.shared.members(Event::TunnelLost, &session);
             writer.append(Timestamp::now(), &members);
         }
@@ -169,17 +187,25 @@ impl Writer {
         }
         let records = mem::take(&mut queue.records);
         queue.writing += records.len();
-        let (closing, available) = (queue.closing, !queue.unavailable);
+        let (closing, available) = (queue.closing, queue.state == State::Writing);
         // What was never recorded is told once the trail takes records again.
         let uncounted = if available {
             mem::take(&mut queue.uncounted)
         } else {
             0
         };
-        let refusals = queue
-            .throttle
-            .take(if closing { None } else { Some(Instant::now()) });
+        // Counts have their own bound; as records that wait for the disk they would have none.
+        let refusals = match (closing, available) {
+            (true, _) => queue.throttle.take(None),
+            (false, true) => queue.throttle.take(Some(Instant::now())),
+            (false, false) => Vec::new(),
+        };
+        queue.busy_since = Some(Instant::now());
+        #[cfg(test)]
+        let fault = queue.fault.take();
         drop(queue);
+        #[cfg(test)]
+        fault.into_iter().for_each(super::Fault::happen);
 
         if let Some(step) = self.clock.step(Timestamp::now(), Instant::now()) {
             let seconds = step.as_secs_f64();
@@ -268,7 +294,7 @@ impl Writer {
             if let Some(sealer) = &mut self.sealer
                 && let Some(line) = &sealer.on_its_way
             {
-                store.keep_seal(line)?;
+                sealer.kept.add(line)?;
                 sealer.seal.exchange()?;
                 sealer.on_its_way = None;
             }
@@ -350,7 +376,11 @@ impl Writer {
         }
         self.sync()?;
         for segment in &pruned.segments {
-            segment.delete()?;
+            // The trail has said that it goes; that it is in the way is no reason to refuse requests.
+            if let Err(error) = segment.delete() {
+                tracing::warn!(path = %segment.path.display(), %error, "a pruned segment of the trail can't be deleted");
+                break;
+            }
         }
         Ok(())
     }
@@ -403,7 +433,12 @@ impl Writer {
     fn report(&mut self, failure: Option<&io::Error>) {
         let metrics = &self.shared.metrics;
         let mut queue = self.shared.lock();
-        let was = mem::replace(&mut queue.unavailable, failure.is_some());
+        let state = match failure {
+            Some(_) => State::Failing,
+            None => State::Writing,
+        };
+        let was = mem::replace(&mut queue.state, state) == State::Failing;
+        queue.busy_since = None;
         queue.refusals_full = self.refusal_bytes >= self.options.rotate_size / 2;
         drop(queue);
         metrics.audit_available.set(i64::from(failure.is_none()));

@@ -13,6 +13,9 @@ use super::verify::{Report, VerifyError, verify};
 use super::*;
 use crate::tunnel::{Closed, ClosedBy};
 
+mod damage;
+mod faults;
+
 fn options(directory: &Path) -> Options {
     Options {
         directory: Some(directory.to_owned()),
@@ -43,6 +46,7 @@ fn refuse(audit: &Audit) {
 fn tunnel(audit: &Audit) {
     let mut session = audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into());
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
     runtime.block_on(session.opened()).unwrap();
@@ -70,6 +74,12 @@ fn broken(path: &Path) -> String {
         Err(VerifyError::Broken(broken)) => broken.to_string(),
         other => panic!("{other:?}"),
     }
+}
+
+/// Records that were handed over and are not durable.
+fn waiting(audit: &Audit) -> usize {
+    let queue = audit.0.lock();
+    queue.records.len() + queue.writing
 }
 
 fn wait_for(mut done: impl FnMut() -> bool) {
@@ -163,7 +173,9 @@ fn a_torn_end_is_set_aside() {
     let mut file = OpenOptions::new().append(true).open(&active).unwrap();
     file.write_all(b"{\"v\":1,\"trail\":\"x").unwrap();
     trail(&options, 1);
-    assert_eq!(whole(directory.path()).records, 8);
+    let report = whole(directory.path());
+    assert_eq!(report.records, 9);
+    assert!(report.gaps[0].cause.contains("torn-"), "{:?}", report.gaps);
     let torn = fs::read_dir(directory.path())
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -201,6 +213,7 @@ fn a_tunnel_that_was_cut_off_is_lost() {
     let (audit, writer) = start(&options);
     let mut session = audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into());
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
     runtime.block_on(session.opened()).unwrap();
@@ -288,7 +301,10 @@ fn seals_tell_a_trail_that_was_computed_anew() {
         chain.append_signed(members.as_bytes(), &mut forged, |_| signature);
     }
     fs::write(&active, forged).unwrap();
+    // What knows how it was goes too.
     fs::remove_file(directory.path().join("head.json")).unwrap();
+    assert!(broken(directory.path()).contains("kept another record"));
+    fs::remove_file(directory.path().join("seals.jsonl")).unwrap();
     whole(directory.path());
     let error = verify(directory.path(), Some(key), None, |_| ()).unwrap_err();
     assert!(matches!(error, VerifyError::Broken(_)), "{error}");

@@ -3,17 +3,22 @@
 //! Three verdicts: whole; whole but for gaps that the trail itself declares; broken. What each proof is worth against whom is in
 //! `docs/audit.md`.
 
+mod report;
+mod seals;
+
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
+use std::io;
 use std::path::Path;
-use std::{fs, io};
 
 use serde::Deserialize;
 
 use super::chain::{Hash, Line, LineError};
 use super::reader::{Place, Raw, Reader};
 use super::seal::PublicKey;
-use super::store::{Head, SEALS};
+use super::store::Head;
+use seals::Seals;
+
+pub use report::{Broken, Gap, Report, VerifyError};
 
 /// Takes a trail's lines one by one.
 #[derive(Debug, Default)]
@@ -25,63 +30,18 @@ pub struct Verifier {
     last_place: Place,
     /// The hashes of the latest records, to know a line that stands twice.
     recent: VecDeque<(u64, Hash)>,
-    /// Up to where pruning is declared, and the hash there.
-    pruned: Option<(u64, String)>,
-    seals: Option<Seals>,
+    /// What the records of prunings declare.
+    pruned: Vec<PrunedData>,
+    seals: Seals,
     witness: HashMap<u64, Hash>,
     /// How many were compared, when there is a witness.
     witnessed: Option<u64>,
     /// A last line without its line feed, which only a trail's very end may have.
     unfinished: Option<Place>,
+    /// A copy may repeat lines anywhere; a directory only where a segment takes up what a failed one held.
+    is_copy: bool,
+    repeating: bool,
     report: Report,
-}
-
-/// What was found in a trail that isn't broken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Report {
-    pub trail: String,
-    pub records: u64,
-    pub from: u64,
-    pub to: u64,
-    pub first_time: String,
-    pub last_time: String,
-    pub gaps: Vec<Gap>,
-    pub clock_steps: u64,
-    /// Lines that stood twice, as a failed write or a repeated copy leaves them.
-    pub duplicates: u64,
-    pub checkpoints: u64,
-    /// With a key: the last record that a valid seal covers.
-    pub sealed_to: Option<u64>,
-    /// With a witness: how many of its records were compared.
-    pub witnessed: Option<u64>,
-}
-
-/// A gap that the trail declares.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Gap {
-    /// Numbers of the missing records; or none, and a count.
-    pub from: Option<u64>,
-    pub to: Option<u64>,
-    pub count: Option<u64>,
-    pub cause: String,
-    pub time: String,
-}
-
-/// The first thing that is not as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    pub place: Place,
-    pub seq: Option<u64>,
-    pub what: String,
-}
-
-/// Why there is no report.
-#[derive(Debug, thiserror::Error)]
-pub enum VerifyError {
-    #[error("{0}")]
-    Broken(#[from] Broken),
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 #[derive(Debug)]
@@ -89,15 +49,8 @@ struct Begin {
     seq: u64,
     prev: Hash,
     place: Place,
-}
-
-/// The keys, from the first on.
-#[derive(Debug)]
-struct Seals {
-    /// The key that must sign the next checkpoint.
-    expected: PublicKey,
-    /// The checkpoints that were seen, so that the kept line and the trail's count once.
-    last: u64,
+    /// It is a gap that says what is missing before it.
+    declared: bool,
 }
 
 #[derive(Deserialize)]
@@ -108,16 +61,11 @@ struct GapData {
     cause: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct PrunedData {
+    from: u64,
     to: u64,
     hash: String,
-}
-
-#[derive(Deserialize)]
-struct KeyData {
-    key: String,
-    next: String,
 }
 
 /// Verifies a directory, a file, or standard input for `-`. `progress` is told the bytes read, now and then.
@@ -132,25 +80,42 @@ pub fn verify(
         verifier.load_witness(witness)?;
     }
     if let Some(key) = key {
-        verifier.seals = Some(Seals {
-            expected: key,
-            last: 0,
-        });
-        if path.is_dir() {
-            verifier.take_kept_seals(&path.join(SEALS))?;
-        }
+        verifier.seals.trust(key);
+    }
+    // Both may lag behind the trail, never lead; so they are read first, should a relay be writing.
+    let mut head = None;
+    if path.is_dir() {
+        verifier.seals.load(path)?;
+        head = Head::load(path);
+    } else {
+        verifier.is_copy = true;
     }
     let mut reader = Reader::open(path)?;
     let mut lines = 0_u64;
-    while let Some(raw) = reader.next_line()? {
-        verifier.take(&raw)?;
+    loop {
+        match reader.next_line() {
+            Ok(Some(raw)) => verifier.take(&raw)?,
+            Ok(None) => break,
+            Err(error) => {
+                // A file that can't be opened says nothing of the trail; one that ends badly does.
+                let Some(place) = reader.place() else {
+                    return Err(error.into());
+                };
+                let what = format!("it can't be read on: {error}");
+                return Err(Broken {
+                    place,
+                    seq: None,
+                    what,
+                }
+                .into());
+            }
+        }
         lines += 1;
         if lines.is_multiple_of(4096) {
             progress(&reader);
         }
     }
     progress(&reader);
-    let head = path.is_dir().then(|| Head::load(path)).flatten();
     Ok(verifier.finish(head.as_ref())?)
 }
 
@@ -171,6 +136,7 @@ impl Verifier {
                     what: LineError::NotARecord.to_string(),
                 });
             }
+            self.report.torn += 1;
         }
         let line = match Line::parse(raw.bytes) {
             Ok(line) => line,
@@ -180,19 +146,21 @@ impl Verifier {
             }
             Err(error) => return Err(broken(None, error.to_string())),
         };
-        if self.is_duplicate(&line) {
+        self.repeating = self.is_duplicate(&line, raw);
+        if self.repeating {
             self.report.duplicates += 1;
             return Ok(());
         }
         self.follow(&line, raw)
             .map_err(|what| broken(Some(line.seq), what))?;
+        self.seals.pass(line.seq)?;
         self.compare(&line)
             .map_err(|what| broken(Some(line.seq), what))?;
         self.note(&line)
             .map_err(|what| broken(Some(line.seq), what))?;
 
         self.report.records += 1;
-        self.next = line.seq + 1;
+        self.next = line.seq.saturating_add(1);
         self.previous = Some(line.hash);
         self.recent.push_back((line.seq, line.hash));
         if self.recent.len() > RECENT {
@@ -206,9 +174,10 @@ impl Verifier {
         Ok(())
     }
 
-    fn is_duplicate(&self, line: &Line<'_>) -> bool {
+    fn is_duplicate(&self, line: &Line<'_>, raw: &Raw<'_>) -> bool {
         // Looked for only where a record can't be new.
         line.seq < self.next
+            && (self.is_copy || self.repeating || raw.place.line == 1)
             && self
                 .recent
                 .iter()
@@ -226,6 +195,7 @@ impl Verifier {
                 seq: line.seq,
                 prev: line.prev,
                 place: raw.place.clone(),
+                declared: declares(line, (1, line.seq.saturating_sub(1))),
             });
             return match line.seq {
                 0 => Err("records are numbered from 1".into()),
@@ -247,11 +217,7 @@ impl Verifier {
         }
         if line.seq > self.next {
             let missing = (self.next, line.seq - 1);
-            let declared = line.event == "audit_gap"
-                && line
-                    .data::<GapData>()
-                    .is_some_and(|gap| (gap.from, gap.to) == (Some(missing.0), Some(missing.1)));
-            return if declared {
+            return if declares(line, missing) {
                 Ok(())
             } else {
                 Err(format!(
@@ -268,8 +234,9 @@ impl Verifier {
         Ok(())
     }
 
-    /// Whether the witness saw the same record.
+    /// Whether the witness, and the kept seals, have the same record.
     fn compare(&mut self, line: &Line<'_>) -> Result<(), String> {
+        self.seals.compare(line)?;
         match self.witness.remove(&line.seq) {
             Some(hash) if hash != line.hash => {
                 Err("the witness kept another record under this number".into())
@@ -301,13 +268,12 @@ impl Verifier {
                 let pruned = line
                     .data::<PrunedData>()
                     .ok_or("a pruning that doesn't say what")?;
-                self.pruned = Some((pruned.to, pruned.hash));
+                self.pruned.push(pruned);
             }
             "clock_stepped" => self.report.clock_steps += 1,
             "checkpoint" => {
                 self.report.checkpoints += 1;
-                if let Some(seals) = &mut self.seals {
-                    seals.take(line)?;
+                if self.seals.take(line)? {
                     self.report.sealed_to = Some(line.seq);
                 }
             }
@@ -324,33 +290,30 @@ impl Verifier {
             what,
         };
         let Some(begin) = self.first.take() else {
-            return match head {
-                Some(head) => Err(at_end(
-                    Place::default(),
-                    format!("there is no record, and there were {}", head.seq),
-                )),
-                None => Err(at_end(Place::default(), "there is no record".into())),
+            let what = match head {
+                Some(head) => format!("there is no record, and there were {}", head.seq),
+                None => "there is no record".into(),
             };
+            return Err(at_end(Place::default(), what));
         };
-        if begin.seq > 1 {
-            // The last pruning is behind the first record that is left, and ends right before it.
-            let declared = self
-                .pruned
-                .as_ref()
-                .is_some_and(|(to, hash)| *to + 1 == begin.seq && *hash == begin.prev.as_str());
-            if !declared {
-                let what = format!(
-                    "records 1 to {} are missing, and no pruning says so",
-                    begin.seq - 1
-                );
-                return Err(at_end(begin.place, what));
-            }
+        let declared = begin.declared || self.pruned.iter().any(|pruned| pruned.explains(&begin));
+        if begin.seq > 1 && !declared {
+            let what = format!(
+                "records 1 to {} are missing, and no pruning says so",
+                begin.seq - 1
+            );
+            return Err(at_end(begin.place, what));
         }
+        self.report.torn += u64::from(self.unfinished.is_some());
         if let Some(head) = head.filter(|head| head.seq >= self.next) {
             let what = format!(
                 "the end is cut off: records {} to {} were there",
                 self.next, head.seq
             );
+            return Err(at_end(self.last_place, what));
+        }
+        if let Some(seq) = self.seals.left() {
+            let what = format!("the end is cut off: a seal of record {seq} was kept");
             return Err(at_end(self.last_place, what));
         }
         let unseen = self.witness.keys().filter(|seq| **seq >= begin.seq).min();
@@ -378,76 +341,25 @@ impl Verifier {
         self.witnessed = Some(0);
         Ok(())
     }
+}
 
-    /// Follows the keys through the checkpoints that were kept when their segments were pruned.
-    fn take_kept_seals(&mut self, path: &Path) -> Result<(), VerifyError> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let Some(seals) = &mut self.seals else {
-            return Ok(());
-        };
-        for (number, bytes) in (1..).zip(text.split(|b| *b == b'\n')) {
-            let Ok(line) = Line::parse(bytes) else {
-                continue;
-            };
-            seals.take(&line).map_err(|what| Broken {
-                place: Place {
-                    file: path.to_owned(),
-                    line: number,
-                },
-                seq: Some(line.seq),
-                what,
-            })?;
+impl PrunedData {
+    /// Whether the trail begins where this pruning left it; or within what it was to delete, when it was interrupted.
+    fn explains(&self, begin: &Begin) -> bool {
+        if begin.seq.checked_sub(1) == Some(self.to) {
+            return self.hash == begin.prev.as_str();
         }
-        // The trail's own checkpoints must be the same ones, so they are compared like a witness's.
-        for bytes in text.split(|b| *b == b'\n') {
-            if let Ok(line) = Line::parse(bytes) {
-                self.witness.entry(line.seq).or_insert(line.hash);
-            }
-        }
-        Ok(())
+        (self.from..=self.to).contains(&begin.seq)
     }
 }
 
-impl Seals {
-    fn take(&mut self, line: &Line<'_>) -> Result<(), String> {
-        if line.seq <= self.last {
-            return Ok(());
-        }
-        let keys = line.data::<KeyData>().ok_or("a checkpoint without keys")?;
-        if keys.key != self.expected.as_str() {
-            return Err(format!(
-                "the checkpoint's key is not {}, which is due",
-                self.expected.as_str()
-            ));
-        }
-        let (signature, signed) = line
-            .signed
-            .as_ref()
-            .ok_or("a checkpoint without a signature")?;
-        if !self.expected.verifies(signed, signature) {
-            return Err("the checkpoint's signature is not its key's".into());
-        }
-        self.expected = PublicKey::parse(&keys.next).ok_or("a checkpoint without a successor")?;
-        self.last = line.seq;
-        Ok(())
-    }
+/// Whether a line says that just these records are missing before it.
+fn declares(line: &Line<'_>, missing: (u64, u64)) -> bool {
+    line.event == "audit_gap"
+        && line
+            .data::<GapData>()
+            .is_some_and(|gap| (gap.from, gap.to) == (Some(missing.0), Some(missing.1)))
 }
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.seq {
-            Some(seq) => write!(f, "{}: record {seq}: {}", self.place, self.what),
-            None if self.place.line > 0 => write!(f, "{}: {}", self.place, self.what),
-            None => f.write_str(&self.what),
-        }
-    }
-}
-
-impl std::error::Error for Broken {}
 
 /// The record in a line of a log that put something before it, as syslog does.
 fn record_in(bytes: &[u8]) -> &[u8] {
