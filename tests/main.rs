@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod answers;
+mod audit_cli;
 mod check;
 mod cli;
 mod clients;

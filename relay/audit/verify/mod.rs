@@ -40,7 +40,8 @@ pub struct Verifier {
     unfinished: Option<Place>,
     /// A copy may repeat lines anywhere; a directory only where a segment takes up what a failed one held.
     is_copy: bool,
-    repeating: bool,
+    /// The record that stood again in the line before, and where the first such line is.
+    repeated: Option<(u64, Place)>,
     report: Report,
 }
 
@@ -146,11 +147,14 @@ impl Verifier {
             }
             Err(error) => return Err(broken(None, error.to_string())),
         };
-        self.repeating = self.is_duplicate(&line, raw);
-        if self.repeating {
+        let repeated = self.repeated.take();
+        if self.is_duplicate(&line, raw, repeated.as_ref()) {
+            let place = repeated.map_or_else(|| raw.place.clone(), |(_, place)| place);
+            self.repeated = Some((line.seq, place));
             self.report.duplicates += 1;
             return Ok(());
         }
+        self.has_caught_up(repeated)?;
         self.follow(&line, raw)
             .map_err(|what| broken(Some(line.seq), what))?;
         self.seals.pass(line.seq)?;
@@ -174,15 +178,39 @@ impl Verifier {
         Ok(())
     }
 
-    fn is_duplicate(&self, line: &Line<'_>, raw: &Raw<'_>) -> bool {
+    /// A segment that takes up what a failed one held begins with records that were read, and goes on without a break.
+    fn is_duplicate(
+        &self,
+        line: &Line<'_>,
+        raw: &Raw<'_>,
+        repeated: Option<&(u64, Place)>,
+    ) -> bool {
+        let takes_up = || {
+            raw.place.line == 1
+                || repeated.is_some_and(|(seq, _)| line.seq == seq.saturating_add(1))
+        };
         // Looked for only where a record can't be new.
         line.seq < self.next
-            && (self.is_copy || self.repeating || raw.place.line == 1)
+            && (self.is_copy || takes_up())
             && self
                 .recent
                 .iter()
                 .rev()
                 .any(|seen| *seen == (line.seq, line.hash))
+    }
+
+    /// Whether lines that stand again went on up to what is new.
+    fn has_caught_up(&self, repeated: Option<(u64, Place)>) -> Result<(), Broken> {
+        match repeated {
+            Some((seq, place)) if !self.is_copy && seq.saturating_add(1) != self.next => {
+                Err(Broken {
+                    place,
+                    seq: Some(seq),
+                    what: "it stands here again: inserted or out of order".into(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the line comes after the one before it.
@@ -296,6 +324,8 @@ impl Verifier {
             };
             return Err(at_end(Place::default(), what));
         };
+        let repeated = self.repeated.take();
+        self.has_caught_up(repeated)?;
         let declared = begin.declared || self.pruned.iter().any(|pruned| pruned.explains(&begin));
         if begin.seq > 1 && !declared {
             let what = format!(

@@ -58,7 +58,10 @@ fn print(verdict: &Result<Report, Broken>) -> io::Result<()> {
     let (good, bad, warn) = (out::GOOD, out::BAD, out::WARN);
     let report = match verdict {
         Ok(report) => report,
-        Err(broken) => return writeln!(out, "{bad}broken{bad:#}   {broken}"),
+        Err(broken) => {
+            let broken = printable(&broken.to_string());
+            return writeln!(out, "{bad}broken{bad:#}   {broken}");
+        }
     };
     if report.gaps.is_empty() {
         writeln!(out, "{good}whole{good:#}    {} records", report.records)?;
@@ -69,27 +72,38 @@ fn print(verdict: &Result<Report, Broken>) -> io::Result<()> {
             report.records
         )?;
     }
-    writeln!(out, "trail    {}", report.trail)?;
+    writeln!(out, "trail    {}", printable(&report.trail))?;
     writeln!(out, "records  {} to {}", report.from, report.to)?;
     writeln!(
         out,
         "times    {} to {}",
-        report.first_time, report.last_time
+        printable(&report.first_time),
+        printable(&report.last_time)
     )?;
+    if report.from > 1 && report.gaps.iter().all(|gap| gap.from != Some(1)) {
+        let last = report.from - 1;
+        writeln!(out, "pruned   records 1 to {last}, as the trail says")?;
+    }
     for gap in &report.gaps {
+        let told = format!("told at {}: {}", gap.time, gap.cause);
+        let told = printable(&told);
         match (gap.from, gap.to, gap.count) {
-            (Some(from), Some(to), _) => writeln!(
-                out,
-                "gap      records {from} to {to}, told at {}: {}",
-                gap.time, gap.cause
-            )?,
-            (_, _, Some(count)) => writeln!(
-                out,
-                "gap      {count} requests without a record, told at {}: {}",
-                gap.time, gap.cause
-            )?,
-            _ => writeln!(out, "gap      told at {}: {}", gap.time, gap.cause)?,
+            (Some(from), Some(to), _) => {
+                writeln!(out, "gap      records {from} to {to}, {told}")?;
+            }
+            (_, _, Some(count)) => {
+                writeln!(out, "gap      {count} requests without a record, {told}")?;
+            }
+            _ => writeln!(out, "gap      {told}")?,
         }
+    }
+    if report.duplicates > 0 {
+        let count = report.duplicates;
+        writeln!(out, "twice    {count} lines stand there again, unchanged")?;
+    }
+    if report.torn > 0 {
+        let count = report.torn;
+        writeln!(out, "torn     {count} segments end in half a line")?;
     }
     if report.clock_steps > 0 {
         writeln!(out, "clock    was set {} times", report.clock_steps)?;
@@ -132,6 +146,17 @@ fn print_json(verdict: &Result<Report, Broken>) -> anyhow::Result<()> {
     };
     writeln!(out::stdout(), "{}", serde_json::to_string_pretty(&json)?)?;
     Ok(())
+}
+
+/// A forged trail may say anything; a terminal is shown no control character of it.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            ' '..='~' => c,
+            _ if c.is_alphanumeric() => c,
+            _ => char::REPLACEMENT_CHARACTER,
+        })
+        .collect()
 }
 
 fn progress_bar() -> ProgressBar {

@@ -20,6 +20,9 @@ use crate::support::client;
 use crate::support::process::{Process, relay, write_config};
 use crate::support::relay::upstream;
 
+mod edits;
+mod tamper;
+
 /// Fifty sudden ends under load, and after each: the chain is whole, every tunnel that a client saw open is in the trail, and
 /// each of them has an end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
