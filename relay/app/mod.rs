@@ -366,7 +366,13 @@ impl Health {
             status.down.push("draining".into());
         }
         if !audit.is_available() {
-            status.down.push("the audit trail can't be written".into());
+            // Where requests are served all the same, a balancer must not take the relay out.
+            let list = if audit.admits() {
+                &mut status.degraded
+            } else {
+                &mut status.down
+            };
+            list.push("the audit trail can't be written".into());
         }
         if let Some(error) = &state.rejected {
             status
