@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -45,9 +45,21 @@ impl Process {
 
     /// Runs a command that ends up as a relay; its introduction tells the ports.
     pub(crate) fn spawn(mut command: Command) -> Self {
+        command.stdout(Stdio::null());
+        Self::introduced(command)
+    }
+
+    /// The same, with its standard output to be read.
+    pub(crate) fn spawn_read(mut command: Command) -> (Self, ChildStdout) {
+        command.stdout(Stdio::piped());
+        let mut process = Self::introduced(command);
+        let stdout = process.child.stdout.take().unwrap();
+        (process, stdout)
+    }
+
+    fn introduced(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

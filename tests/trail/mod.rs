@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +22,8 @@ use crate::support::process::{Process, relay, write_config};
 use crate::support::relay::upstream;
 
 mod edits;
+mod injection;
+mod outage;
 mod tamper;
 
 /// Fifty sudden ends under load, and after each: the chain is whole, every tunnel that a client saw open is in the trail, and
@@ -305,14 +308,11 @@ fn events(audit: &Path) -> Vec<String> {
 }
 
 fn fill(path: &Path) {
-    let mut size = 512 * 1024;
-    let mut content = Vec::new();
+    let mut file = fs::File::create(path).unwrap();
+    let mut size = 1 << 20;
     while size > 0 {
-        let longer = [content.as_slice(), &vec![b'x'; size]].concat();
-        if fs::write(path, &longer).is_ok() {
-            content = longer;
-        } else {
-            fs::write(path, &content).unwrap();
+        // What a failed write has written stays; it is what the next is short of.
+        if file.write_all(&vec![b'x'; size]).is_err() {
             size /= 2;
         }
     }
