@@ -4,8 +4,8 @@
 //! of the trail is the order of the hand-over, and no session waits for a disk unless it was told to (`sync = "always"`).
 //! [`Audit::session`] gives a guard that leaves exactly one closing record, however its session ends.
 //!
-//! - Writing: `writer` drives `chain` (lines), `seal` (checkpoints), `store` and `segments` (files), `stdout`; `throttle` keeps
-//!   refusals from filling the disk; `recover` is what a start does.
+//! - Writing: `writer` drives `chain` (lines), `seal` and `kept` (checkpoints), `store` and `segments` (files), `stdout`; `throttle`
+//!   keeps refusals from filling the disk; `recover` is what a start does.
 //! - Reading: `verify` proves a trail, `reader` gives its records.
 
 mod chain;

@@ -44,7 +44,7 @@ async fn counting_serves_through_a_full_disk() {
     while served < 4500 {
         drop(client::tunnel(process.proxy, &target(echo)).await.unwrap());
         served += 1;
-        assert!(started.elapsed() < Duration::from_secs(60), "{served}");
+        assert!(started.elapsed() < Duration::from_mins(1), "{served}");
     }
     let ready = client::ask(
         process.admin,

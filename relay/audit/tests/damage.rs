@@ -333,6 +333,34 @@ fn a_live_trail_is_whole_at_any_moment() {
 }
 
 #[test]
+fn a_reader_keeps_to_the_trail_that_it_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    trail(&options, 5);
+    let before = segments::free_name(directory.path(), 1);
+    fs::rename(active(directory.path()), &before).unwrap();
+    trail(&options, 5);
+    let compressed = segments::compressed(&before);
+    let bytes = fs::read(&compressed).unwrap();
+    fs::write(&before, zstd::decode_all(&*bytes).unwrap()).unwrap();
+    fs::remove_file(&compressed).unwrap();
+    let mut reader = Reader::open(directory.path()).unwrap();
+    // Before it comes to them, one is rotated, and one compressed.
+    fs::rename(
+        active(directory.path()),
+        segments::free_name(directory.path(), 8),
+    )
+    .unwrap();
+    fs::write(compressed, bytes).unwrap();
+    fs::remove_file(before).unwrap();
+    let mut seen = Vec::new();
+    while let Some(raw) = reader.next_line().unwrap() {
+        seen.push(Line::parse(raw.bytes).unwrap().seq);
+    }
+    assert_eq!(seen, (1..=14).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_report_without_end_doesnt_break_the_trail() {
     let directory = tempfile::tempdir().unwrap();
     let (audit, writer) = start(&options(directory.path()));
