@@ -63,7 +63,7 @@ fn introduce(app: &App) -> std::io::Result<()> {
         let note = match &destination.origin {
             Origin::Preset {
                 confirmed: false, ..
-            } => "  (preset, not confirmed by the vendor: see `config show`)",
+            } => "  (preset, not confirmed by the vendor: see `check --offline`)",
             Origin::Preset { .. } => "  (preset)",
             Origin::Site => "",
         };
