@@ -101,17 +101,21 @@ async fn converse(
     }
     let decided = decide(shared, source, &target, record)?;
     let _slot = claim(shared, &decided, source)?;
+    // Boxed, so that the tunnel doesn't keep the room that it took to reach the destination.
+    let reaching = Box::pin(reach(shared, &decided, &target, record));
     let upstream = tokio::select! {
-        upstream = reach(shared, &decided, &target, record) => upstream?,
+        upstream = reaching => upstream?,
         () = client.departed() => return Err(End::Left),
     };
-    let grounds = Grounds {
-        source,
-        target,
-        remote: upstream.remote.ip(),
-        server_name: None,
+    let (decided, registration, mut stopped) = {
+        let grounds = Grounds {
+            source,
+            target,
+            remote: upstream.remote.ip(),
+            server_name: None,
+        };
+        settle(shared, decided, &grounds, record)?
     };
-    let (decided, registration, mut stopped) = settle(shared, decided, &grounds, record)?;
 
     record
         .opened()
