@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
 use super::options::ListenerOptions;
-use super::{Shared, worker::Workers};
+use super::{Shared, worker::Dealer};
 use crate::http::answer;
 use crate::os::{self, AcceptTrouble};
 use crate::proxy_error::Reason;
@@ -76,7 +76,7 @@ impl Listener {
     }
 
     /// Accepts for ever. Trouble with one connection, or a shortage, never ends the listener.
-    pub(super) async fn accept(self, shared: Arc<Shared>, workers: Arc<Workers>) -> io::Result<()> {
+    pub(super) async fn accept(self, shared: Arc<Shared>, dealer: Dealer) -> io::Result<()> {
         #[expect(
             deprecated,
             reason = "a std TcpListener keeps one valid descriptor for life, which is all that the unsafe successor asks for; a \
@@ -94,7 +94,7 @@ impl Listener {
             let error = match accepted {
                 Ok((socket, peer)) => {
                     if let Some(Ok(peer)) = peer.map(SocketAddr::try_from) {
-                        admit(&shared, &workers, &self.name, socket, peer);
+                        admit(&shared, &dealer, &self.name, socket, peer);
                     }
                     continue;
                 }
@@ -112,7 +112,7 @@ impl Listener {
 /// Counts the connection and deals it to a worker, or turns it away.
 fn admit(
     shared: &Arc<Shared>,
-    workers: &Workers,
+    dealer: &Dealer,
     listener: &Arc<str>,
     socket: OwnedFd,
     peer: SocketAddr,
@@ -131,7 +131,7 @@ fn admit(
         }
     };
     let (shared, listener) = (shared.clone(), listener.clone());
-    workers.deal(async move || {
+    dealer.deal(async move || {
         let _slot = slot;
         let _open = shared.open_connection();
         match tokio::net::TcpStream::from_std(stream) {

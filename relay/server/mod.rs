@@ -41,7 +41,7 @@ pub use settings::Settings;
 pub struct Server {
     handle: Handle,
     listeners: Vec<Listener>,
-    workers: Arc<Workers>,
+    workers: Workers,
 }
 
 /// What the rest of the program can ask of a server that runs.
@@ -117,7 +117,7 @@ impl Server {
         Ok(Self {
             handle,
             listeners,
-            workers: Arc::new(Workers::start(cores)?),
+            workers: Workers::start(cores)?,
         })
     }
 
@@ -136,8 +136,9 @@ impl Server {
     /// Starts to accept.
     pub fn accept(self) -> Accepting {
         let mut listeners = JoinSet::new();
-        for listener in self.listeners {
-            listeners.spawn(listener.accept(self.handle.0.clone(), self.workers.clone()));
+        for (number, listener) in self.listeners.into_iter().enumerate() {
+            let accept = listener.accept(self.handle.0.clone(), self.workers.dealer());
+            listeners.spawn_on(accept, self.workers.for_listener(number));
         }
         Accepting {
             handle: self.handle,
@@ -152,7 +153,7 @@ impl Server {
 pub struct Accepting {
     handle: Handle,
     listeners: JoinSet<io::Result<()>>,
-    workers: Arc<Workers>,
+    workers: Workers,
 }
 
 impl Accepting {

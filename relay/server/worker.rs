@@ -15,16 +15,22 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 #[derive(Debug)]
 pub(super) struct Workers {
-    threads: Vec<Worker>,
-    tracker: TaskTracker,
+    dealer: Dealer,
+    threads: Vec<JoinHandle<()>>,
     stop: CancellationToken,
+}
+
+/// Hands sessions to the workers. It doesn't keep them running, so it may itself run on one. Cloning shares it.
+#[derive(Clone, Debug)]
+pub(super) struct Dealer {
+    workers: Arc<[Worker]>,
+    tracker: TaskTracker,
 }
 
 #[derive(Debug)]
 struct Worker {
     runtime: Handle,
     sessions: Arc<AtomicUsize>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Counts a session, on its worker and in all.
@@ -36,16 +42,50 @@ struct Dealt {
 impl Workers {
     pub(super) fn start(count: usize) -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let threads = (0..count.max(1))
-            .map(|n| Worker::start(n, stop.clone()))
-            .collect::<Result<_, _>>()?;
+        let started = (0..count.max(1))
+            .map(|number| Worker::start(number, stop.clone()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (workers, threads): (Vec<_>, _) = started.into_iter().unzip();
         Ok(Self {
+            dealer: Dealer {
+                workers: workers.into(),
+                tracker: TaskTracker::new(),
+            },
             threads,
-            tracker: TaskTracker::new(),
             stop,
         })
     }
 
+    pub(super) fn dealer(&self) -> Dealer {
+        self.dealer.clone()
+    }
+
+    /// Where the `number`th listener accepts. It shares a thread with sessions: those that it deals to its own cost no wake-up
+    /// of another thread.
+    pub(super) fn for_listener(&self, number: usize) -> &Handle {
+        let workers = &self.dealer.workers;
+        &workers[number % workers.len()].runtime
+    }
+
+    /// Completes when no session is left.
+    pub(super) async fn idle(&self) {
+        self.dealer.tracker.close();
+        self.dealer.tracker.wait().await;
+    }
+}
+
+impl Drop for Workers {
+    /// Ends the threads; a session that still runs is dropped, and its guard records that.
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for thread in self.threads.drain(..) {
+            // The thread returns nothing, and its panic has been reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Dealer {
     /// Runs a session on the worker that has fewest.
     ///
     /// The session begins on the worker: a future that is handed to another takes its room twice there.
@@ -54,7 +94,7 @@ impl Workers {
         F: Future<Output = ()> + Send,
     {
         let Some(worker) = self
-            .threads
+            .workers
             .iter()
             .min_by_key(|worker| worker.sessions.load(Ordering::Relaxed))
         else {
@@ -70,38 +110,20 @@ impl Workers {
             begin().await;
         });
     }
-
-    /// Completes when no session is left.
-    pub(super) async fn idle(&self) {
-        self.tracker.close();
-        self.tracker.wait().await;
-    }
-}
-
-impl Drop for Workers {
-    /// Ends the threads; a session that still runs is dropped, and its guard records that.
-    fn drop(&mut self) {
-        self.stop.cancel();
-        for worker in &mut self.threads {
-            if let Some(thread) = worker.thread.take() {
-                let _ = thread.join();
-            }
-        }
-    }
 }
 
 impl Worker {
-    fn start(number: usize, stop: CancellationToken) -> io::Result<Self> {
+    fn start(number: usize, stop: CancellationToken) -> io::Result<(Self, JoinHandle<()>)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let thread = thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || runtime.block_on(stop.cancelled()))?;
-        Ok(Self {
+        let worker = Self {
             runtime: handle,
             sessions: Arc::default(),
-            thread: Some(thread),
-        })
+        };
+        Ok((worker, thread))
     }
 }
 
