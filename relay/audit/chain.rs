@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::Write as _;
 
+use jiff::Timestamp;
 use ring::digest;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -82,14 +83,15 @@ impl Chain {
         &self.trail
     }
 
-    /// Appends the line of the next record to `out`. `members` are the record's JSON members, without braces.
-    pub(super) fn append(&mut self, members: &[u8], out: &mut Vec<u8>) {
-        self.append_signed(members, out, |_| None);
+    /// Appends the line of the next record to `out`. `members` are the record's JSON members that follow its time, without braces.
+    pub(super) fn append(&mut self, time: Timestamp, members: &[u8], out: &mut Vec<u8>) {
+        self.append_signed(time, members, out, |_| None);
     }
 
     /// The same for a record that `sign` signs, in hexadecimal.
     pub(super) fn append_signed(
         &mut self,
+        time: Timestamp,
         members: &[u8],
         out: &mut Vec<u8>,
         sign: impl FnOnce(&[u8]) -> Option<String>,
@@ -98,7 +100,7 @@ impl Chain {
         // Writing to a Vec can't fail.
         let _ = write!(
             out,
-            "{{\"v\":{VERSION},\"trail\":\"{}\",\"seq\":{},",
+            "{{\"v\":{VERSION},\"trail\":\"{}\",\"seq\":{},\"time\":\"{time:.6}\",",
             self.trail, self.next
         );
         out.extend_from_slice(members);
@@ -263,8 +265,8 @@ mod tests {
     fn each_line_names_the_hash_of_the_one_before() {
         let mut chain = Chain::new("t".into());
         let mut out = Vec::new();
-        chain.append(br#""time":"x","event":"a""#, &mut out);
-        chain.append(br#""time":"x","event":"b""#, &mut out);
+        chain.append(Timestamp::UNIX_EPOCH, br#""event":"a""#, &mut out);
+        chain.append(Timestamp::UNIX_EPOCH, br#""event":"b""#, &mut out);
         let mut previous = Hash::GENESIS;
         for (seq, bytes) in (1..).zip(out.split_inclusive(|b| *b == b'\n')) {
             let line = Line::parse(bytes.strip_suffix(b"\n").unwrap()).unwrap();
@@ -278,7 +280,7 @@ mod tests {
     #[test]
     fn every_changed_byte_is_noticed() {
         let mut out = Vec::new();
-        Chain::new("t".into()).append(br#""time":"x","event":"a""#, &mut out);
+        Chain::new("t".into()).append(Timestamp::UNIX_EPOCH, br#""event":"a""#, &mut out);
         out.pop();
         assert!(Line::parse(&out).is_ok());
         for at in 0..out.len() {
@@ -293,7 +295,8 @@ mod tests {
         let mut out = Vec::new();
         let mut signed = Vec::new();
         Chain::new("t".into()).append_signed(
-            br#""time":"x","event":"checkpoint""#,
+            Timestamp::UNIX_EPOCH,
+            br#""event":"checkpoint""#,
             &mut out,
             |bytes| {
                 signed = bytes.to_vec();
@@ -309,8 +312,8 @@ mod tests {
     fn no_byte_can_change_and_no_line_can_go() {
         let mut chain = Chain::new("t".into());
         let mut lines = Vec::new();
-        chain.append(br#""time":"x","event":"a""#, &mut lines);
-        chain.append(br#""time":"x","event":"b""#, &mut lines);
+        chain.append(Timestamp::UNIX_EPOCH, br#""event":"a""#, &mut lines);
+        chain.append(Timestamp::UNIX_EPOCH, br#""event":"b""#, &mut lines);
         let lines: Vec<_> = lines.trim_ascii_end().split(|b| *b == b'\n').collect();
         let first = Hash::GENESIS.followed_by(lines[0]).unwrap();
         assert_eq!(first.followed_by(lines[1]), Some(chain.previous));

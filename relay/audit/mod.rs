@@ -26,6 +26,7 @@ mod throttle;
 pub mod verify;
 mod writer;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -113,7 +114,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    records: Vec<Pending>,
+    batch: Batch,
     /// Records that the writer has taken and not made durable.
     writing: usize,
     throttle: Throttle,
@@ -140,12 +141,21 @@ enum State {
     Gone,
 }
 
-/// A record that has no number yet.
+/// Records that have no numbers yet.
+#[derive(Debug, Default)]
+struct Batch {
+    records: Vec<Pending>,
+    /// The JSON members of each from `relay` on, without braces, one behind the other: a record of its own allocation would be
+    /// freed by another thread than made it.
+    members: Vec<u8>,
+}
+
+/// What is known of a record beside its members.
 #[derive(Debug)]
 struct Pending {
     time: Timestamp,
-    /// Its JSON members from `relay` on, without braces.
-    members: Vec<u8>,
+    /// Of its members, in bytes.
+    length: usize,
     ack: Option<oneshot::Sender<()>>,
     refusal: bool,
 }
@@ -222,12 +232,19 @@ impl Audit {
 
     /// Hands a record over. For an opening one under `sync = "always"` the receiver tells when it is durable.
     fn write(&self, event: Event, members: &impl Serialize, kind: Kind) -> Handed {
-        let members = self.0.members(event, members);
+        MEMBERS.with_borrow_mut(|out| {
+            out.clear();
+            self.0.members(event, members, out);
+            self.hand_over(out, kind)
+        })
+    }
+
+    fn hand_over(&self, members: &[u8], kind: Kind) -> Handed {
         let (ack, durable) = (kind == Kind::Opening && self.0.sync == Sync::Always)
             .then(oneshot::channel)
             .unzip();
         let mut queue = self.0.lock();
-        let waiting = queue.records.len() + queue.writing;
+        let waiting = queue.batch.len() + queue.writing;
         // Closing records are bounded by the sessions that are open.
         let is_full = queue.is_failing() && kind != Kind::Closing && waiting >= MAX_WAITING;
         if is_full || queue.state == State::Gone {
@@ -236,13 +253,16 @@ impl Audit {
         }
         // The clock is read under the lock, so that times are in the order of the trail.
         let time = Timestamp::now();
-        let first = queue.records.is_empty();
-        queue.records.push(Pending {
-            time,
+        let first = queue.batch.is_empty();
+        queue.batch.push(
             members,
-            ack,
-            refusal: kind == Kind::Refusal,
-        });
+            Pending {
+                time,
+                length: members.len(),
+                ack,
+                refusal: kind == Kind::Refusal,
+            },
+        );
         drop(queue);
         if first {
             self.0.wake.notify_one();
@@ -270,6 +290,29 @@ enum Kind {
     Refusal,
 }
 
+impl Batch {
+    fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn push(&mut self, members: &[u8], record: Pending) {
+        self.members.extend_from_slice(members);
+        self.records.push(record);
+    }
+
+    /// Empties it. Its room is kept for the next ones, but for what an outage has piled up.
+    fn clear(&mut self) {
+        self.records.clear();
+        self.records.shrink_to(KEEP_RECORDS);
+        self.members.clear();
+        self.members.shrink_to(KEEP_RECORDS * 1024);
+    }
+}
+
 impl Queue {
     /// A call that doesn't come back, to a disk that hangs, is a failure as much as one that says so.
     fn is_failing(&self) -> bool {
@@ -291,7 +334,7 @@ impl Drop for WriterGuard {
         let mut queue = self.0.lock();
         queue.state = State::Gone;
         // Who waits for one of them to be durable is told by this that it won't.
-        let lost = std::mem::take(&mut queue.records).len() + queue.writing;
+        let lost = std::mem::take(&mut queue.batch).len() + queue.writing;
         drop(queue);
         self.0.metrics.audit_available.set(0);
         self.0.metrics.audit_failures.inc();
@@ -330,34 +373,32 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `"relay":…,"event":…,` and the members of the given record.
-    fn members(&self, event: Event, record: &impl Serialize) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Head<'a> {
-            relay: &'a str,
-            event: Event,
-        }
-        let mut out = Vec::with_capacity(1024);
-        let head = Head {
-            relay: &self.relay,
-            event,
-        };
+    /// Appends `"relay":…,"event":…,` and the members of the given record, which has some.
+    fn members(&self, event: Event, record: &impl Serialize, out: &mut Vec<u8>) {
         // Serialising plain data to a Vec can't fail.
-        let _ = serde_json::to_writer(&mut out, &head);
-        if let Some(brace) = out.last_mut() {
+        out.extend_from_slice(b"\"relay\":");
+        let _ = serde_json::to_writer(&mut *out, &*self.relay);
+        out.extend_from_slice(b",\"event\":");
+        let _ = serde_json::to_writer(&mut *out, &event);
+        let body = out.len();
+        let _ = serde_json::to_writer(&mut *out, record);
+        // The record's own braces go.
+        if let Some(brace) = out.get_mut(body) {
             *brace = b',';
         }
-        let body = out.len();
-        let _ = serde_json::to_writer(&mut out, record);
         out.pop();
-        out.remove(body);
-        out.remove(0);
-        out
     }
+}
+
+thread_local! {
+    /// Where a session's thread writes the members of a record before it hands them over.
+    static MEMBERS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// How many records may wait while the trail can't be written, beside one for each open session.
 const MAX_WAITING: usize = 4096;
+/// How many records' room an empty batch keeps.
+const KEEP_RECORDS: usize = 256;
 /// How long the writer may take over one round before the trail counts as unavailable.
 const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 

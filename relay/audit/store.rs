@@ -165,8 +165,10 @@ impl Store {
             }
             active.synced += self.written as u64;
         }
+        // A load that goes on finds its room again; one that is over leaves none behind.
+        let keep = (2 * self.written).max(KEEP_BUFFER);
         self.unsynced.drain(..self.written);
-        self.unsynced.shrink_to(KEEP_BUFFER);
+        self.unsynced.shrink_to(keep);
         self.written = 0;
         self.head = Head::of(chain);
         if durable && self.head_saved.elapsed() >= HEAD_EVERY {

@@ -1,6 +1,5 @@
 //! The writer thread: numbers, chains, writes, syncs, seals, rotates and prunes.
 
-use std::io::Write as _;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, mem, thread};
@@ -17,7 +16,7 @@ use super::recover::{self, Recovered};
 use super::seal::{PublicKey, Seal};
 use super::stdout::Stdout;
 use super::store::{self, Pruned, Store};
-use super::{Options, Pending, Shared, State, Sync};
+use super::{Batch, Options, Shared, State, Sync};
 use crate::os;
 
 /// What the thread works with.
@@ -28,6 +27,10 @@ pub(super) struct Writer {
     store: Option<Store>,
     stdout: Option<Stdout>,
     sealer: Option<Sealer>,
+    /// What was taken last; emptied, the next are exchanged for it.
+    taken: Batch,
+    /// Room for the line that is being made.
+    line: Vec<u8>,
     clock: Clock,
     /// Sessions that wait until their record is durable.
     waiters: Vec<oneshot::Sender<()>>,
@@ -121,6 +124,8 @@ impl Writer {
                 due: now + options.seal_every,
                 on_its_way: None,
             }),
+            taken: Batch::default(),
+            line: Vec::new(),
             clock: Clock::start(Timestamp::now(), now),
             waiters: Vec::new(),
             held: 0,
@@ -133,7 +138,10 @@ impl Writer {
             writer.append_event(Event::AuditGap, &gap);
         }
         for session in opened.lost {
-            let members = writer.shared.members(Event::TunnelLost, &session);
+            let mut members = Vec::new();
+            writer
+                .shared
+                .members(Event::TunnelLost, &session, &mut members);
             writer.append(Timestamp::now(), &members);
         }
         // The trail is tied to its key from the start.
@@ -173,7 +181,7 @@ impl Writer {
             let now = Instant::now();
             let deadline = self.next_deadline(queue.throttle.due());
             // While it fails, only the time for another try counts: what comes meanwhile waits in the queue.
-            let nothing = queue.records.is_empty() && queue.uncounted == 0;
+            let nothing = queue.batch.is_empty() && queue.uncounted == 0;
             let idle = nothing || self.retry_at.is_some();
             if !idle || queue.closing || deadline <= now {
                 break;
@@ -185,8 +193,9 @@ impl Writer {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
-        let records = mem::take(&mut queue.records);
-        queue.writing += records.len();
+        let mut taken = mem::take(&mut self.taken);
+        mem::swap(&mut taken, &mut queue.batch);
+        queue.writing += taken.len();
         let (closing, available) = (queue.closing, queue.state == State::Writing);
         // What was never recorded is told once the trail takes records again.
         let uncounted = if available {
@@ -220,19 +229,18 @@ impl Writer {
             };
             self.append_event(Event::AuditGap, &gap);
         }
-        for Pending {
-            time,
-            members,
-            ack,
-            refusal,
-        } in records
-        {
-            let length = self.append(time, &members);
-            self.waiters.extend(ack);
-            if refusal {
+        let mut rest = taken.members.as_slice();
+        for record in taken.records.drain(..) {
+            let (members, next) = rest.split_at(record.length);
+            rest = next;
+            let length = self.append(record.time, members);
+            self.waiters.extend(record.ack);
+            if record.refusal {
                 self.refusal_bytes += length as u64;
             }
         }
+        taken.clear();
+        self.taken = taken;
         for refusals in refusals {
             self.append_event(Event::Refusals, &refusals);
         }
@@ -328,7 +336,7 @@ impl Writer {
         let members = members(&self.shared, Event::Checkpoint, &checkpoint);
         let mut line = Vec::with_capacity(1024);
         self.chain
-            .append_signed(&timed(Timestamp::now(), &members), &mut line, |bytes| {
+            .append_signed(Timestamp::now(), &members, &mut line, |bytes| {
                 Some(sealer.seal.sign(bytes))
             });
         sealer.records = 0;
@@ -404,13 +412,16 @@ impl Writer {
 
     /// Chains a record and pushes its line everywhere; gives the line's length.
     fn append(&mut self, time: Timestamp, members: &[u8]) -> usize {
-        let mut line = Vec::with_capacity(members.len() + 384);
-        self.chain.append(&timed(time, members), &mut line);
+        let mut line = mem::take(&mut self.line);
+        line.clear();
+        self.chain.append(time, members, &mut line);
         if let Some(sealer) = &mut self.sealer {
             sealer.records += 1;
         }
         self.push(&line);
-        line.len()
+        let length = line.len();
+        self.line = line;
+        length
     }
 
     fn push(&mut self, line: &[u8]) {
@@ -473,15 +484,8 @@ fn members(shared: &Shared, event: Event, data: &Data) -> Vec<u8> {
     struct Members<'a> {
         data: &'a Data,
     }
-    shared.members(event, &Members { data })
-}
-
-/// The record's time, and its other members.
-fn timed(time: Timestamp, members: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(members.len() + 48);
-    // Writing to a Vec can't fail.
-    let _ = write!(out, "\"time\":\"{time:.6}\",");
-    out.extend_from_slice(members);
+    let mut out = Vec::new();
+    shared.members(event, &Members { data }, &mut out);
     out
 }
 

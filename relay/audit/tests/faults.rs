@@ -38,7 +38,7 @@ fn a_writer_that_dies_is_noticed_and_nobody_waits_for_it() {
             refuse(&audit);
         }
         assert!(started.elapsed() < STALL, "somebody waited");
-        assert!(audit.0.lock().records.is_empty());
+        assert!(audit.0.lock().batch.is_empty());
         writer.close();
     }
 }

@@ -79,7 +79,7 @@ fn broken(path: &Path) -> String {
 /// Records that were handed over and are not durable.
 fn waiting(audit: &Audit) -> usize {
     let queue = audit.0.lock();
-    queue.records.len() + queue.writing
+    queue.batch.len() + queue.writing
 }
 
 fn wait_for(mut done: impl FnMut() -> bool) {
@@ -293,12 +293,17 @@ fn seals_tell_a_trail_that_was_computed_anew() {
             continue;
         }
         let line = String::from_utf8_lossy(bytes).into_owned();
-        let members = &line[line.find("\"time\":").unwrap()..line.find(",\"prev\":").unwrap()];
+        let time = Line::parse(bytes.trim_ascii_end())
+            .unwrap()
+            .time
+            .parse()
+            .unwrap();
+        let members = &line[line.find("\"relay\":").unwrap()..line.find(",\"prev\":").unwrap()];
         let signature = line
             .split("\"signature\":\"")
             .nth(1)
             .map(|rest| rest[..128].to_owned());
-        chain.append_signed(members.as_bytes(), &mut forged, |_| signature);
+        chain.append_signed(time, members.as_bytes(), &mut forged, |_| signature);
     }
     fs::write(&active, forged).unwrap();
     // What knows how it was goes too.
