@@ -1,7 +1,8 @@
 //! The relay's own outgoing sockets, so that it recognises itself as a client.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A registry of connections by their two ends; clones share it. An accepted connection with the same two is a loop.
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A socket is in it before it can carry a byte, but the peer's kernel may accept the connection a moment earlier: ask once
 /// the first bytes have arrived.
 #[derive(Clone, Debug, Default)]
-pub struct Outgoing(Arc<Mutex<HashMap<Ends, usize>>>);
+pub struct Outgoing(Arc<Mutex<BTreeMap<Ends, usize>>>);
 
 /// The local and the remote address of a connection.
 type Ends = (SocketAddr, SocketAddr);
@@ -26,10 +27,23 @@ pub struct OutgoingGuard {
 }
 
 impl Outgoing {
-    /// Whether a connection from `source` to `destination` is one of these; v4-mapped is the same as IPv4.
-    pub fn contains(&self, source: SocketAddr, destination: SocketAddr) -> bool {
-        self.sockets()
-            .contains_key(&(canonical(source), canonical(destination)))
+    /// Whether a connection from `source` to `destination` is one of these; v4-mapped is the same as IPv4. The destination is
+    /// asked for, which takes a system call, only where one comes from this source at all.
+    pub fn contains(
+        &self,
+        source: SocketAddr,
+        destination: impl FnOnce() -> io::Result<SocketAddr>,
+    ) -> bool {
+        let source = canonical(source);
+        let local = |sockets: &BTreeMap<Ends, usize>| {
+            let from = sockets.range((source, LOWEST)..).next();
+            from.is_some_and(|(&(local, _), _)| local == source)
+        };
+        local(&self.sockets())
+            && destination().is_ok_and(|destination| {
+                let ends = (source, canonical(destination));
+                self.sockets().contains_key(&ends)
+            })
     }
 
     pub(super) fn register(&self, local: SocketAddr, remote: SocketAddr) -> OutgoingGuard {
@@ -47,7 +61,7 @@ impl Outgoing {
         self.sockets().len()
     }
 
-    fn sockets(&self) -> MutexGuard<'_, HashMap<Ends, usize>> {
+    fn sockets(&self) -> MutexGuard<'_, BTreeMap<Ends, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,6 +77,9 @@ impl Drop for OutgoingGuard {
         }
     }
 }
+
+/// Before every other address in order.
+const LOWEST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Without the v4-mapped prefix, and without flow label and scope, which the two ends needn't agree on.
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -85,12 +102,21 @@ mod tests {
         let remote = address("192.0.2.1:443");
         let first = outgoing.register(local, remote);
         let second = outgoing.clone().register(mapped, remote);
-        assert!(outgoing.contains(local, remote) && outgoing.contains(mapped, remote));
-        assert!(!outgoing.contains(address("127.0.0.1:4001"), remote));
+        assert!(
+            outgoing.contains(local, || Ok(remote)) && outgoing.contains(mapped, || Ok(remote))
+        );
+        for other in [
+            "127.0.0.1:4001",
+            "127.0.0.1:3999",
+            "127.0.0.0:4000",
+            "[::1]:4000",
+        ] {
+            assert!(!outgoing.contains(address(other), || panic!("{other} is nobody's")));
+        }
         drop(first);
-        assert!(outgoing.contains(mapped, remote));
+        assert!(outgoing.contains(mapped, || Ok(remote)));
         drop(second);
-        assert!(!outgoing.contains(local, remote));
+        assert!(!outgoing.contains(local, || Ok(remote)));
         assert!(outgoing.sockets().is_empty());
     }
 
@@ -99,6 +125,6 @@ mod tests {
         let outgoing = Outgoing::default();
         let shared = address("127.0.0.1:4000");
         let _guard = outgoing.register(shared, address("127.0.0.1:443"));
-        assert!(!outgoing.contains(shared, address("127.0.0.1:3128")));
+        assert!(!outgoing.contains(shared, || Ok(address("127.0.0.1:3128"))));
     }
 }

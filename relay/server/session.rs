@@ -86,8 +86,8 @@ async fn converse(
     let source = peer.ip().to_canonical();
     let target = request(shared, settings, client, source, record).await?;
     // A socket of the relay's own is registered before it can send the byte that was read.
-    let own = client.stream().local_addr();
-    if own.is_ok_and(|own| shared.outgoing.contains(peer, own)) {
+    let own = || client.stream().local_addr();
+    if shared.outgoing.contains(peer, own) {
         return Err(
             Refusal::new(Reason::LoopDetected, "the connection comes from this relay").into(),
         );
