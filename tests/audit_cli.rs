@@ -32,6 +32,7 @@ fn write(directory: &Path, records: usize, rotate_size: u64) {
         sync: Sync::Every(Duration::from_millis(1)),
         on_failure: OnFailure::Refuse,
         seal_every: Duration::from_mins(10),
+        syslog: None,
     };
     let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
     for n in 0..records {

@@ -14,4 +14,5 @@ mod relaying;
 mod reloading;
 mod report_only;
 mod support;
+mod syslog;
 mod trail;

@@ -6,18 +6,21 @@
 //!
 //! - Writing: `writer` drives `chain` (lines), `seal` and `kept` (checkpoints), `store` and `segments` (files), `stdout`; `throttle`
 //!   keeps refusals from filling the disk; `recover` is what a start does.
+//! - Shipping: `ship` sends the records on to a syslog server, as far as `progress` says that they are durable.
 //! - Reading: `verify` proves a trail, `reader` gives its records.
 
 mod chain;
 mod clock;
 mod files;
 mod kept;
+mod progress;
 mod reader;
 mod record;
 mod recover;
 mod seal;
 mod segments;
 mod session;
+mod ship;
 mod stdout;
 mod store;
 #[cfg(test)]
@@ -39,6 +42,8 @@ use tokio::sync::oneshot;
 
 use crate::proxy_error::Reason;
 use crate::telemetry::Metrics;
+use progress::Progress;
+use ship::{Shipper, Source};
 use throttle::Throttle;
 
 pub use chain::{Hash, Line, LineError};
@@ -46,6 +51,7 @@ pub use reader::Reader;
 pub use record::{Client, Data, Decision, Event, MAX_RAW, Millis, Outcome, Tls, escape};
 pub use seal::{PublicKey, generate};
 pub use session::Session;
+pub use ship::{ServerError as SyslogServerError, Syslog, SyslogServer};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -65,6 +71,8 @@ pub struct Options {
     pub on_failure: OnFailure,
     /// The longest time without a checkpoint.
     pub seal_every: Duration,
+    /// Where the records in the directory are shipped to.
+    pub syslog: Option<Syslog>,
 }
 
 /// When records are made durable.
@@ -90,11 +98,12 @@ pub enum OnFailure {
 #[derive(Clone, Debug)]
 pub struct Audit(Arc<Shared>);
 
-/// Ends the writer when the relay is done.
+/// Ends the writer, and then the shipping, when the relay is done.
 #[derive(Debug)]
 pub struct Writer {
     audit: Audit,
     thread: Option<thread::JoinHandle<()>>,
+    shipper: Option<Shipper>,
 }
 
 /// The trail takes no records now; a new request must be refused.
@@ -109,6 +118,7 @@ struct Shared {
     on_failure: OnFailure,
     queue: Mutex<Queue>,
     wake: Condvar,
+    progress: Arc<Progress>,
     metrics: Arc<Metrics>,
 }
 
@@ -163,7 +173,8 @@ struct Pending {
 impl Audit {
     /// Opens the trail and starts its writer.
     ///
-    /// Fails when the directory can't be had: it can't be made, isn't readable, or is another process's.
+    /// Fails when the directory can't be had: it can't be made, isn't readable, or is another process's; and when the file of the
+    /// syslog server's authorities can't be used.
     pub fn start(
         options: &Options,
         relay: &str,
@@ -183,19 +194,42 @@ impl Audit {
             on_failure: options.on_failure,
             queue: Mutex::default(),
             wake: Condvar::new(),
+            progress: Arc::default(),
             metrics,
         }));
+        let (trail, last) = (opened.chain.trail().to_owned(), opened.chain.next() - 1);
         let thread = writer::Writer::new(audit.0.clone(), options, opened)?;
         let shared = audit.0.clone();
         let thread = thread::Builder::new().name("audit".into()).spawn(move || {
             let _guard = WriterGuard(shared);
             thread.run();
         })?;
-        let writer = Writer {
+        let mut writer = Writer {
             audit: audit.clone(),
             thread: Some(thread),
+            shipper: None,
         };
+        writer.shipper = audit.start_shipper(options, &trail, last)?;
         Ok((audit, writer))
+    }
+
+    fn start_shipper(
+        &self,
+        options: &Options,
+        trail: &str,
+        last: u64,
+    ) -> io::Result<Option<Shipper>> {
+        let (Some(syslog), Some(directory)) = (&options.syslog, &options.directory) else {
+            return Ok(None);
+        };
+        let source = Source {
+            directory,
+            relay: &self.0.relay,
+            trail,
+            last,
+        };
+        let metrics = |server: &str| self.0.metrics.shipping(server);
+        Shipper::start(syslog, &source, self.0.progress.clone(), metrics).map(Some)
     }
 
     /// Whether new requests may be served, as far as the trail is concerned.
@@ -357,6 +391,10 @@ impl Writer {
         if let Some(thread) = self.thread.take() {
             // The thread returns nothing, and its panic has been reported by the panic hook.
             let _ = thread.join();
+        }
+        self.audit.0.progress.end();
+        if let Some(shipper) = self.shipper.take() {
+            shipper.finish();
         }
     }
 }

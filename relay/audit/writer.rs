@@ -54,7 +54,7 @@ struct Sealer {
 
 /// A directory taken and put in order.
 pub(super) struct Opened {
-    chain: Chain,
+    pub(super) chain: Chain,
     store: Option<Store>,
     seal: Option<Seal>,
     kept: Option<Kept>,
@@ -311,6 +311,7 @@ impl Writer {
             // A session that was cancelled has no use for it.
             let _ = waiter.send(());
         }
+        self.shared.progress.synced(self.chain.next() - 1);
         self.shared.lock().writing = 0;
         self.held = 0;
         self.sync_at = None;

@@ -13,7 +13,7 @@ use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
 use crate::policy::Rate;
 use crate::server::{Limits, ListenerOptions, Timeouts};
-use crate::{admin, audit, dns, telemetry};
+use crate::{admin, dns, telemetry};
 
 /// What is found on the way. A problem makes the file unusable; a warning is for the operator to judge.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Findings {
     }
 
     /// After a mistake the default stands in, so that the rest of the file is looked at too.
-    fn read_or<F: Form>(&mut self, text: Option<&Text<F>>, default: F) -> F {
+    pub(super) fn read_or<F: Form>(&mut self, text: Option<&Text<F>>, default: F) -> F {
         text.and_then(|text| self.read(text)).unwrap_or(default)
     }
 
@@ -75,7 +75,7 @@ impl Findings {
         }
     }
 
-    fn path(&mut self, key: &str, path: Option<&At<String>>) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, key: &str, path: Option<&At<String>>) -> Option<PathBuf> {
         let path = path?;
         if path.value.is_empty() {
             let title = format!("`{key}` is empty");
@@ -224,54 +224,6 @@ impl Findings {
         size.0
     }
 
-    pub(super) fn audit(
-        &mut self,
-        file: &file::Audit,
-        state_directory: Option<PathBuf>,
-    ) -> audit::Options {
-        let directory = self
-            .path("directory", file.directory.as_ref())
-            .or_else(|| state_directory.map(|state| state.join("audit")));
-        let stdout = match &file.stdout {
-            Some(stdout) if !stdout.value && directory.is_none() => {
-                self.problem(
-                    Problem::new(stdout.span.clone(), "the audit trail would go nowhere")
-                        .help("set `directory`, or let the trail go to standard output"),
-                );
-                false
-            }
-            Some(stdout) => stdout.value,
-            None => directory.is_none(),
-        };
-        let rotate_size = self.read_or(file.rotate_size.as_ref(), Size(64 << 20));
-        let max_size = self.read_or(file.max_size.as_ref(), Size(2 << 30));
-        if let Some(size) = file.rotate_size.as_ref().or(file.max_size.as_ref())
-            && rotate_size.0.saturating_mul(2) > max_size.0
-        {
-            let title = "`max_size` has no room for two segments of `rotate_size`";
-            self.problem(
-                Problem::new(size.span.clone(), title)
-                    .help("lower `rotate_size`, or raise `max_size`"),
-            );
-        }
-        let mut timeout =
-            |text: &Option<Text<Timeout>>, default| self.read_or(text.as_ref(), Timeout(default)).0;
-        audit::Options {
-            directory,
-            stdout,
-            rotate_size: rotate_size.0 as u64,
-            rotate_every: timeout(&file.rotate_every, days(1)),
-            keep: timeout(&file.keep, days(400)),
-            max_size: max_size.0 as u64,
-            seal_every: timeout(&file.seal_every, minutes(10)),
-            sync: self.read_or(file.sync.as_ref(), audit::Sync::Every(seconds(1))),
-            on_failure: file
-                .on_failure
-                .as_ref()
-                .map_or(audit::OnFailure::Refuse, |it| it.value.into()),
-        }
-    }
-
     pub(super) fn admin(&mut self, file: &File, listeners: &[ListenerOptions]) -> admin::Options {
         let default = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9090);
         let options = admin::Options {
@@ -335,14 +287,10 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
         && (a.ip() == b.ip() || covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
 }
 
-const fn seconds(count: u64) -> Duration {
+pub(super) const fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-const fn minutes(count: u64) -> Duration {
+pub(super) const fn minutes(count: u64) -> Duration {
     Duration::from_mins(count)
-}
-
-const fn days(count: u64) -> Duration {
-    Duration::from_hours(24 * count)
 }

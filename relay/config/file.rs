@@ -232,6 +232,11 @@ pub(super) struct Audit {
     pub(super) directory: Option<At<String>>,
     /// Whether the trail goes to standard output too. Default: true without a directory, else false.
     pub(super) stdout: Option<At<bool>>,
+    /// A syslog server that the records are shipped to from the directory, by RFC 5424: over TLS, TCP, a local socket, or, for
+    /// viewing only, UDP.
+    pub(super) syslog: Option<Text<audit::SyslogServer>>,
+    /// A PEM file with the authorities that may vouch for a `tls://` server. Default: those of the system.
+    pub(super) syslog_ca: Option<At<String>>,
     /// A segment of this size is closed and compressed. Default: "64MiB".
     pub(super) rotate_size: Option<Text<Size>>,
     /// A segment of this age is closed and compressed. Default: "1d".

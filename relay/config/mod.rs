@@ -15,6 +15,7 @@ mod rules;
 mod show;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod units;
 mod value;
 

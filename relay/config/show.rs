@@ -48,6 +48,7 @@ pub(super) fn digest(text: &str) -> String {
 fn mirror(config: &Config, written: &File) -> File {
     let policy = &config.policy;
     let groups = rules::preset_groups(written);
+    let syslog = config.audit.syslog.as_ref();
     File {
         name: Some(name(&config.name)),
         preset: word(rules::preset_of(written)),
@@ -92,6 +93,8 @@ fn mirror(config: &Config, written: &File) -> File {
         audit: file::Audit {
             directory: config.audit.directory.as_deref().map(path),
             stdout: Some(At::nowhere(config.audit.stdout)),
+            syslog: syslog.and_then(|syslog| text(&syslog.server)),
+            syslog_ca: syslog.and_then(|syslog| syslog.ca.as_deref()).map(path),
             rotate_size: size(config.audit.rotate_size),
             rotate_every: timeout(config.audit.rotate_every),
             keep: timeout(config.audit.keep),

@@ -237,6 +237,8 @@ request_head = "8192B"
 [audit]
 directory = "trail"
 stdout = true
+syslog = "tls://syslog.example:6514"
+syslog_ca = "ca.pem"
 
 [admin]
 bind = "[::]:9090"
@@ -297,6 +299,9 @@ fn every_key_arrives() {
     assert_eq!(config.limits.rate_per_client.to_string(), "100/h");
     assert_eq!(config.audit.directory.as_deref(), Some(Path::new("trail")));
     assert!(config.audit.stdout);
+    let syslog = config.audit.syslog.as_ref().unwrap();
+    assert_eq!(syslog.server.to_string(), "tls://syslog.example:6514");
+    assert_eq!(syslog.ca.as_deref(), Some(Path::new("ca.pem")));
     assert_eq!(config.admin.hosts, ["relay.example", "10.0.0.2"]);
     assert!(config.admin.insecure && config.admin.token_file.is_some());
     assert_eq!(config.log.level, telemetry::Level::Debug);

@@ -35,6 +35,9 @@ pub struct Metrics {
     pub audit_records: Counter,
     pub audit_failures: Counter,
     pub audit_available: Gauge,
+    shipped: Family<ServerLabels, Counter>,
+    ship_lag: Family<ServerLabels, Gauge>,
+    ship_up: Family<ServerLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     pub policy_generation: Gauge,
     pub draining: Gauge,
@@ -68,6 +71,21 @@ struct DirectionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServerLabels {
+    server: String,
+}
+
+/// How the trail is shipped to a server.
+#[derive(Clone, Debug, Default)]
+pub struct Shipping {
+    /// Records sent, repeats included.
+    pub shipped: Counter,
+    /// Records that wait.
+    pub lag: Gauge,
+    pub up: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReloadLabels {
     result: &'static str,
 }
@@ -94,6 +112,9 @@ impl Metrics {
             audit_records: Counter::default(),
             audit_failures: Counter::default(),
             audit_available: Gauge::default(),
+            shipped: Family::default(),
+            ship_lag: Family::default(),
+            ship_up: Family::default(),
             reloads: Family::default(),
             policy_generation: Gauge::default(),
             draining: Gauge::default(),
@@ -184,6 +205,21 @@ impl Metrics {
             "1 while the trail takes records",
             self.audit_available.clone(),
         );
+        r.register(
+            "audit_shipped",
+            "Records sent to the syslog server, repeats included",
+            self.shipped.clone(),
+        );
+        r.register(
+            "audit_ship_lag",
+            "Records that wait to be sent to the syslog server",
+            self.ship_lag.clone(),
+        );
+        r.register(
+            "audit_ship_up",
+            "1 while the syslog server takes records",
+            self.ship_up.clone(),
+        );
         r.register("config_reloads", "Reloads by result", self.reloads.clone());
         r.register(
             "policy_generation",
@@ -242,6 +278,18 @@ impl Metrics {
 
     pub fn connected(&self, took: Duration) {
         self.connect.observe(took.as_secs_f64());
+    }
+
+    /// The metrics of a syslog server; there are none without one.
+    pub fn shipping(&self, server: &str) -> Shipping {
+        let labels = ServerLabels {
+            server: server.to_owned(),
+        };
+        Shipping {
+            shipped: self.shipped.get_or_create(&labels).clone(),
+            lag: self.ship_lag.get_or_create(&labels).clone(),
+            up: self.ship_up.get_or_create(&labels).clone(),
+        }
     }
 
     pub fn reloaded(&self, accepted: bool) {

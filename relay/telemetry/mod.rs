@@ -4,4 +4,4 @@ mod log;
 mod metrics;
 
 pub use log::{Format, Level, Options, init};
-pub use metrics::{Direction, Metrics};
+pub use metrics::{Direction, Metrics, Shipping};

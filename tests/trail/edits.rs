@@ -44,6 +44,7 @@ impl Trail {
             sync: Sync::Never,
             on_failure: OnFailure::Refuse,
             seal_every: Duration::from_mins(10),
+            syslog: None,
         };
         let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
         // A checkpoint begins the trail, and one ends it.

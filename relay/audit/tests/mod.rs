@@ -16,7 +16,7 @@ use crate::tunnel::{Closed, ClosedBy};
 mod damage;
 mod faults;
 
-fn options(directory: &Path) -> Options {
+pub(super) fn options(directory: &Path) -> Options {
     Options {
         directory: Some(directory.to_owned()),
         stdout: false,
@@ -27,15 +27,16 @@ fn options(directory: &Path) -> Options {
         sync: Sync::Every(Duration::from_millis(20)),
         on_failure: OnFailure::Refuse,
         seal_every: Duration::from_mins(10),
+        syslog: None,
     }
 }
 
-fn start(options: &Options) -> (Audit, Writer) {
+pub(super) fn start(options: &Options) -> (Audit, Writer) {
     Audit::start(options, "test", Arc::default()).unwrap()
 }
 
 /// One session that ends refused.
-fn refuse(audit: &Audit) {
+pub(super) fn refuse(audit: &Audit) {
     let peer = ([10, 0, 0, 1], 4000).into();
     let mut session = audit.session("proxy".into(), "1:p".into(), peer);
     session.sent(b"example.com:443");
@@ -43,7 +44,7 @@ fn refuse(audit: &Audit) {
 }
 
 /// One tunnel, opened and closed.
-fn tunnel(audit: &Audit) {
+pub(super) fn tunnel(audit: &Audit) {
     let mut session = audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -65,7 +66,7 @@ fn trail(options: &Options, sessions: usize) {
     writer.close();
 }
 
-fn whole(path: &Path) -> Report {
+pub(super) fn whole(path: &Path) -> Report {
     verify(path, None, None, |_| ()).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -82,7 +83,7 @@ fn waiting(audit: &Audit) -> usize {
     queue.batch.len() + queue.writing
 }
 
-fn wait_for(mut done: impl FnMut() -> bool) {
+pub(super) fn wait_for(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < Duration::from_secs(10), "it never came");

@@ -38,7 +38,8 @@ pub struct Verifier {
     witnessed: Option<u64>,
     /// A last line without its line feed, which only a trail's very end may have.
     unfinished: Option<Place>,
-    /// A copy may repeat lines anywhere; a directory only where a segment takes up what a failed one held.
+    /// A copy may repeat lines anywhere, and have something before the record, as syslog leaves it; in a directory lines stand twice
+    /// only where a segment takes up what a failed one held.
     is_copy: bool,
     /// The record that stood again in the line before, and where the first such line is.
     repeated: Option<(u64, Place)>,
@@ -69,7 +70,8 @@ struct PrunedData {
     hash: String,
 }
 
-/// Verifies a directory, a file, or standard input for `-`. `progress` is told the bytes read, now and then.
+/// Verifies a directory, a file, or standard input for `-`. A file may be a copy that syslog kept, with what syslog puts before a
+/// record and with records that came twice. `progress` is told the bytes read, now and then.
 pub fn verify(
     path: &Path,
     key: Option<PublicKey>,
@@ -139,7 +141,12 @@ impl Verifier {
             }
             self.report.torn += 1;
         }
-        let line = match Line::parse(raw.bytes) {
+        let bytes = if self.is_copy {
+            record_in(raw.bytes)
+        } else {
+            raw.bytes
+        };
+        let line = match Line::parse(bytes) {
             Ok(line) => line,
             Err(LineError::NotARecord) if !raw.whole => {
                 self.unfinished = Some(raw.place.clone());

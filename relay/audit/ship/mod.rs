@@ -1,0 +1,262 @@
+//! Ships the trail to a syslog server: a witness, kept where the relay's owner can't reach it.
+//!
+//! A thread of its own follows the files, so the writer never waits for a server, and what a server misses while it is down waits
+//! on the disk. Only durable records are shipped: a witness must not know more than the trail will. Each is sent at least once;
+//! `position` has what that rests on.
+//!
+//! `server` is where to, `cursor` what, `syslog` the messages, `transport` the way.
+
+mod cursor;
+mod position;
+mod server;
+mod syslog;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::io;
+use std::mem;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::progress::{Progress, Reached};
+use crate::telemetry::Shipping;
+use cursor::Cursor;
+use position::Position;
+use syslog::Sender;
+use transport::{Connector, Taken, Transport};
+
+pub use server::{ServerError, SyslogServer};
+
+/// Where the trail goes besides its directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Syslog {
+    pub server: SyslogServer,
+    /// A PEM file of the authorities that may vouch for a TLS server; without it those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+/// What is shipped.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) relay: &'a str,
+    pub(super) trail: &'a str,
+    /// The record that the trail ends with at the start.
+    pub(super) last: u64,
+}
+
+/// The thread that ships.
+#[derive(Debug)]
+pub(super) struct Shipper(Receiver<()>);
+
+struct Worker {
+    progress: Arc<Progress>,
+    metrics: Shipping,
+    connector: Connector,
+    server: String,
+    sender: Sender,
+    cursor: Cursor,
+    position: Position,
+    saved: Instant,
+    connection: Option<Connection>,
+    failing: bool,
+    retry_in: Duration,
+}
+
+struct Connection {
+    transport: Transport,
+    since: Instant,
+}
+
+impl Shipper {
+    /// Starts to ship what `progress` says is durable.
+    ///
+    /// Fails when the authorities' file can't be used. A server that isn't there is waited for.
+    pub(super) fn start(
+        options: &Syslog,
+        source: &Source<'_>,
+        progress: Arc<Progress>,
+        metrics: impl FnOnce(&str) -> Shipping,
+    ) -> io::Result<Self> {
+        let server = options.server.to_string();
+        let position = Position::load(source, &server);
+        let worker = Worker {
+            progress,
+            metrics: metrics(&server),
+            connector: Connector::new(options.server.clone(), options.ca.as_deref())?,
+            server,
+            sender: Sender {
+                relay: source.relay.into(),
+                process: std::process::id(),
+            },
+            cursor: Cursor::new(source.directory, position.received() + 1),
+            position,
+            saved: Instant::now(),
+            connection: None,
+            failing: false,
+            retry_in: RETRY_FIRST,
+        };
+        let (alive, ended) = mpsc::channel();
+        thread::Builder::new().name("ship".into()).spawn(move || {
+            worker.run();
+            drop(alive);
+        })?;
+        Ok(Self(ended))
+    }
+
+    /// Waits a moment for the server to take the trail's end. What it doesn't take goes out after the next start.
+    pub(super) fn finish(self) {
+        // The thread says nothing; it just ends.
+        let _ = self.0.recv_timeout(FAREWELL);
+    }
+}
+
+impl Worker {
+    fn run(mut self) {
+        loop {
+            let reached = self.progress.reached();
+            match self.step(reached) {
+                Ok(()) if !reached.ended || self.cursor.next() <= reached.seq => {}
+                Ok(()) => return,
+                Err(error) => {
+                    self.fail(&error, reached);
+                    if reached.ended {
+                        return;
+                    }
+                    self.progress.wait_for_end(self.retry_in);
+                    self.retry_in = (self.retry_in * 2).min(RETRY_LAST);
+                }
+            }
+        }
+    }
+
+    /// Sends what there is, or waits for more.
+    fn step(&mut self, reached: Reached) -> io::Result<()> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.connect()?,
+        };
+        connection.transport.check()?;
+        self.position.holds(Instant::now());
+        let sent = self.send(&mut connection.transport, reached.seq)?;
+        self.works(&connection, reached);
+
+        let finished = reached.ended && self.cursor.next() > reached.seq;
+        if finished || self.position.is_full() {
+            connection.transport.close()?;
+            self.position.closed();
+            self.save();
+            return Ok(());
+        }
+        self.connection = Some(connection);
+        if self.saved.elapsed() >= SAVE_EVERY {
+            self.save();
+        }
+        if !sent {
+            let watched = self.failing || !self.position.is_settled();
+            let within = if watched { LOOK_SOON } else { LOOK };
+            self.progress.wait_beyond(self.cursor.next() - 1, within);
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self) -> io::Result<Connection> {
+        let transport = self.connector.connect()?;
+        self.cursor.seek(self.position.received() + 1);
+        Ok(Connection {
+            transport,
+            since: Instant::now(),
+        })
+    }
+
+    /// Sends a batch of records up to number `last`; false if there was none.
+    fn send(&mut self, transport: &mut Transport, last: u64) -> io::Result<bool> {
+        let now = Instant::now();
+        let mut message = Vec::new();
+        let mut count = 0;
+        while count < BATCH && transport.pending() < BATCH_BYTES && !self.position.is_full() {
+            message.clear();
+            let Some(line) = self.cursor.read(last)? else {
+                break;
+            };
+            let seq = line.seq;
+            self.sender.message(&line, &mut message);
+            if let Some((from, to)) = self.cursor.take_missed() {
+                tracing::warn!(
+                    server = self.server,
+                    "records {from} to {to} are not shipped: the trail has them no more"
+                );
+            }
+            if transport.send(&message)? == Taken::TooLong {
+                tracing::warn!(
+                    server = self.server,
+                    "record {seq} is not shipped: it is too long for a datagram"
+                );
+            }
+            self.position.sent(seq, now);
+            count += 1;
+        }
+        transport.flush()?;
+        self.metrics.shipped.inc_by(count);
+        Ok(count > 0)
+    }
+
+    fn save(&mut self) {
+        self.saved = Instant::now();
+        if let Err(error) = self.position.save() {
+            // It only means that more is sent again after a restart; and the trail on the same disk has the same trouble.
+            tracing::debug!(%error, "how far the trail is shipped can't be kept");
+        }
+    }
+
+    /// Says that it works again once the connection has held for a moment: some servers accept and then hang up.
+    fn works(&mut self, connection: &Connection, reached: Reached) {
+        self.note_lag(reached);
+        if self.failing && connection.since.elapsed() < STEADY {
+            return;
+        }
+        self.metrics.up.set(1);
+        self.retry_in = RETRY_FIRST;
+        if mem::take(&mut self.failing) {
+            tracing::info!(server = self.server, "the audit trail is shipped again");
+        }
+    }
+
+    /// Says once that it doesn't work. What was on its way will be sent again.
+    fn fail(&mut self, error: &io::Error, reached: Reached) {
+        self.connection = None;
+        self.position.broke();
+        self.cursor.seek(self.position.received() + 1);
+        self.save();
+        self.note_lag(reached);
+        self.metrics.up.set(0);
+        if !mem::replace(&mut self.failing, true) {
+            tracing::warn!(
+                server = self.server,
+                %error,
+                "the audit trail isn't shipped; it waits in its directory"
+            );
+        }
+    }
+
+    fn note_lag(&self, reached: Reached) {
+        let lag = (reached.seq + 1).saturating_sub(self.cursor.next());
+        self.metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+    }
+}
+
+const BATCH: u64 = 512;
+const BATCH_BYTES: usize = 256 * 1024;
+/// How often the connection is looked at while nothing is sent, and while something may be on its way.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOK_SOON: Duration = Duration::from_secs(1);
+const STEADY: Duration = Duration::from_secs(1);
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(30);
+/// How long the end of the relay waits for the end of the trail to be shipped.
+const FAREWELL: Duration = Duration::from_secs(2);

@@ -1,0 +1,174 @@
+//! How far a server has the trail: up to which record it surely has it, and what is on its way.
+//!
+//! Syslog has no acknowledgement. What the kernel took may still be lost with the connection or with the server, so a record
+//! counts as received only when its connection has held for a while afterwards, or was closed in order. Whatever else was sent is
+//! sent again, and a reader passes over what stands twice.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::super::files;
+use super::Source;
+
+/// What `ship.json` keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Saved {
+    server: String,
+    trail: String,
+    /// The last record that the server surely has.
+    seq: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Position {
+    path: PathBuf,
+    saved: Saved,
+    /// The last record that the server surely has; it may be ahead of the file.
+    received: u64,
+    /// When which record was sent, in their order.
+    on_the_way: VecDeque<(Instant, u64)>,
+}
+
+impl Position {
+    /// Goes on where the file says. Another server, or another trail, begins with the first record.
+    pub(super) fn load(source: &Source<'_>, server: &str) -> Self {
+        let path = source.directory.join(NAME);
+        let saved: Option<Saved> = fs::read(&path)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
+        let mut saved = saved
+            .filter(|saved| saved.server == server && saved.trail == source.trail)
+            .unwrap_or_else(|| Saved {
+                server: server.to_owned(),
+                trail: source.trail.to_owned(),
+                seq: 0,
+            });
+        if saved.seq > source.last {
+            tracing::warn!(
+                server,
+                shipped = saved.seq,
+                last = source.last,
+                "the audit trail ends before what was shipped: it was cut, and the server can prove it"
+            );
+            // What gets these numbers now is shipped too, so that the server sees both.
+            saved.seq = source.last;
+        }
+        Self {
+            path,
+            received: saved.seq,
+            saved,
+            on_the_way: VecDeque::new(),
+        }
+    }
+
+    /// The last record that the server surely has.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether so much is on its way that a reader might not know it again if it came twice.
+    pub(super) fn is_full(&self) -> bool {
+        self.on_the_way.len() >= MOST_ON_THE_WAY
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.on_the_way.is_empty()
+    }
+
+    /// The transport took this record.
+    pub(super) fn sent(&mut self, seq: u64, now: Instant) {
+        self.on_the_way.push_back((now, seq));
+    }
+
+    /// The connection holds: what was sent long enough ago has arrived.
+    pub(super) fn holds(&mut self, now: Instant) {
+        while let Some((_, seq)) = self
+            .on_the_way
+            .pop_front_if(|(sent, _)| now.duration_since(*sent) >= SETTLES_AFTER)
+        {
+            self.received = seq;
+        }
+    }
+
+    /// The connection was closed in order: everything has arrived.
+    pub(super) fn closed(&mut self) {
+        if let Some((_, seq)) = self.on_the_way.pop_back() {
+            self.received = seq;
+        }
+        self.on_the_way.clear();
+    }
+
+    /// The connection broke: what was on its way must be sent again.
+    pub(super) fn broke(&mut self) {
+        self.on_the_way.clear();
+    }
+
+    /// Writes the file if it is behind.
+    pub(super) fn save(&mut self) -> io::Result<()> {
+        if self.saved.seq == self.received {
+            return Ok(());
+        }
+        let saved = Saved {
+            seq: self.received,
+            ..self.saved.clone()
+        };
+        let text = serde_json::to_vec(&saved).map_err(io::Error::from)?;
+        files::replace(&self.path, &text, 0o640)?;
+        self.saved = saved;
+        Ok(())
+    }
+}
+
+const NAME: &str = "ship.json";
+/// Longer than the kernel keeps trying, so that a connection that holds has delivered: see `transport`.
+const SETTLES_AFTER: Duration = Duration::from_mins(1);
+/// Well below the number of records that `verify` looks back for one that stands twice.
+const MOST_ON_THE_WAY: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn load(directory: &Path, server: &str, trail: &str, last: u64) -> Position {
+        let source = Source {
+            directory,
+            relay: "r",
+            trail,
+            last,
+        };
+        Position::load(&source, server)
+    }
+
+    #[test]
+    fn only_what_has_settled_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let again = |server, trail, last| load(directory.path(), server, trail, last).received();
+        let mut it = load(directory.path(), "tcp://a:1", "t", 9);
+        let start = Instant::now();
+        it.sent(1, start);
+        it.sent(2, start + SETTLES_AFTER);
+        it.holds(start + SETTLES_AFTER);
+        assert_eq!(it.received(), 1);
+        it.broke();
+        it.save().unwrap();
+        assert_eq!(again("tcp://a:1", "t", 9), 1);
+
+        it.sent(2, start);
+        it.sent(3, start);
+        it.closed();
+        it.save().unwrap();
+        assert_eq!(again("tcp://a:1", "t", 9), 3);
+        assert_eq!(again("tcp://b:1", "t", 9), 0, "another server");
+        assert_eq!(again("tcp://a:1", "u", 9), 0, "another trail");
+        assert_eq!(again("tcp://a:1", "t", 2), 2, "a trail that was cut");
+        fs::write(directory.path().join(NAME), "{").unwrap();
+        assert_eq!(again("tcp://a:1", "t", 9), 0, "a spoilt file");
+    }
+}

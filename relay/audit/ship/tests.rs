@@ -1,0 +1,398 @@
+//! The trail at its servers: everything arrives, whatever becomes of connections, servers and files.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::super::tests::{options, refuse, start, tunnel, wait_for, whole};
+use super::super::verify::{Report, verify};
+use super::super::{Audit, Options, Writer};
+use super::*;
+use crate::telemetry::Metrics;
+
+/// Takes octet-counted messages, and can be killed with everything it hasn't read.
+struct Server {
+    address: SocketAddr,
+    messages: Arc<Mutex<Vec<Vec<u8>>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Server {
+    fn new(tls: Option<Arc<ServerConfig>>) -> Self {
+        let mut server = Self {
+            address: ([127, 0, 0, 1], 0).into(),
+            messages: Arc::default(),
+            stop: Arc::default(),
+            thread: None,
+            tls,
+        };
+        server.run();
+        server
+    }
+
+    fn run(&mut self) {
+        let listener = TcpListener::bind(self.address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        self.address = listener.local_addr().unwrap();
+        self.stop = Arc::default();
+        let (messages, stop, tls) = (self.messages.clone(), self.stop.clone(), self.tls.clone());
+        self.thread = Some(thread::spawn(move || {
+            thread::scope(|scope| {
+                while !stop.load(Ordering::SeqCst) {
+                    match listener.accept() {
+                        Ok((stream, _)) => {
+                            let (messages, stop, tls) = (&messages, &stop, tls.clone());
+                            scope.spawn(move || serve(stream, tls, messages, stop));
+                        }
+                        Err(_) => thread::sleep(Duration::from_millis(2)),
+                    }
+                }
+            });
+        }));
+    }
+
+    fn kill(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.take().unwrap().join().unwrap();
+    }
+
+    fn messages(&self) -> Vec<Vec<u8>> {
+        self.messages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.kill();
+        }
+    }
+}
+
+fn serve(
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+    messages: &Mutex<Vec<Vec<u8>>>,
+    stop: &AtomicBool,
+) {
+    stream.set_nonblocking(false).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_millis(5)))
+        .unwrap();
+    let stream = Patient(stream, stop);
+    match tls {
+        None => take(BufReader::new(stream), messages),
+        Some(config) => {
+            let connection = ServerConnection::new(config).unwrap();
+            take(
+                BufReader::new(StreamOwned::new(connection, stream)),
+                messages,
+            );
+        }
+    }
+}
+
+/// Reads frames to the end of the stream.
+fn take(mut stream: impl BufRead, messages: &Mutex<Vec<Vec<u8>>>) {
+    loop {
+        let mut length = Vec::new();
+        match stream.read_until(b' ', &mut length) {
+            Ok(count) if count > 1 => {}
+            _ => return,
+        }
+        let length = String::from_utf8(length).unwrap();
+        let mut message = vec![0; length.trim_end().parse().unwrap()];
+        if stream.read_exact(&mut message).is_err() {
+            return;
+        }
+        messages.lock().unwrap().push(message);
+    }
+}
+
+/// Waits for bytes until it is told to stop.
+struct Patient<'a>(TcpStream, &'a AtomicBool);
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.1.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl io::Write for Patient<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.0.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn shipped(directory: &Path, server: &str, ca: Option<PathBuf>) -> Options {
+    Options {
+        syslog: Some(Syslog {
+            server: server.parse().unwrap(),
+            ca,
+        }),
+        ..options(directory)
+    }
+}
+
+fn start_with(options: &Options, metrics: &Arc<Metrics>) -> (Audit, Writer) {
+    Audit::start(options, "test", metrics.clone()).unwrap()
+}
+
+/// What a server that writes a message a line has in its file.
+fn copy(directory: &Path, messages: &[Vec<u8>]) -> PathBuf {
+    let path = directory.join("copy.log");
+    fs::write(&path, [messages.join(&b'\n'), b"\n".to_vec()].concat()).unwrap();
+    path
+}
+
+/// The copy proves itself, and the trail's every record is in it.
+fn compare(trail: &Path, messages: &[Vec<u8>]) -> Report {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = copy(elsewhere.path(), messages);
+    let original = whole(trail);
+    let received = whole(&copy);
+    assert_eq!(
+        (received.from, received.to),
+        (original.from, original.to),
+        "{} messages",
+        messages.len()
+    );
+    let witnessed = verify(trail, None, Some(&copy), |_| ()).unwrap();
+    assert_eq!(witnessed.witnessed, Some(original.records));
+    received
+}
+
+#[test]
+fn a_server_that_is_killed_again_and_again_misses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut server = Server::new(None);
+    let options = Options {
+        rotate_size: 20_000,
+        ..shipped(directory.path(), &format!("tcp://{}", server.address), None)
+    };
+    let (audit, writer) = start(&options);
+    for round in 0..4 {
+        for _ in 0..20 {
+            tunnel(&audit);
+            thread::sleep(Duration::from_millis(2));
+        }
+        if round < 3 {
+            server.kill();
+            // What is written now waits in files that are closed and compressed meanwhile.
+            for _ in 0..20 {
+                tunnel(&audit);
+                thread::sleep(Duration::from_millis(2));
+            }
+            server.run();
+        }
+    }
+    // The end alone is waited for no longer than a moment; so the server must be known to be back.
+    let count = server.messages().len();
+    wait_for(|| server.messages().len() > count);
+    writer.close();
+    let received = compare(directory.path(), &server.messages());
+    assert!(received.records > 280);
+    assert!(received.duplicates > 0, "no kill came between two records");
+
+    // The end was closed in order, so a new start sends what is new and nothing else.
+    let count = server.messages().len();
+    let (audit, writer) = start(&options);
+    refuse(&audit);
+    writer.close();
+    compare(directory.path(), &server.messages());
+    let new = u64::try_from(server.messages().len() - count).unwrap();
+    assert_eq!(new, whole(directory.path()).records - received.records);
+}
+
+#[test]
+fn a_trail_that_was_there_before_is_shipped_from_its_first_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let (audit, writer) = start(&Options {
+        rotate_size: 8_000,
+        max_size: 16_000,
+        ..options(directory.path())
+    });
+    for _ in 0..20 {
+        for _ in 0..10 {
+            tunnel(&audit);
+        }
+        thread::sleep(Duration::from_millis(30));
+    }
+    writer.close();
+    assert!(whole(directory.path()).from > 1, "nothing was pruned");
+
+    let server = Server::new(None);
+    let server_name = format!("tcp://{}", server.address);
+    let (_audit, writer) = start(&shipped(directory.path(), &server_name, None));
+    writer.close();
+    compare(directory.path(), &server.messages());
+}
+
+#[test]
+fn more_than_a_reader_looks_back_is_confirmed_on_the_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let (audit, writer) = start(&options(directory.path()));
+    for _ in 0..10_000 {
+        tunnel(&audit);
+    }
+    writer.close();
+    let server = Server::new(None);
+    let server_name = format!("tcp://{}", server.address);
+    let (_audit, writer) = start(&shipped(directory.path(), &server_name, None));
+    wait_for(|| server.messages().len() >= 20_000);
+    writer.close();
+    let received = compare(directory.path(), &server.messages());
+    assert_eq!(received.duplicates, 0);
+}
+
+#[test]
+fn a_tls_server_must_be_vouched_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (ca, config) = authority(elsewhere.path(), "ca.pem");
+    let (other, _) = authority(elsewhere.path(), "other.pem");
+    let server = Server::new(Some(config));
+    let name = format!("tls://localhost:{}", server.address.port());
+
+    let metrics = Arc::new(Metrics::new());
+    let (audit, writer) = start_with(&shipped(directory.path(), &name, Some(other)), &metrics);
+    refuse(&audit);
+    let waits = format!("audit_ship_lag{{server=\"{name}\"}} 2");
+    wait_for(|| metrics.encode().contains(&waits));
+    let down = format!("audit_ship_up{{server=\"{name}\"}} 0");
+    assert!(metrics.encode().contains(&down), "{}", metrics.encode());
+    writer.close();
+    assert!(server.messages().is_empty());
+
+    let (audit, writer) = start_with(&shipped(directory.path(), &name, Some(ca)), &metrics);
+    refuse(&audit);
+    let up = format!("audit_ship_up{{server=\"{name}\"}} 1");
+    wait_for(|| metrics.encode().contains(&up));
+    writer.close();
+    compare(directory.path(), &server.messages());
+    let none = format!("audit_ship_lag{{server=\"{name}\"}} 0");
+    assert!(metrics.encode().contains(&none), "{}", metrics.encode());
+}
+
+#[test]
+fn a_file_without_an_authority_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in [("empty", ""), ("gone", "")] {
+        let ca = directory.path().join(name);
+        if name == "empty" {
+            fs::write(&ca, text).unwrap();
+        }
+        let options = shipped(directory.path(), "tls://localhost:1", Some(ca));
+        let error = Audit::start(&options, "test", Arc::default()).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+/// A PEM file of an authority, and a server for "localhost" that it vouches for.
+fn authority(directory: &Path, name: &str) -> (PathBuf, Arc<ServerConfig>) {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let path = directory.join(name);
+    fs::write(&path, authority.pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["localhost".to_owned()])
+        .unwrap()
+        .signed_by(&key, &authority)
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    (path, Arc::new(config))
+}
+
+#[test]
+fn a_local_socket_that_is_made_anew_gets_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let path = elsewhere.path().join("log");
+    let bind = || {
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket
+    };
+    let mut messages = Vec::new();
+    let mut drain = |socket: &UnixDatagram| {
+        let mut buffer = [0; 65536];
+        while let Ok(count) = socket.recv(&mut buffer) {
+            messages.push(buffer[..count].to_vec());
+        }
+        messages.clone()
+    };
+    let socket = bind();
+    let name = format!("unix://{}", path.display());
+    let (audit, writer) = start(&shipped(directory.path(), &name, None));
+    wait_for(|| !drain(&socket).is_empty());
+    drop(socket);
+    fs::remove_file(&path).unwrap();
+    refuse(&audit);
+    wait_for(|| {
+        fs::metadata(directory.path().join("access.jsonl"))
+            .unwrap()
+            .len()
+            > 1000
+    });
+    let socket = bind();
+    refuse(&audit);
+    wait_for(|| drain(&socket).len() >= 3);
+    writer.close();
+    compare(directory.path(), &drain(&socket));
+}
+
+#[test]
+fn a_datagram_is_a_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let name = format!("udp://{}", socket.local_addr().unwrap());
+    let (audit, writer) = start(&shipped(directory.path(), &name, None));
+    refuse(&audit);
+    writer.close();
+    let mut messages = Vec::new();
+    let mut buffer = [0; 65536];
+    while messages.len() < 3 {
+        let count = socket.recv(&mut buffer).unwrap();
+        messages.push(buffer[..count].to_vec());
+    }
+    assert!(messages[0].starts_with(b"<110>1 20"));
+    assert!(messages[1].starts_with(b"<109>1 20"));
+    compare(directory.path(), &messages);
+}

@@ -1,0 +1,162 @@
+//! The trail at Debian's rsyslog, which is stopped, killed and started meanwhile.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use callhome_relay::audit::verify::verify;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::sleep;
+
+use crate::support::client;
+use crate::support::process::{Process, relay, write_config};
+
+/// rsyslogd in the foreground, on loopback, with a configuration of its own: every message goes into a file as it came.
+struct Rsyslog {
+    directory: PathBuf,
+    port: u16,
+    daemon: Option<Child>,
+}
+
+impl Rsyslog {
+    fn new(directory: &Path) -> Self {
+        // Freed again, to be the same over restarts; nothing else is started meanwhile.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let own = directory.join("rsyslog");
+        fs::create_dir(&own).unwrap();
+        let text = format!(
+            "global(maxMessageSize=\"300k\" workDirectory=\"{own}\")\n\
+             module(load=\"imtcp\")\n\
+             template(name=\"raw\" type=\"string\" string=\"%rawmsg%\\n\")\n\
+             input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
+             action(type=\"omfile\" file=\"{own}/received.log\" template=\"raw\")\n",
+            own = own.display()
+        );
+        fs::write(own.join("rsyslog.conf"), text).unwrap();
+        Self {
+            directory: own,
+            port,
+            daemon: None,
+        }
+    }
+
+    async fn start(&mut self) {
+        let daemon = Command::new("/usr/sbin/rsyslogd")
+            .arg("-n")
+            .arg("-f")
+            .arg(self.directory.join("rsyslog.conf"))
+            .arg("-i")
+            .arg(self.directory.join("pid"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("rsyslogd, of Debian's package rsyslog");
+        self.daemon = Some(daemon);
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        wait("rsyslogd listens", || TcpStream::connect(address).is_ok()).await;
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let mut daemon = self.daemon.take().unwrap();
+        kill_process(Pid::from_child(&daemon), signal).unwrap();
+        daemon.wait().unwrap();
+        // A pid file that a kill leaves behind keeps the next one from starting.
+        let _ = fs::remove_file(self.directory.join("pid"));
+    }
+
+    fn received(&self) -> PathBuf {
+        self.directory.join("received.log")
+    }
+
+    fn count(&self) -> usize {
+        fs::read(self.received()).map_or(0, |text| text.iter().filter(|b| **b == b'\n').count())
+    }
+}
+
+impl Drop for Rsyslog {
+    fn drop(&mut self) {
+        if self.daemon.is_some() {
+            self.end(Signal::KILL);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_rsyslog_keeps_is_a_witness() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rsyslog = Rsyslog::new(directory.path());
+    let keys = format!("syslog = \"tcp://127.0.0.1:{}\"", rsyslog.port);
+    write_config(
+        directory.path(),
+        "[limits]\nrate_per_client = \"100000/s\"",
+        &format!("{keys}\nsync = \"20ms\"\nrotate_size = \"64KiB\""),
+    );
+    let mut process = Process::serve(directory.path());
+
+    // It isn't there at first; then it is stopped as it should be, and killed.
+    refusals(process.proxy, 20).await;
+    for end in [Signal::TERM, Signal::KILL, Signal::TERM] {
+        rsyslog.start().await;
+        let before = rsyslog.count();
+        refusals(process.proxy, 20).await;
+        wait("records arrive", || rsyslog.count() > before).await;
+        rsyslog.end(end);
+        refusals(process.proxy, 20).await;
+    }
+    rsyslog.start().await;
+    let before = rsyslog.count();
+    wait("records arrive", || rsyslog.count() > before).await;
+    process.signal(Signal::INT);
+    assert!(process.wait().success());
+    rsyslog.end(Signal::TERM);
+
+    let audit = directory.path().join("audit");
+    let original = verify(&audit, None, None, |_| ()).unwrap();
+    let copy = verify(&rsyslog.received(), None, None, |_| ()).unwrap();
+    assert_eq!((copy.from, copy.to), (1, original.to));
+    assert!(copy.duplicates > 0, "no record stood in doubt");
+    let witnessed = verify(&audit, None, Some(&rsyslog.received()), |_| ()).unwrap();
+    assert_eq!(witnessed.witnessed, Some(original.records));
+    let output = relay()
+        .args(["audit", "verify"])
+        .arg(rsyslog.received())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+
+    // One record that isn't what it was: the copy still tells.
+    let active = audit.join("access.jsonl");
+    let text = fs::read_to_string(&active).unwrap();
+    let last = text.trim_end().lines().last().unwrap();
+    let shorter = text.replace(&format!("{last}\n"), "");
+    fs::write(&active, shorter).unwrap();
+    fs::remove_file(audit.join("head.json")).unwrap();
+    verify(&audit, None, None, |_| ()).unwrap();
+    let error = verify(&audit, None, Some(&rsyslog.received()), |_| ()).unwrap_err();
+    assert!(
+        error.to_string().contains("the witness has record"),
+        "{error}"
+    );
+}
+
+/// So many requests for a name on no list; each leaves a record.
+async fn refusals(proxy: SocketAddr, count: usize) {
+    for _ in 0..count {
+        let answer = client::tunnel(proxy, "elsewhere.example:443")
+            .await
+            .unwrap_err();
+        assert_eq!(answer.phrase, "destination_not_allowed");
+    }
+}
+
+async fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(20), "not yet: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
