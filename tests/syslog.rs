@@ -22,9 +22,11 @@ struct Rsyslog {
 
 impl Rsyslog {
     fn new(directory: &Path) -> Self {
-        // Freed again, to be the same over restarts; nothing else is started meanwhile.
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
+        // Below the ports that the kernel deals out, so that it stays free while the daemon is down.
+        let process = u16::try_from(std::process::id() % 1_000).unwrap();
+        let port = (30_000 + process..32_000)
+            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+            .unwrap();
         let own = directory.join("rsyslog");
         fs::create_dir(&own).unwrap();
         let text = format!(
@@ -73,7 +75,7 @@ impl Rsyslog {
     }
 
     fn count(&self) -> usize {
-        fs::read(self.received()).map_or(0, |text| text.iter().filter(|b| **b == b'\n').count())
+        fs::read_to_string(self.received()).map_or(0, |text| text.lines().count())
     }
 }
 

@@ -164,11 +164,9 @@ impl Worker {
         Ok(())
     }
 
-    fn connect(&mut self) -> io::Result<Connection> {
-        let transport = self.connector.connect()?;
-        self.cursor.seek(self.position.received() + 1);
+    fn connect(&self) -> io::Result<Connection> {
         Ok(Connection {
-            transport,
+            transport: self.connector.connect()?,
             since: Instant::now(),
         })
     }

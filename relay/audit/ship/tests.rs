@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -29,7 +29,7 @@ struct Server {
 impl Server {
     fn new(tls: Option<Arc<ServerConfig>>) -> Self {
         let mut server = Self {
-            address: ([127, 0, 0, 1], 0).into(),
+            address: free_address(),
             messages: Arc::default(),
             stop: Arc::default(),
             thread: None,
@@ -42,7 +42,6 @@ impl Server {
     fn run(&mut self) {
         let listener = TcpListener::bind(self.address).unwrap();
         listener.set_nonblocking(true).unwrap();
-        self.address = listener.local_addr().unwrap();
         self.stop = Arc::default();
         let (messages, stop, tls) = (self.messages.clone(), self.stop.clone(), self.tls.clone());
         self.thread = Some(thread::spawn(move || {
@@ -70,6 +69,19 @@ impl Server {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// An address that the kernel gives to nobody else while a server is down: below the ports that it deals out by itself.
+fn free_address() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let process = u16::try_from(std::process::id() % 1_000).unwrap();
+        let port = 20_000 + process * 10 + NEXT.fetch_add(1, Ordering::SeqCst);
+        let address = ([127, 0, 0, 1], port).into();
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
     }
 }
 
@@ -253,6 +265,56 @@ fn a_trail_that_was_there_before_is_shipped_from_its_first_record() {
 }
 
 #[test]
+fn records_that_are_gone_are_passed_over_and_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        rotate_size: 8_000,
+        ..options(directory.path())
+    };
+    let (audit, writer) = start(&options);
+    for _ in 0..10 {
+        for _ in 0..10 {
+            tunnel(&audit);
+        }
+        thread::sleep(Duration::from_millis(30));
+    }
+    writer.close();
+    let last = whole(directory.path()).to;
+    let segments = super::super::segments::list(directory.path()).unwrap();
+    let second = segments[1].first;
+
+    let mut cursor = Cursor::new(directory.path(), 1);
+    assert_eq!(cursor.read(last).unwrap().unwrap().seq, 1);
+    segments[0].delete().unwrap();
+    // The segment that is being read stays until it is read.
+    for seq in 2..=last {
+        assert!(cursor.read(seq - 1).unwrap().is_none(), "not durable yet");
+        assert_eq!(cursor.read(last).unwrap().unwrap().seq, seq);
+    }
+    assert_eq!(cursor.take_missed(), None);
+    assert!(cursor.read(last + 1).is_err(), "durable, and not there");
+
+    cursor.seek(1);
+    assert_eq!(cursor.read(last).unwrap().unwrap().seq, second);
+    assert_eq!(cursor.take_missed(), Some((1, second - 1)));
+    assert_eq!(cursor.take_missed(), None);
+}
+
+#[test]
+fn in_the_trail_itself_nothing_stands_before_a_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let (audit, writer) = start(&options(directory.path()));
+    refuse(&audit);
+    writer.close();
+    let active = directory.path().join("access.jsonl");
+    let text = fs::read_to_string(&active).unwrap();
+    let prefixed = text.replace("{\"v\":1,", "<110>1 - {\"v\":1,");
+    fs::write(&active, prefixed).unwrap();
+    assert!(verify(directory.path(), None, None, |_| ()).is_err());
+    assert_eq!(whole(&active).records, 3);
+}
+
+#[test]
 fn more_than_a_reader_looks_back_is_confirmed_on_the_way() {
     let directory = tempfile::tempdir().unwrap();
     let (audit, writer) = start(&options(directory.path()));
@@ -349,7 +411,7 @@ fn a_local_socket_that_is_made_anew_gets_the_rest() {
     };
     let mut messages = Vec::new();
     let mut drain = |socket: &UnixDatagram| {
-        let mut buffer = [0; 65536];
+        let mut buffer = vec![0; 65536];
         while let Ok(count) = socket.recv(&mut buffer) {
             messages.push(buffer[..count].to_vec());
         }
@@ -387,7 +449,7 @@ fn a_datagram_is_a_message() {
     refuse(&audit);
     writer.close();
     let mut messages = Vec::new();
-    let mut buffer = [0; 65536];
+    let mut buffer = vec![0; 65536];
     while messages.len() < 3 {
         let count = socket.recv(&mut buffer).unwrap();
         messages.push(buffer[..count].to_vec());
