@@ -4,6 +4,8 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use super::super::chain::Line;
 use super::super::segments::{self, MAX_LINE, Segment};
@@ -52,37 +54,52 @@ impl Cursor {
 
     /// The next record, if there is one up to number `last`, which must be durable.
     ///
-    /// Fails also when such a record isn't in the files: they may be on their way from one name to another.
+    /// Fails also when there is no such record in the files.
     pub(super) fn read(&mut self, last: u64) -> io::Result<Option<Line<'_>>> {
         if self.next > last {
             return Ok(None);
         }
-        let mut looked = false;
+        let mut looks = 0;
         loop {
-            if let Some(seq) = self.read_line()? {
-                if seq > self.next {
-                    self.missed = Some((self.next, seq - 1));
+            match self.read_line()? {
+                // A look at a directory can miss a file that is being renamed, so a hole is believed only after several.
+                Some(seq) if seq == self.next || looks == LOOKS => {
+                    if seq > self.next {
+                        self.missed = Some((self.next, seq - 1));
+                    }
+                    self.next = seq + 1;
+                    // It has just been parsed; only the borrow checker needs it twice.
+                    return Ok(Line::parse(&self.line).ok());
                 }
-                self.next = seq + 1;
-                // It has just been parsed; only the borrow checker needs it twice.
-                return Ok(Line::parse(&self.line).ok());
+                None if self.open_next()? => continue,
+                None if looks == LOOKS => {
+                    let message = format!("record {} is not in the trail's files", self.next);
+                    return Err(io::Error::new(io::ErrorKind::NotFound, message));
+                }
+                Some(_) | None => {}
             }
-            if let Some(segment) = self.ahead.pop_front() {
-                self.current = Some(segments::open(&segment.current_path())?);
-            } else if looked {
-                return Err(io::Error::new(
-                    io::ErrorKind::NotFound,
-                    format!(
-                        "record {} is not in {}",
-                        self.next,
-                        self.directory.display()
-                    ),
-                ));
-            } else {
-                looked = true;
-                self.ahead = self.segments()?;
+            if looks > 0 {
+                thread::sleep(PAUSE);
             }
+            looks += 1;
+            self.current = None;
+            self.ahead = self.segments()?;
         }
+    }
+
+    /// Opens the next segment, if there is one that is still there.
+    fn open_next(&mut self) -> io::Result<bool> {
+        self.current = None;
+        let Some(segment) = self.ahead.pop_front() else {
+            return Ok(false);
+        };
+        match segments::open(&segment.current_path()) {
+            Ok(input) => self.current = Some(input),
+            // Compressed or pruned since it was looked at; what comes after it shows the hole.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        Ok(true)
     }
 
     /// Reads on to a record that is due, or to the end of the segment; gives the record's number.
@@ -112,10 +129,6 @@ impl Cursor {
     /// The segment that has the record that is due, and those after it.
     fn segments(&self) -> io::Result<VecDeque<Segment>> {
         let mut segments = self.list()?;
-        if segments.first().is_none_or(|first| first.first > self.next) {
-            // One that was being renamed can be missed; one that was pruned is missed twice.
-            segments = self.list()?;
-        }
         let after = segments.partition_point(|segment| segment.first <= self.next);
         // Two can begin with the same record, when the first of them failed.
         let begin = after.checked_sub(1).map_or(0, |at| segments[at].first);
@@ -134,3 +147,7 @@ impl Cursor {
         segments::list(&self.directory)
     }
 }
+
+/// How often the directory is looked at for a record, and how long after the look before.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
