@@ -168,11 +168,42 @@ fn a_witness_has_the_same_records() {
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(text(&output).contains("witness  2 records are the same"));
 
+    // A server keeps the records of several relays in one file.
+    let (_other_directory, other) = self::trail(5);
+    let others = lines(&other.join("access.jsonl"));
+    fs::write(&witness, [others.concat(), kept.concat()].concat()).unwrap();
+    let output = verify(&trail, &arguments);
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(text(&output).contains("witness  5 records are the same"));
+    fs::write(&witness, others.concat()).unwrap();
+    let output = verify(&trail, &arguments);
+    assert_eq!(code(&output), 1, "another trail is no witness");
+    assert!(text(&output).contains("none of the trail's records"));
+
     fs::write(&witness, kept.concat()).unwrap();
     cut(&trail);
     let output = verify(&trail, &[&arguments[..], &["--accept-gaps"]].concat());
     assert_eq!(code(&output), 1);
     assert!(text(&output).contains("the witness"), "{output:?}");
+
+    // What was cut and what stands there now both reached the witness.
+    let now = lines(&trail.join("access.jsonl"));
+    fs::remove_file(trail.join("head.json")).unwrap();
+    fs::remove_file(trail.join("seals.jsonl")).unwrap();
+    fs::write(trail.join("access.jsonl"), now[..4].concat()).unwrap();
+    write(&trail, 5, 64 << 20);
+    fs::write(
+        &witness,
+        [kept.concat(), lines(&trail.join("access.jsonl")).concat()].concat(),
+    )
+    .unwrap();
+    assert_eq!(code(&verify(&trail, &[])), 1, "the key tells");
+    let output = verify(&trail, &[&arguments[..], &["--accept-gaps"]].concat());
+    assert_eq!(code(&output), 1);
+    assert!(
+        text(&output).contains("two records under this number"),
+        "{output:?}"
+    );
 
     fs::write(&witness, "nothing of use\n").unwrap();
     let output = verify(&trail, &arguments);

@@ -3,20 +3,21 @@
 //! Three verdicts: whole; whole but for gaps that the trail itself declares; broken. What each proof is worth against whom is in
 //! `docs/audit.md`.
 
+mod missing;
 mod report;
 mod seals;
+mod witness;
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::collections::VecDeque;
 use std::path::Path;
-
-use serde::Deserialize;
 
 use super::chain::{Hash, Line, LineError};
 use super::reader::{Place, Raw, Reader};
 use super::seal::PublicKey;
 use super::store::Head;
+use missing::{Begin, GapData, Hole, Missing, declares};
 use seals::Seals;
+use witness::Witness;
 
 pub use report::{Broken, Gap, Report, VerifyError};
 
@@ -25,17 +26,16 @@ pub use report::{Broken, Gap, Report, VerifyError};
 pub struct Verifier {
     trail: Option<Box<str>>,
     first: Option<Begin>,
+    /// It is a gap that says what is missing before it.
+    first_declared: bool,
     next: u64,
     previous: Option<Hash>,
     last_place: Place,
     /// The hashes of the latest records, to know a line that stands twice.
     recent: VecDeque<(u64, Hash)>,
-    /// What the records of prunings declare.
-    pruned: Vec<PrunedData>,
+    missing: Missing,
     seals: Seals,
-    witness: HashMap<u64, Hash>,
-    /// How many were compared, when there is a witness.
-    witnessed: Option<u64>,
+    witness: Option<Witness>,
     /// A last line without its line feed, which only a trail's very end may have.
     unfinished: Option<Place>,
     /// A copy may repeat lines anywhere, and have something before the record, as syslog leaves it; in a directory lines stand twice
@@ -46,30 +46,6 @@ pub struct Verifier {
     report: Report,
 }
 
-#[derive(Debug)]
-struct Begin {
-    seq: u64,
-    prev: Hash,
-    place: Place,
-    /// It is a gap that says what is missing before it.
-    declared: bool,
-}
-
-#[derive(Deserialize)]
-struct GapData {
-    from: Option<u64>,
-    to: Option<u64>,
-    count: Option<u64>,
-    cause: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct PrunedData {
-    from: u64,
-    to: u64,
-    hash: String,
-}
-
 /// Verifies a directory, a file, or standard input for `-`. A file may be a copy that syslog kept, with what syslog puts before a
 /// record and with records that came twice. `progress` is told the bytes read, now and then.
 pub fn verify(
@@ -78,10 +54,10 @@ pub fn verify(
     witness: Option<&Path>,
     mut progress: impl FnMut(&Reader),
 ) -> Result<Report, VerifyError> {
-    let mut verifier = Verifier::default();
-    if let Some(witness) = witness {
-        verifier.load_witness(witness)?;
-    }
+    let mut verifier = Verifier {
+        witness: witness.map(Witness::load).transpose()?,
+        ..Verifier::default()
+    };
     if let Some(key) = key {
         verifier.seals.trust(key);
     }
@@ -97,7 +73,11 @@ pub fn verify(
     let mut lines = 0_u64;
     loop {
         match reader.next_line() {
-            Ok(Some(raw)) => verifier.take(&raw)?,
+            Ok(Some(raw)) => {
+                let taken = verifier.take(&raw);
+                // What is missing comes before what is wrong.
+                taken.map_err(|broken| verifier.missing.unexplained().unwrap_or(broken))?;
+            }
             Ok(None) => break,
             Err(error) => {
                 // A file that can't be opened says nothing of the trail; one that ends badly does.
@@ -226,12 +206,8 @@ impl Verifier {
             self.trail = Some(line.trail.as_ref().into());
             self.report.trail = line.trail.clone().into_owned();
             self.report.from = line.seq;
-            self.first = Some(Begin {
-                seq: line.seq,
-                prev: line.prev,
-                place: raw.place.clone(),
-                declared: declares(line, (1, line.seq.saturating_sub(1))),
-            });
+            self.first = Some(Begin::of(line, raw));
+            self.first_declared = declares(line, (1, line.seq.saturating_sub(1)));
             return match line.seq {
                 0 => Err("records are numbered from 1".into()),
                 1 if line.prev != Hash::GENESIS => {
@@ -252,14 +228,19 @@ impl Verifier {
         }
         if line.seq > self.next {
             let missing = (self.next, line.seq - 1);
-            return if declares(line, missing) {
-                Ok(())
-            } else {
-                Err(format!(
-                    "records {} to {} are missing before it",
-                    missing.0, missing.1
-                ))
+            if declares(line, missing) {
+                return Ok(());
+            }
+            let hole = Hole {
+                from: self.next,
+                end: Begin::of(line, raw),
             };
+            if !self.is_copy {
+                return Err(hole.to_string());
+            }
+            self.missing.pass(hole);
+            self.seals.skip();
+            return Ok(());
         }
         if line.prev != previous {
             return Err(
@@ -272,14 +253,8 @@ impl Verifier {
     /// Whether the witness, and the kept seals, have the same record.
     fn compare(&mut self, line: &Line<'_>) -> Result<(), String> {
         self.seals.compare(line)?;
-        match self.witness.remove(&line.seq) {
-            Some(hash) if hash != line.hash => {
-                Err("the witness kept another record under this number".into())
-            }
-            Some(_) => {
-                self.witnessed = self.witnessed.map(|count| count + 1);
-                Ok(())
-            }
+        match &mut self.witness {
+            Some(witness) => witness.compare(line),
             None => Ok(()),
         }
     }
@@ -299,12 +274,7 @@ impl Verifier {
                     time: line.time.clone().into_owned(),
                 });
             }
-            "trail_pruned" => {
-                let pruned = line
-                    .data::<PrunedData>()
-                    .ok_or("a pruning that doesn't say what")?;
-                self.pruned.push(pruned);
-            }
+            "trail_pruned" => self.missing.prune(line)?,
             "clock_stepped" => self.report.clock_steps += 1,
             "checkpoint" => {
                 self.report.checkpoints += 1;
@@ -333,7 +303,7 @@ impl Verifier {
         };
         let repeated = self.repeated.take();
         self.has_caught_up(repeated)?;
-        let declared = begin.declared || self.pruned.iter().any(|pruned| pruned.explains(&begin));
+        let declared = self.first_declared || self.missing.is_explained(&begin);
         if begin.seq > 1 && !declared {
             let what = format!(
                 "records 1 to {} are missing, and no pruning says so",
@@ -341,6 +311,10 @@ impl Verifier {
             );
             return Err(at_end(begin.place, what));
         }
+        if let Some(broken) = self.missing.unexplained() {
+            return Err(broken);
+        }
+        self.report.gaps.extend(self.missing.gaps());
         self.report.torn += u64::from(self.unfinished.is_some());
         if let Some(head) = head.filter(|head| head.seq >= self.next) {
             let what = format!(
@@ -353,49 +327,14 @@ impl Verifier {
             let what = format!("the end is cut off: a seal of record {seq} was kept");
             return Err(at_end(self.last_place, what));
         }
-        let unseen = self.witness.keys().filter(|seq| **seq >= begin.seq).min();
-        if let Some(seq) = unseen {
-            let what = format!("the witness has record {seq}, and the trail doesn't");
+        let witness = self.witness.as_ref();
+        if let Some(what) = witness.and_then(|it| it.contradicts(&self.report.trail, begin.seq)) {
             return Err(at_end(self.last_place, what));
         }
         self.report.to = self.next - 1;
-        self.report.witnessed = self.witnessed;
+        self.report.witnessed = self.witness.map(|witness| witness.compared());
         Ok(self.report)
     }
-
-    fn load_witness(&mut self, path: &Path) -> Result<(), VerifyError> {
-        let mut reader = Reader::open(path)?;
-        while let Some(raw) = reader.next_line()? {
-            // A witness may have other lines between, and the beginning of one that was cut.
-            if let Ok(line) = Line::parse(record_in(raw.bytes)) {
-                self.witness.insert(line.seq, line.hash);
-            }
-        }
-        if self.witness.is_empty() {
-            let message = format!("{}: there is no record in the witness", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message).into());
-        }
-        self.witnessed = Some(0);
-        Ok(())
-    }
-}
-
-impl PrunedData {
-    /// Whether the trail begins where this pruning left it; or within what it was to delete, when it was interrupted.
-    fn explains(&self, begin: &Begin) -> bool {
-        if begin.seq.checked_sub(1) == Some(self.to) {
-            return self.hash == begin.prev.as_str();
-        }
-        (self.from..=self.to).contains(&begin.seq)
-    }
-}
-
-/// Whether a line says that just these records are missing before it.
-fn declares(line: &Line<'_>, missing: (u64, u64)) -> bool {
-    line.event == "audit_gap"
-        && line
-            .data::<GapData>()
-            .is_some_and(|gap| (gap.from, gap.to) == (Some(missing.0), Some(missing.1)))
 }
 
 /// The record in a line of a log that put something before it, as syslog does.

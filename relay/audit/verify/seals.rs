@@ -17,6 +17,8 @@ use crate::audit::seal::PublicKey;
 pub(super) struct Seals {
     /// The key that must sign the next checkpoint; None where nobody gave the first.
     expected: Option<PublicKey>,
+    /// Records were passed over since the last checkpoint, and others may have been among them.
+    skipped: bool,
     file: PathBuf,
     /// Those that the trail hasn't come to, by number.
     kept: BTreeMap<u64, Kept>,
@@ -86,6 +88,11 @@ impl Seals {
         }
     }
 
+    /// Records are missing here, which a copy may lack.
+    pub(super) fn skip(&mut self) {
+        self.skipped = true;
+    }
+
     /// Takes the next checkpoint; gives whether it was proved.
     pub(super) fn take(&mut self, line: &Line<'_>) -> Result<bool, String> {
         let Some(expected) = &self.expected else {
@@ -93,6 +100,11 @@ impl Seals {
         };
         let keys = line.data::<KeyData>().ok_or("a checkpoint without keys")?;
         if keys.key != expected.as_str() {
+            // The key that this one follows may be missing; then there is none to go on from.
+            if self.skipped {
+                self.expected = None;
+                return Ok(false);
+            }
             return Err(format!(
                 "the checkpoint's key is not {}, which is due",
                 expected.as_str()
@@ -107,6 +119,7 @@ impl Seals {
         }
         let next = PublicKey::parse(&keys.next).ok_or("a checkpoint without a successor")?;
         self.expected = Some(next);
+        self.skipped = false;
         Ok(true)
     }
 
