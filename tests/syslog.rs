@@ -136,7 +136,9 @@ async fn what_rsyslog_keeps_is_a_witness() {
     let last = text.trim_end().lines().last().unwrap();
     let shorter = text.replace(&format!("{last}\n"), "");
     fs::write(&active, shorter).unwrap();
-    fs::remove_file(audit.join("head.json")).unwrap();
+    for known in ["head.json", "seals.jsonl"] {
+        fs::remove_file(audit.join(known)).unwrap();
+    }
     verify(&audit, None, None, |_| ()).unwrap();
     let error = verify(&audit, None, Some(&rsyslog.received()), |_| ()).unwrap_err();
     assert!(

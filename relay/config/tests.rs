@@ -380,6 +380,13 @@ fn only_what_a_running_relay_cannot_change_needs_a_restart() {
     ] {
         assert_eq!(old.changes_needing_restart(&parse(text)), keys, "{text}");
     }
+    let shipped = |server: &str| {
+        parse(&format!(
+            "[audit]\ndirectory = \"a\"\nsyslog = \"{server}\""
+        ))
+    };
+    let (one, another) = (shipped("tcp://a:601"), shipped("tcp://b:601"));
+    assert_eq!(one.changes_needing_restart(&another), ["[audit]"]);
 }
 
 #[test]

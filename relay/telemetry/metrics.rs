@@ -37,6 +37,8 @@ pub struct Metrics {
     pub audit_available: Gauge,
     shipped: Family<ServerLabels, Counter>,
     ship_lag: Family<ServerLabels, Gauge>,
+    ship_missed: Family<ServerLabels, Counter>,
+    ship_unconfirmed: Family<ServerLabels, Gauge>,
     ship_up: Family<ServerLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     pub policy_generation: Gauge,
@@ -80,8 +82,12 @@ struct ServerLabels {
 pub struct Shipping {
     /// Records sent, repeats included.
     pub shipped: Counter,
-    /// Records that wait.
+    /// Records that wait to be sent.
     pub lag: Gauge,
+    /// Records that were gone before they were sent.
+    pub missed: Counter,
+    /// Records sent of which it isn't known that they arrived.
+    pub unconfirmed: Gauge,
     pub up: Gauge,
 }
 
@@ -114,6 +120,8 @@ impl Metrics {
             audit_available: Gauge::default(),
             shipped: Family::default(),
             ship_lag: Family::default(),
+            ship_missed: Family::default(),
+            ship_unconfirmed: Family::default(),
             ship_up: Family::default(),
             reloads: Family::default(),
             policy_generation: Gauge::default(),
@@ -216,6 +224,16 @@ impl Metrics {
             self.ship_lag.clone(),
         );
         r.register(
+            "audit_ship_missed",
+            "Records that were pruned, or became unreadable, before they were sent to the syslog server",
+            self.ship_missed.clone(),
+        );
+        r.register(
+            "audit_ship_unconfirmed",
+            "Records sent of which it isn't known that the syslog server read them",
+            self.ship_unconfirmed.clone(),
+        );
+        r.register(
             "audit_ship_up",
             "1 while the syslog server takes records",
             self.ship_up.clone(),
@@ -288,6 +306,8 @@ impl Metrics {
         Shipping {
             shipped: self.shipped.get_or_create(&labels).clone(),
             lag: self.ship_lag.get_or_create(&labels).clone(),
+            missed: self.ship_missed.get_or_create(&labels).clone(),
+            unconfirmed: self.ship_unconfirmed.get_or_create(&labels).clone(),
             up: self.ship_up.get_or_create(&labels).clone(),
         }
     }

@@ -12,6 +12,8 @@ use super::super::segments::{self, MAX_LINE, Segment};
 
 pub(super) struct Cursor {
     directory: PathBuf,
+    /// Whose records count; the directory may hold traces of another trail.
+    trail: Box<str>,
     /// The number of the record that is due.
     next: u64,
     /// The segment that is read, open: its name may change.
@@ -24,9 +26,10 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn new(directory: &Path, next: u64) -> Self {
+    pub(super) fn new(directory: &Path, trail: &str, next: u64) -> Self {
         Self {
             directory: directory.to_owned(),
+            trail: trail.into(),
             next,
             current: None,
             ahead: VecDeque::new(),
@@ -43,7 +46,7 @@ impl Cursor {
     /// Goes to another record.
     pub(super) fn seek(&mut self, next: u64) {
         if next != self.next {
-            *self = Self::new(&self.directory, next);
+            *self = Self::new(&self.directory, &self.trail, next);
         }
     }
 
@@ -61,7 +64,7 @@ impl Cursor {
         }
         let mut looks = 0;
         loop {
-            match self.read_line()? {
+            match self.read_line() {
                 // A look at a directory can miss a file that is being renamed, so a hole is believed only after several.
                 Some(seq) if seq == self.next || looks == LOOKS => {
                     if seq > self.next {
@@ -83,7 +86,7 @@ impl Cursor {
             }
             looks += 1;
             self.current = None;
-            self.ahead = self.segments()?;
+            self.ahead = self.segments(looks == LOOKS)?;
         }
     }
 
@@ -103,48 +106,39 @@ impl Cursor {
     }
 
     /// Reads on to a record that is due, or to the end of the segment; gives the record's number.
-    fn read_line(&mut self) -> io::Result<Option<u64>> {
-        let Some(input) = &mut self.current else {
-            return Ok(None);
-        };
+    fn read_line(&mut self) -> Option<u64> {
+        let input = self.current.as_mut()?;
         loop {
             self.line.clear();
-            input
+            let read = input
                 .by_ref()
                 .take(MAX_LINE)
-                .read_until(b'\n', &mut self.line)?;
-            if self.line.is_empty() {
-                return Ok(None);
+                .read_until(b'\n', &mut self.line);
+            // Where a segment is damaged it ends; what comes after it shows the hole.
+            if !read.is_ok_and(|length| length > 0) {
+                return None;
             }
             // What a failed write tore stands whole in the next segment, and what was changed proves nothing.
             if self.line.pop_if(|byte| *byte == b'\n').is_some()
                 && let Ok(line) = Line::parse(&self.line)
                 && line.seq >= self.next
+                && line.trail == *self.trail
             {
-                return Ok(Some(line.seq));
+                return Some(line.seq);
             }
         }
     }
 
-    /// The segment that has the record that is due, and those after it.
-    fn segments(&self) -> io::Result<VecDeque<Segment>> {
-        let mut segments = self.list()?;
+    /// The segment that should have the record that is due, and those after it; or all of them, for a last look.
+    fn segments(&self, all: bool) -> io::Result<VecDeque<Segment>> {
+        let mut segments = segments::list(&self.directory)?;
         let after = segments.partition_point(|segment| segment.first <= self.next);
-        // Two can begin with the same record, when the first of them failed.
-        let begin = after.checked_sub(1).map_or(0, |at| segments[at].first);
-        segments.retain(|segment| segment.first >= begin);
-        Ok(segments.into())
-    }
-
-    fn list(&self) -> io::Result<Vec<Segment>> {
-        for _ in 0..3 {
-            match segments::list(&self.directory) {
-                // Compressed between the look at the directory and the look at the file.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                listed => return listed,
-            }
+        if let Some(at) = after.checked_sub(1).filter(|_| !all) {
+            // Two can begin with the same record, when the first of them failed.
+            let begin = segments[at].first;
+            segments.retain(|segment| segment.first >= begin);
         }
-        segments::list(&self.directory)
+        Ok(segments.into())
     }
 }
 

@@ -61,7 +61,8 @@ struct Worker {
     sender: Sender,
     cursor: Cursor,
     position: Position,
-    saved: Instant,
+    /// Up to which record it was told that some aren't there any more.
+    missed: u64,
     connection: Option<Connection>,
     failing: bool,
     retry_in: Duration,
@@ -93,9 +94,9 @@ impl Shipper {
                 relay: source.relay.into(),
                 process: std::process::id(),
             },
-            cursor: Cursor::new(source.directory, position.received() + 1),
+            cursor: Cursor::new(source.directory, source.trail, position.received() + 1),
             position,
-            saved: Instant::now(),
+            missed: 0,
             connection: None,
             failing: false,
             retry_in: RETRY_FIRST,
@@ -141,27 +142,36 @@ impl Worker {
             None => self.connect()?,
         };
         connection.transport.check()?;
-        self.position.holds(Instant::now());
         let sent = self.send(&mut connection.transport, reached.seq)?;
-        self.works(&connection, reached);
 
         let finished = reached.ended && self.cursor.next() > reached.seq;
-        if finished || self.position.is_full() {
+        if self.is_confirmation_due(finished) {
             connection.transport.close()?;
-            self.position.closed();
+            self.position.confirmed();
             self.save();
+            self.works(reached);
             return Ok(());
         }
-        self.connection = Some(connection);
-        if self.saved.elapsed() >= SAVE_EVERY {
-            self.save();
+        self.note_lag(reached);
+        // Some servers accept and then hang up, or never read; so after a failure it takes more than a connection.
+        let steady = self.position.is_settled() && connection.since.elapsed() >= STEADY;
+        if !self.failing || steady {
+            self.works(reached);
         }
+        self.connection = Some(connection);
         if !sent {
             let watched = self.failing || !self.position.is_settled();
             let within = if watched { LOOK_SOON } else { LOOK };
             self.progress.wait_beyond(self.cursor.next() - 1, within);
         }
         Ok(())
+    }
+
+    /// Whether the connection should be ended for what it carried to be confirmed.
+    fn is_confirmation_due(&self, finished: bool) -> bool {
+        let after = if self.failing { STEADY } else { CONFIRM_EVERY };
+        let due = finished || self.position.is_full() || self.position.is_older(after);
+        due && !self.position.is_settled()
     }
 
     fn connect(&self) -> io::Result<Connection> {
@@ -173,7 +183,6 @@ impl Worker {
 
     /// Sends a batch of records up to number `last`; false if there was none.
     fn send(&mut self, transport: &mut Transport, last: u64) -> io::Result<bool> {
-        let now = Instant::now();
         let mut message = Vec::new();
         let mut count = 0;
         while count < BATCH && transport.pending() < BATCH_BYTES && !self.position.is_full() {
@@ -184,10 +193,7 @@ impl Worker {
             let seq = line.seq;
             self.sender.message(&line, &mut message);
             if let Some((from, to)) = self.cursor.take_missed() {
-                tracing::warn!(
-                    server = self.server,
-                    "records {from} to {to} are not shipped: the trail has them no more"
-                );
+                self.note_missed(from, to);
             }
             if transport.send(&message)? == Taken::TooLong {
                 tracing::warn!(
@@ -195,7 +201,7 @@ impl Worker {
                     "record {seq} is not shipped: it is too long for a datagram"
                 );
             }
-            self.position.sent(seq, now);
+            self.position.sent(seq);
             count += 1;
         }
         transport.flush()?;
@@ -203,20 +209,29 @@ impl Worker {
         Ok(count > 0)
     }
 
+    /// Says and counts, once, what was pruned before it could be shipped, or can't be read.
+    fn note_missed(&mut self, from: u64, to: u64) {
+        let from = from.max(self.missed + 1);
+        if from > to {
+            return;
+        }
+        self.missed = to;
+        self.metrics.missed.inc_by(to - from + 1);
+        tracing::warn!(
+            server = self.server,
+            "records {from} to {to} are not shipped: the trail has them no more"
+        );
+    }
+
     fn save(&mut self) {
-        self.saved = Instant::now();
         if let Err(error) = self.position.save() {
             // It only means that more is sent again after a restart; and the trail on the same disk has the same trouble.
             tracing::debug!(%error, "how far the trail is shipped can't be kept");
         }
     }
 
-    /// Says that it works again once the connection has held for a moment: some servers accept and then hang up.
-    fn works(&mut self, connection: &Connection, reached: Reached) {
+    fn works(&mut self, reached: Reached) {
         self.note_lag(reached);
-        if self.failing && connection.since.elapsed() < STEADY {
-            return;
-        }
         self.metrics.up.set(1);
         self.retry_in = RETRY_FIRST;
         if mem::take(&mut self.failing) {
@@ -242,8 +257,11 @@ impl Worker {
     }
 
     fn note_lag(&self, reached: Reached) {
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let lag = (reached.seq + 1).saturating_sub(self.cursor.next());
-        self.metrics.lag.set(i64::try_from(lag).unwrap_or(i64::MAX));
+        self.metrics.lag.set(gauge(lag));
+        let unconfirmed = self.position.unconfirmed();
+        self.metrics.unconfirmed.set(gauge(unconfirmed));
     }
 }
 
@@ -253,7 +271,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 const LOOK: Duration = Duration::from_secs(5);
 const LOOK_SOON: Duration = Duration::from_secs(1);
 const STEADY: Duration = Duration::from_secs(1);
-const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How long a connection carries records before it is ended for their confirmation.
+const CONFIRM_EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(30);
 /// How long the end of the relay waits for the end of the trail to be shipped.

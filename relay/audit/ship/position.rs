@@ -1,10 +1,10 @@
 //! How far a server has the trail: up to which record it surely has it, and what is on its way.
 //!
-//! Syslog has no acknowledgement. What the kernel took may still be lost with the connection or with the server, so a record
-//! counts as received only when its connection has held for a while afterwards, or was closed in order. Whatever else was sent is
-//! sent again, and a reader passes over what stands twice.
+//! Syslog has no acknowledgement. What the kernel took may still be lost with the connection, and a server that hangs leaves bytes
+//! unread that its kernel has acknowledged. So a record counts as received only when its connection was ended in order, which
+//! `transport` does; now and then one is ended for that alone. Whatever else was sent is sent again, and a reader passes over what
+//! stands twice.
 
-use std::collections::VecDeque;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -30,8 +30,16 @@ pub(super) struct Position {
     saved: Saved,
     /// The last record that the server surely has; it may be ahead of the file.
     received: u64,
-    /// When which record was sent, in their order.
-    on_the_way: VecDeque<(Instant, u64)>,
+    /// What was sent since then.
+    on_the_way: Option<OnTheWay>,
+}
+
+#[derive(Debug)]
+struct OnTheWay {
+    /// When the first of it was sent.
+    since: Instant,
+    /// The last record of it.
+    seq: u64,
 }
 
 impl Position {
@@ -62,7 +70,7 @@ impl Position {
             path,
             received: saved.seq,
             saved,
-            on_the_way: VecDeque::new(),
+            on_the_way: None,
         }
     }
 
@@ -71,41 +79,50 @@ impl Position {
         self.received
     }
 
-    /// Whether so much is on its way that a reader might not know it again if it came twice.
-    pub(super) fn is_full(&self) -> bool {
-        self.on_the_way.len() >= MOST_ON_THE_WAY
+    /// How many records are on their way.
+    pub(super) fn unconfirmed(&self) -> u64 {
+        self.on_the_way
+            .as_ref()
+            .map_or(0, |sent| sent.seq.saturating_sub(self.received))
     }
 
+    /// Whether so much is on its way that a reader might not know it again if it came twice.
+    pub(super) fn is_full(&self) -> bool {
+        self.unconfirmed() >= MOST_ON_THE_WAY
+    }
+
+    /// Whether something has been on its way for so long.
+    pub(super) fn is_older(&self, than: Duration) -> bool {
+        self.on_the_way
+            .as_ref()
+            .is_some_and(|sent| sent.since.elapsed() >= than)
+    }
+
+    /// Whether nothing is on its way.
     pub(super) fn is_settled(&self) -> bool {
-        self.on_the_way.is_empty()
+        self.on_the_way.is_none()
     }
 
     /// The transport took this record.
-    pub(super) fn sent(&mut self, seq: u64, now: Instant) {
-        self.on_the_way.push_back((now, seq));
+    pub(super) fn sent(&mut self, seq: u64) {
+        self.on_the_way
+            .get_or_insert_with(|| OnTheWay {
+                since: Instant::now(),
+                seq,
+            })
+            .seq = seq;
     }
 
-    /// The connection holds: what was sent long enough ago has arrived.
-    pub(super) fn holds(&mut self, now: Instant) {
-        while let Some((_, seq)) = self
-            .on_the_way
-            .pop_front_if(|(sent, _)| now.duration_since(*sent) >= SETTLES_AFTER)
-        {
-            self.received = seq;
+    /// The connection was ended in order: everything has arrived.
+    pub(super) fn confirmed(&mut self) {
+        if let Some(sent) = self.on_the_way.take() {
+            self.received = sent.seq;
         }
-    }
-
-    /// The connection was closed in order: everything has arrived.
-    pub(super) fn closed(&mut self) {
-        if let Some((_, seq)) = self.on_the_way.pop_back() {
-            self.received = seq;
-        }
-        self.on_the_way.clear();
     }
 
     /// The connection broke: what was on its way must be sent again.
     pub(super) fn broke(&mut self) {
-        self.on_the_way.clear();
+        self.on_the_way = None;
     }
 
     /// Writes the file if it is behind.
@@ -125,10 +142,8 @@ impl Position {
 }
 
 const NAME: &str = "ship.json";
-/// Longer than the kernel keeps trying, so that a connection that holds has delivered: see `transport`.
-const SETTLES_AFTER: Duration = Duration::from_mins(1);
 /// Well below the number of records that `verify` looks back for one that stands twice.
-const MOST_ON_THE_WAY: usize = 8 * 1024;
+const MOST_ON_THE_WAY: u64 = 8 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -147,22 +162,24 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_settled_is_kept() {
+    fn only_what_was_confirmed_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let again = |server, trail, last| load(directory.path(), server, trail, last).received();
         let mut it = load(directory.path(), "tcp://a:1", "t", 9);
-        let start = Instant::now();
-        it.sent(1, start);
-        it.sent(2, start + SETTLES_AFTER);
-        it.holds(start + SETTLES_AFTER);
-        assert_eq!(it.received(), 1);
+        it.sent(1);
+        it.confirmed();
+        it.sent(2);
+        assert_eq!((it.received(), it.unconfirmed()), (1, 1));
         it.broke();
+        assert_eq!((it.received(), it.unconfirmed()), (1, 0));
         it.save().unwrap();
         assert_eq!(again("tcp://a:1", "t", 9), 1);
 
-        it.sent(2, start);
-        it.sent(3, start);
-        it.closed();
+        it.sent(2);
+        it.sent(3);
+        assert!(it.is_older(Duration::ZERO) && !it.is_older(Duration::from_hours(1)));
+        it.confirmed();
+        assert!(it.is_settled());
         it.save().unwrap();
         assert_eq!(again("tcp://a:1", "t", 9), 3);
         assert_eq!(again("tcp://b:1", "t", 9), 0, "another server");

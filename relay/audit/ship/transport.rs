@@ -136,30 +136,34 @@ impl Transport {
         if let Some(socket) = self.tcp() {
             socket.set_nonblocking(false)?;
         }
-        match ended {
-            Ok(()) => Err(ErrorKind::ConnectionAborted.into()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            Err(error) => Err(error),
-        }
+        still_open(ended)
     }
 
-    /// Ends the stream and waits until the peer ends it too: it has read everything then. A peer that just keeps it open has had
-    /// its kernel acknowledge everything, or the wait had ended with an error.
+    /// Ends the stream, and waits until the peer ends it too. A TCP does so in order only when everything was read, and with a
+    /// reset when not (RFC 1122, 4.2.2.13); so what was sent has been read.
     pub(super) fn close(mut self) -> io::Result<()> {
+        let Some(socket) = self.tcp() else {
+            return Ok(());
+        };
+        // An end that the peer had sent before the last of it came confirms nothing; it must have time to get here.
+        socket.set_read_timeout(Some(LISTEN))?;
+        let ended = self.read_to_end();
+        still_open(ended)?;
         if let Link::Tls(stream) = &mut self.link {
             stream.conn.send_close_notify();
             stream.conn.complete_io(&mut stream.sock)?;
         }
-        let Some(socket) = self.tcp() else {
-            return Ok(());
-        };
-        socket.shutdown(Shutdown::Write)?;
-        socket.set_read_timeout(Some(FAREWELL))?;
-        match self.read_to_end() {
-            // The wait's own end; a connection that the kernel gave up is `TimedOut`.
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
-            ended => ended,
+        if let Some(socket) = self.tcp() {
+            socket.shutdown(Shutdown::Write)?;
+            socket.set_read_timeout(Some(PATIENCE))?;
         }
+        self.read_to_end().map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => io::Error::new(
+                ErrorKind::TimedOut,
+                "the server doesn't read to the end of the connection",
+            ),
+            _ => error,
+        })
     }
 
     fn tcp(&self) -> Option<&TcpStream> {
@@ -187,6 +191,18 @@ impl Transport {
                 Ok(_) => {}
             }
         }
+    }
+}
+
+/// Judges what came of reading for a moment.
+fn still_open(ended: io::Result<()>) -> io::Result<()> {
+    match ended {
+        Ok(()) => Err(io::Error::new(
+            ErrorKind::ConnectionAborted,
+            "the server ended the connection",
+        )),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -270,7 +286,7 @@ fn roots(ca: Option<&Path>) -> io::Result<RootCertStore> {
 }
 
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long the server may leave bytes unacknowledged, or take none, before the connection is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Longer, so that what isn't acknowledged fails first.
-const FAREWELL: Duration = Duration::from_secs(40);
+/// How long the server may leave bytes unacknowledged, take none, or leave the end unread before the connection is given up.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+/// Longer than a way to the server and back.
+const LISTEN: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 300 });

@@ -3,15 +3,15 @@
 mod server;
 
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 
 use super::super::tests::{options, refuse, start, tunnel, wait_for, whole};
 use super::super::verify::{Report, verify};
-use super::super::{Audit, Options, Writer};
+use super::super::{Audit, Options, Writer, generate};
 use super::*;
 use crate::telemetry::Metrics;
-use server::{Server, authority};
+use server::{Server, authority, free_address};
 
 fn shipped(directory: &Path, server: &str, ca: Option<PathBuf>) -> Options {
     Options {
@@ -136,11 +136,25 @@ fn records_that_are_gone_are_passed_over_and_told() {
         thread::sleep(Duration::from_millis(30));
     }
     writer.close();
-    let last = whole(directory.path()).to;
+    let Report {
+        trail, to: last, ..
+    } = whole(directory.path());
     let segments = super::super::segments::list(directory.path()).unwrap();
     let second = segments[1].first;
 
-    let mut cursor = Cursor::new(directory.path(), 1);
+    // A file that came from elsewhere, and seems to have what is due.
+    let foreign = tempfile::tempdir().unwrap();
+    let (audit, writer) = start(&super::super::tests::options(foreign.path()));
+    (0..10).for_each(|_| tunnel(&audit));
+    writer.close();
+    let text = fs::read_to_string(foreign.path().join("access.jsonl")).unwrap();
+    let (_, text) = text.split_once('\n').unwrap();
+    fs::write(directory.path().join("access-000000000002.jsonl"), text).unwrap();
+
+    let mut cursor = Cursor::new(directory.path(), &trail, 5);
+    assert_eq!(cursor.read(last).unwrap().unwrap().seq, 5);
+    assert_eq!(cursor.take_missed(), None);
+    cursor.seek(1);
     assert_eq!(cursor.read(last).unwrap().unwrap().seq, 1);
     segments[0].delete().unwrap();
     // The segment that is being read stays until it is read.
@@ -155,6 +169,159 @@ fn records_that_are_gone_are_passed_over_and_told() {
     assert_eq!(cursor.read(last).unwrap().unwrap().seq, second);
     assert_eq!(cursor.take_missed(), Some((1, second - 1)));
     assert_eq!(cursor.take_missed(), None);
+}
+
+#[test]
+fn a_damaged_segment_is_passed_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (audit, writer) = start(&Options {
+        rotate_size: 8_000,
+        ..options(directory.path())
+    });
+    for _ in 0..4 {
+        (0..10).for_each(|_| tunnel(&audit));
+        thread::sleep(Duration::from_millis(30));
+    }
+    writer.close();
+    let Report { trail, to, .. } = whole(directory.path());
+    let segments = super::super::segments::list(directory.path()).unwrap();
+    let [first, second, ..] = segments.as_slice() else {
+        panic!("{segments:?}");
+    };
+    let path = first.current_path();
+    assert!(path.ends_with("access-000000000001.jsonl.zst"), "{path:?}");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.truncate(bytes.len() / 2);
+    fs::write(&path, bytes).unwrap();
+
+    let mut cursor = Cursor::new(directory.path(), &trail, 1);
+    let mut read = Vec::new();
+    while cursor.next() <= to {
+        read.push(cursor.read(to).unwrap().unwrap().seq);
+    }
+    let (from, until) = cursor.take_missed().unwrap();
+    assert_eq!(until, second.first - 1);
+    assert!(read.iter().copied().eq((1..from).chain(until + 1..=to)));
+}
+
+#[test]
+fn what_is_pruned_while_a_server_is_away_is_a_gap_of_the_copy() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = generate(directory.path()).unwrap();
+    let mut server = Server::new(None);
+    let options = Options {
+        rotate_size: 8_000,
+        max_size: 16_000,
+        ..shipped(directory.path(), &format!("tcp://{}", server.address), None)
+    };
+    let metrics = Arc::new(Metrics::new());
+    let (audit, writer) = start_with(&options, &metrics);
+    refuse(&audit);
+    wait_for(|| server.messages().len() >= 2);
+    writer.close();
+    server.kill();
+    let before = server.messages().len();
+    let (audit, writer) = start_with(&options, &metrics);
+    for _ in 0..20 {
+        (0..10).for_each(|_| tunnel(&audit));
+        thread::sleep(Duration::from_millis(30));
+    }
+    writer.close();
+    let original = whole(directory.path());
+    let gone = original.from - 1 - u64::try_from(before).unwrap();
+    assert!(gone > 10, "nothing was pruned");
+
+    server.run();
+    let (audit, writer) = start_with(&options, &metrics);
+    refuse(&audit);
+    writer.close();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let messages = server.messages();
+    let path = copy(elsewhere.path(), &messages);
+    let received = whole(&path);
+    let [gap] = received.gaps.as_slice() else {
+        panic!("{received:?}");
+    };
+    let numbers = (gap.from.unwrap(), gap.to.unwrap());
+    assert_eq!(numbers, (before as u64 + 1, before as u64 + gone));
+    let counted = format!(
+        "audit_ship_missed_total{{server=\"tcp://{}\"}} {gone}\n",
+        server.address
+    );
+    assert!(metrics.encode().contains(&counted), "{}", metrics.encode());
+    verify(directory.path(), Some(key.clone()), Some(&path), |_| ()).unwrap();
+    // The keys between are gone with the records; the seals hold up to there.
+    let sealed = verify(&path, Some(key), None, |_| ()).unwrap();
+    assert_eq!(sealed.sealed_to, Some(before as u64));
+
+    // What was deleted from the copy itself, no pruning explains: not one more record of it, nor one behind.
+    for (from, to) in [
+        (before, before + 1),
+        (messages.len() - 3, messages.len() - 2),
+    ] {
+        let mut less = messages.clone();
+        less.drain(from..to);
+        let error = verify(&copy(elsewhere.path(), &less), None, None, |_| ()).unwrap_err();
+        assert!(error.to_string().contains("missing before it"), "{error}");
+    }
+}
+
+#[test]
+fn what_a_server_has_not_read_it_has_not_got() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = free_address();
+    // The kernel takes the connections, and acknowledges what comes.
+    let stalled = TcpListener::bind(address).unwrap();
+    let name = format!("tcp://{address}");
+    let metrics = Arc::new(Metrics::new());
+    let (audit, writer) = start_with(&shipped(directory.path(), &name, None), &metrics);
+    (0..10).for_each(|_| tunnel(&audit));
+    let gauge = |gauge: &str, value: u32| {
+        let line = format!("audit_ship_{gauge}{{server=\"{name}\"}} {value}\n");
+        metrics.encode().contains(&line)
+    };
+    wait_for(|| gauge("unconfirmed", 21) && gauge("up", 1));
+    wait_for(|| gauge("up", 0));
+    let start = Instant::now();
+    writer.close();
+    assert!(start.elapsed() < Duration::from_secs(4));
+    drop(stalled);
+
+    let server = Server::at(address, None);
+    let (audit, writer) = start_with(&shipped(directory.path(), &name, None), &metrics);
+    refuse(&audit);
+    // Not only an end confirms.
+    wait_for(|| {
+        let text = fs::read_to_string(directory.path().join("ship.json"));
+        text.is_ok_and(|text| text.contains("\"seq\":24"))
+    });
+    wait_for(|| gauge("unconfirmed", 0) && gauge("up", 1));
+    writer.close();
+    let received = compare(directory.path(), &server.messages());
+    assert_eq!(received.duplicates, 0);
+}
+
+#[test]
+fn an_end_waits_for_no_server() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (ca, _) = authority(elsewhere.path(), "ca.pem");
+    let stalled = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = stalled.local_addr().unwrap().port();
+    let nobody = free_address();
+    for (server, ca) in [
+        (format!("tls://localhost:{port}"), Some(ca)),
+        (format!("tcp://{nobody}"), None),
+        ("unix:///nowhere/log".into(), None),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let (audit, writer) = start(&shipped(directory.path(), &server, ca));
+        tunnel(&audit);
+        let start = Instant::now();
+        writer.close();
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(4), "{server}: {took:?}");
+        assert_eq!(whole(directory.path()).records, 4);
+    }
 }
 
 #[test]
@@ -198,14 +365,19 @@ fn a_tls_server_must_be_vouched_for() {
     let name = format!("tls://localhost:{}", server.address.port());
 
     let metrics = Arc::new(Metrics::new());
-    let (audit, writer) = start_with(&shipped(directory.path(), &name, Some(other)), &metrics);
-    refuse(&audit);
-    let waits = format!("audit_ship_lag{{server=\"{name}\"}} 2");
-    wait_for(|| metrics.encode().contains(&waits));
-    let down = format!("audit_ship_up{{server=\"{name}\"}} 0");
-    assert!(metrics.encode().contains(&down), "{}", metrics.encode());
-    writer.close();
-    assert!(server.messages().is_empty());
+    // One is vouched for by nobody, the other has a certificate of another name.
+    let by_address = format!("tls://{}", server.address);
+    for (name, ca) in [(&name, other), (&by_address, ca.clone())] {
+        let (audit, writer) = start_with(&shipped(directory.path(), name, Some(ca)), &metrics);
+        refuse(&audit);
+        let gauge = |gauge: &str, value: u64| {
+            let line = format!("audit_ship_{gauge}{{server=\"{name}\"}} {value}\n");
+            metrics.encode().contains(&line)
+        };
+        wait_for(|| gauge("up", 0) && !gauge("lag", 0));
+        writer.close();
+        assert!(server.messages().is_empty());
+    }
 
     let (audit, writer) = start_with(&shipped(directory.path(), &name, Some(ca)), &metrics);
     refuse(&audit);

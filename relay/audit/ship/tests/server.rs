@@ -24,8 +24,12 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(tls: Option<Arc<ServerConfig>>) -> Self {
+        Self::at(free_address(), tls)
+    }
+
+    pub(super) fn at(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Self {
         let mut server = Self {
-            address: free_address(),
+            address,
             messages: Arc::default(),
             stop: Arc::default(),
             thread: None,
@@ -69,7 +73,7 @@ impl Server {
 }
 
 /// An address that the kernel gives to nobody else while a server is down: below the ports that it deals out by itself.
-fn free_address() -> SocketAddr {
+pub(super) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let process = u16::try_from(std::process::id() % 1_000).unwrap();
