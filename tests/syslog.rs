@@ -4,9 +4,11 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use callhome_relay::audit::verify::verify;
+use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
@@ -22,16 +24,39 @@ struct Rsyslog {
 
 impl Rsyslog {
     fn new(directory: &Path) -> Self {
+        Self::with(directory, "", "")
+    }
+
+    /// One that shows this certificate.
+    fn with_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
+        let files = format!(
+            "defaultNetstreamDriver=\"ossl\" defaultNetstreamDriverCAFile=\"{certificate}\" \
+             defaultNetstreamDriverCertFile=\"{certificate}\" defaultNetstreamDriverKeyFile=\"{key}\"",
+            certificate = certificate.display(),
+            key = key.display()
+        );
+        let driver =
+            "streamDriver.name=\"ossl\" streamDriver.mode=\"1\" streamDriver.authMode=\"anon\"";
+        Self::with(directory, &files, driver)
+    }
+
+    fn with(directory: &Path, global: &str, imtcp: &str) -> Self {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
         // Below the ports that the kernel deals out, so that it stays free while the daemon is down.
-        let process = u16::try_from(std::process::id() % 1_000).unwrap();
-        let port = (30_000 + process..32_000)
-            .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
-            .unwrap();
+        let process = u16::try_from(std::process::id() % 200).unwrap();
+        let port = loop {
+            let port = 30_000 + process * 10 + NEXT.fetch_add(1, Ordering::SeqCst);
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                break port;
+            }
+        };
         let own = directory.join("rsyslog");
         fs::create_dir(&own).unwrap();
+        // As docs/syslog.md has it, but for what makes it a process of its own.
         let text = format!(
-            "global(maxMessageSize=\"300k\" workDirectory=\"{own}\")\n\
-             module(load=\"imtcp\")\n\
+            "global(maxMessageSize=\"300k\" workDirectory=\"{own}\" {global})\n\
+             main_queue(queue.workerThreads=\"1\")\n\
+             module(load=\"imtcp\" {imtcp})\n\
              template(name=\"raw\" type=\"string\" string=\"%rawmsg%\\n\")\n\
              input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
              action(type=\"omfile\" file=\"{own}/received.log\" template=\"raw\")\n",
@@ -145,6 +170,44 @@ async fn what_rsyslog_keeps_is_a_witness() {
         error.to_string().contains("the witness has record"),
         "{error}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls_it_is_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let names = ["localhost".to_owned()];
+    let certificate = CertificateParams::new(names).unwrap().self_signed(&key);
+    let (certificate_file, key_file) = (directory.path().join("c"), directory.path().join("k"));
+    fs::write(&certificate_file, certificate.unwrap().pem()).unwrap();
+    fs::write(&key_file, key.serialize_pem()).unwrap();
+    let mut rsyslog = Rsyslog::with_tls(directory.path(), &certificate_file, &key_file);
+    let keys = format!(
+        "syslog = \"tls://localhost:{}\"\nsyslog_ca = \"{}\"\nsync = \"20ms\"",
+        rsyslog.port,
+        certificate_file.display()
+    );
+    write_config(directory.path(), "", &keys);
+    let mut process = Process::serve(directory.path());
+    rsyslog.start().await;
+    wait("records arrive", || rsyslog.count() > 0).await;
+    rsyslog.end(Signal::TERM);
+    refusals(process.proxy, 20).await;
+    rsyslog.start().await;
+    let before = rsyslog.count();
+    wait("records arrive", || rsyslog.count() > before).await;
+    process.signal(Signal::INT);
+    assert!(process.wait().success());
+    rsyslog.end(Signal::TERM);
+
+    let audit = directory.path().join("audit");
+    let original = verify(&audit, None, None, |_| ()).unwrap();
+    let copy = verify(&rsyslog.received(), None, None, |_| ()).unwrap();
+    assert_eq!((copy.from, copy.to), (1, original.to));
+    // The end was confirmed, so a next start would not send it again.
+    let position = fs::read_to_string(audit.join("ship.json")).unwrap();
+    let last = format!("\"seq\":{}}}", original.to);
+    assert!(position.ends_with(&last), "{position}");
 }
 
 /// So many requests for a name on no list; each leaves a record.
