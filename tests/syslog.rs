@@ -206,7 +206,7 @@ async fn over_tls_it_is_the_same() {
     assert_eq!((copy.from, copy.to), (1, original.to));
     // The end was confirmed, so a next start would not send it again.
     let position = fs::read_to_string(audit.join("ship.json")).unwrap();
-    let last = format!("\"seq\":{}}}", original.to);
+    let last = format!(":{}}}}}", original.to);
     assert!(position.ends_with(&last), "{position}");
 }
 

@@ -84,7 +84,7 @@ pub struct Shipping {
     pub shipped: Counter,
     /// Records that wait to be sent.
     pub lag: Gauge,
-    /// Records that were gone before they were sent.
+    /// Records that can't be sent.
     pub missed: Counter,
     /// Records sent of which it isn't known that they arrived.
     pub unconfirmed: Gauge,
@@ -225,7 +225,7 @@ impl Metrics {
         );
         r.register(
             "audit_ship_missed",
-            "Records that were pruned, or became unreadable, before they were sent to the syslog server",
+            "Records that can't be sent to the syslog server: pruned before, unreadable, or too long for a datagram",
             self.ship_missed.clone(),
         );
         r.register(

@@ -193,13 +193,10 @@ impl Worker {
             let seq = line.seq;
             self.sender.message(&line, &mut message);
             if let Some((from, to)) = self.cursor.take_missed() {
-                self.note_missed(from, to);
+                self.note_missed(from, to, "the trail has them no more");
             }
             if transport.send(&message)? == Taken::TooLong {
-                tracing::warn!(
-                    server = self.server,
-                    "record {seq} is not shipped: it is too long for a datagram"
-                );
+                self.note_missed(seq, seq, "too long for a datagram");
             }
             self.position.sent(seq);
             count += 1;
@@ -209,8 +206,8 @@ impl Worker {
         Ok(count > 0)
     }
 
-    /// Says and counts, once, what was pruned before it could be shipped, or can't be read.
-    fn note_missed(&mut self, from: u64, to: u64) {
+    /// Says and counts, once, what can't be shipped.
+    fn note_missed(&mut self, from: u64, to: u64, why: &str) {
         let from = from.max(self.missed + 1);
         if from > to {
             return;
@@ -219,7 +216,7 @@ impl Worker {
         self.metrics.missed.inc_by(to - from + 1);
         tracing::warn!(
             server = self.server,
-            "records {from} to {to} are not shipped: the trail has them no more"
+            "records {from} to {to} are not shipped: {why}"
         );
     }
 

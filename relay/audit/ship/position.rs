@@ -5,6 +5,7 @@
 //! `transport` does; now and then one is ended for that alone. Whatever else was sent is sent again, and a reader passes over what
 //! stands twice.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -18,15 +19,15 @@ use super::Source;
 /// What `ship.json` keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Saved {
-    server: String,
     trail: String,
-    /// The last record that the server surely has.
-    seq: u64,
+    /// The last record that each server surely has. One that the relay turns away from and comes back to goes on where it was.
+    servers: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
 pub(super) struct Position {
     path: PathBuf,
+    server: String,
     saved: Saved,
     /// The last record that the server surely has; it may be ahead of the file.
     received: u64,
@@ -49,27 +50,27 @@ impl Position {
         let saved: Option<Saved> = fs::read(&path)
             .ok()
             .and_then(|text| serde_json::from_slice(&text).ok());
-        let mut saved = saved
-            .filter(|saved| saved.server == server && saved.trail == source.trail)
+        let saved = saved
+            .filter(|saved| saved.trail == source.trail)
             .unwrap_or_else(|| Saved {
-                server: server.to_owned(),
                 trail: source.trail.to_owned(),
-                seq: 0,
+                servers: BTreeMap::new(),
             });
-        if saved.seq > source.last {
+        let shipped = saved.servers.get(server).copied().unwrap_or(0);
+        if shipped > source.last {
             tracing::warn!(
                 server,
-                shipped = saved.seq,
+                shipped,
                 last = source.last,
                 "the audit trail ends before what was shipped: it was cut, and the server can prove it"
             );
-            // What gets these numbers now is shipped too, so that the server sees both.
-            saved.seq = source.last;
         }
         Self {
             path,
-            received: saved.seq,
+            server: server.to_owned(),
             saved,
+            // What gets the numbers of what was cut is shipped too, so that the server sees both.
+            received: shipped.min(source.last),
             on_the_way: None,
         }
     }
@@ -127,13 +128,11 @@ impl Position {
 
     /// Writes the file if it is behind.
     pub(super) fn save(&mut self) -> io::Result<()> {
-        if self.saved.seq == self.received {
+        if self.saved.servers.get(&self.server) == Some(&self.received) {
             return Ok(());
         }
-        let saved = Saved {
-            seq: self.received,
-            ..self.saved.clone()
-        };
+        let mut saved = self.saved.clone();
+        saved.servers.insert(self.server.clone(), self.received);
         let text = serde_json::to_vec(&saved).map_err(io::Error::from)?;
         files::replace(&self.path, &text, 0o640)?;
         self.saved = saved;
@@ -182,7 +181,13 @@ mod tests {
         assert!(it.is_settled());
         it.save().unwrap();
         assert_eq!(again("tcp://a:1", "t", 9), 3);
-        assert_eq!(again("tcp://b:1", "t", 9), 0, "another server");
+        let mut other = load(directory.path(), "tcp://b:1", "t", 9);
+        assert_eq!(other.received(), 0, "another server");
+        other.sent(5);
+        other.confirmed();
+        other.save().unwrap();
+        assert_eq!(again("tcp://b:1", "t", 9), 5);
+        assert_eq!(again("tcp://a:1", "t", 9), 3, "the first one again");
         assert_eq!(again("tcp://a:1", "u", 9), 0, "another trail");
         assert_eq!(again("tcp://a:1", "t", 2), 2, "a trail that was cut");
         fs::write(directory.path().join(NAME), "{").unwrap();

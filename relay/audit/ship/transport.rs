@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustls::pki_types::pem::PemObject as _;
@@ -32,10 +32,16 @@ pub(super) struct Transport {
 }
 
 enum Link {
-    Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
-    Tcp(TcpStream),
+    Tls(Box<StreamOwned<ClientConnection, Bounded>>),
+    Tcp(Bounded),
     Udp(UdpSocket),
     Unix(UnixDatagram),
+}
+
+/// A stream whose every use ends: whoever takes or gives a byte now and then is no better than who hangs.
+struct Bounded {
+    stream: TcpStream,
+    until: Instant,
 }
 
 /// What became of a message.
@@ -114,6 +120,7 @@ impl Transport {
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.begin_use();
         match &mut self.link {
             Link::Tls(stream) => {
                 stream.write_all(&self.pending)?;
@@ -128,6 +135,7 @@ impl Transport {
 
     /// Fails when the peer has closed the stream, which a write would find out too late. What it says is ignored.
     pub(super) fn check(&mut self) -> io::Result<()> {
+        self.begin_use();
         let Some(socket) = self.tcp() else {
             return Ok(());
         };
@@ -142,6 +150,7 @@ impl Transport {
     /// Ends the stream, and waits until the peer ends it too. A TCP does so in order only when everything was read, and with a
     /// reset when not (RFC 1122, 4.2.2.13); so what was sent has been read.
     pub(super) fn close(mut self) -> io::Result<()> {
+        self.begin_use();
         let Some(socket) = self.tcp() else {
             return Ok(());
         };
@@ -168,9 +177,18 @@ impl Transport {
 
     fn tcp(&self) -> Option<&TcpStream> {
         match &self.link {
-            Link::Tls(stream) => Some(&stream.sock),
-            Link::Tcp(stream) => Some(stream),
+            Link::Tls(stream) => Some(&stream.sock.stream),
+            Link::Tcp(stream) => Some(&stream.stream),
             Link::Udp(_) | Link::Unix(_) => None,
+        }
+    }
+
+    fn begin_use(&mut self) {
+        let until = Instant::now() + USE;
+        match &mut self.link {
+            Link::Tls(stream) => stream.sock.until = until,
+            Link::Tcp(stream) => stream.until = until,
+            Link::Udp(_) | Link::Unix(_) => {}
         }
     }
 
@@ -194,6 +212,36 @@ impl Transport {
     }
 }
 
+impl Bounded {
+    fn check(&self) -> io::Result<()> {
+        if Instant::now() < self.until {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            ErrorKind::TimedOut,
+            "the server is too slow, or sends without an end",
+        ))
+    }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.check()?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.check()?;
+        self.stream.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
 /// Judges what came of reading for a moment.
 fn still_open(ended: io::Result<()>) -> io::Result<()> {
     match ended {
@@ -206,7 +254,7 @@ fn still_open(ended: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn connect_tcp(server: &Authority) -> io::Result<TcpStream> {
+fn connect_tcp(server: &Authority) -> io::Result<Bounded> {
     let mut failure = None;
     for address in (server.host.to_string(), server.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT) {
@@ -220,7 +268,10 @@ fn connect_tcp(server: &Authority) -> io::Result<TcpStream> {
                 )?;
                 stream.set_write_timeout(Some(PATIENCE))?;
                 stream.set_read_timeout(Some(PATIENCE))?;
-                return Ok(stream);
+                return Ok(Bounded {
+                    stream,
+                    until: Instant::now() + USE,
+                });
             }
             Err(error) => failure = Some(error),
         }
@@ -288,5 +339,7 @@ fn roots(ca: Option<&Path>) -> io::Result<RootCertStore> {
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long the server may leave bytes unacknowledged, take none, or leave the end unread before the connection is given up.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+/// How long one use of a stream may take, beside a last wait.
+const USE: Duration = PATIENCE.saturating_mul(2);
 /// Longer than a way to the server and back.
 const LISTEN: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 300 });

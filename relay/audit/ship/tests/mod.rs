@@ -3,6 +3,8 @@
 mod server;
 
 use std::fs;
+use std::io::Write as _;
+use std::iter;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 
@@ -293,12 +295,50 @@ fn what_a_server_has_not_read_it_has_not_got() {
     // Not only an end confirms.
     wait_for(|| {
         let text = fs::read_to_string(directory.path().join("ship.json"));
-        text.is_ok_and(|text| text.contains("\"seq\":24"))
+        text.is_ok_and(|text| text.contains(":24}"))
     });
     wait_for(|| gauge("unconfirmed", 0) && gauge("up", 1));
     writer.close();
     let received = compare(directory.path(), &server.messages());
     assert_eq!(received.duplicates, 0);
+}
+
+#[test]
+fn a_server_that_drips_is_one_that_hangs() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (ca, _) = authority(elsewhere.path(), "ca.pem");
+    for scheme in ["tls", "tcp"] {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!(
+            "{scheme}://localhost:{}",
+            listener.local_addr().unwrap().port()
+        );
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                // The header of a handshake record that never comes to its end; over TCP, talk.
+                let mut bytes = [22, 3, 3, 0x40, 0].into_iter().chain(iter::repeat(0));
+                thread::spawn(move || {
+                    while stream.write_all(&[bytes.next().unwrap()]).is_ok() {
+                        thread::sleep(Duration::from_millis(if scheme == "tls" { 100 } else { 0 }));
+                    }
+                });
+            }
+        });
+        let metrics = Arc::new(Metrics::new());
+        let ca = (scheme == "tls").then(|| ca.clone());
+        let (audit, writer) = start_with(&shipped(directory.path(), &name, ca), &metrics);
+        refuse(&audit);
+        let told = |up| {
+            let line = format!("audit_ship_up{{server=\"{name}\"}} {up}\n");
+            metrics.encode().contains(&line)
+        };
+        // The first failure takes a moment, and is told.
+        let lag = format!("audit_ship_lag{{server=\"{name}\"}} 2\n");
+        wait_for(|| told(0) && metrics.encode().contains(&lag));
+        writer.close();
+    }
 }
 
 #[test]
