@@ -134,3 +134,29 @@ pub(super) fn declares(line: &Line<'_>, missing: (u64, u64)) -> bool {
             .data::<GapData>()
             .is_some_and(|gap| (gap.from, gap.to) == (Some(missing.0), Some(missing.1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pruning_explains_what_it_left() {
+        let hash = Hash::of(b"record 9");
+        let pruned = PrunedData {
+            from: 5,
+            to: 9,
+            hash: hash.as_str().into(),
+        };
+        let begin = |seq, prev| Begin {
+            seq,
+            prev,
+            place: Place::default(),
+        };
+        assert!(pruned.explains(&begin(10, hash)));
+        assert!(!pruned.explains(&begin(10, Hash::of(b"another"))));
+        assert!(!pruned.explains(&begin(11, hash)), "record 10 was left");
+        // Interrupted, it left some of what it was to delete.
+        assert!(pruned.explains(&begin(7, Hash::of(b"record 6"))));
+        assert!(!pruned.explains(&begin(4, Hash::of(b"record 3"))));
+    }
+}
