@@ -9,6 +9,7 @@ mod explain;
 mod health;
 mod out;
 mod serve;
+mod zvm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ enum Command {
     Audit(audit::Command),
     /// Ask the running relay's admin listener how it is
     Health(health::Args),
+    /// Set up Zerto's machines
+    #[command(subcommand)]
+    Zvm(zvm::Command),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -76,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Health(args) => health::run(&args),
+        Command::Zvm(command) => zvm::run(&command),
     };
     exit::code(result)
 }

@@ -54,8 +54,9 @@ pub(super) struct Claim {
     pub(super) tunnels: Option<u32>,
 }
 
+/// What one client is: an IPv4 address, or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source(IpAddr);
+pub(super) struct Source(IpAddr);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -192,7 +193,7 @@ impl Counts {
 }
 
 impl Source {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let prefix = address.to_bits() & !u128::from(u64::MAX);

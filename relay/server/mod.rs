@@ -1,5 +1,6 @@
 //! The relay's listeners, and the sessions they begin.
 
+mod bypass;
 mod downstream;
 mod limits;
 mod listener;
@@ -14,15 +15,17 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use crate::audit::Audit;
+use crate::authority::Host;
 use crate::dial::Outgoing;
 use crate::os;
-use crate::policy::{PermittedAddrs, Policy};
+use crate::policy::{Client, PermittedAddrs, Policy};
 use crate::proxy_error::{Reason, Refusal};
 use crate::telemetry::Metrics;
 use crate::tunnel::ClosedBy;
@@ -64,6 +67,8 @@ struct Shared {
     /// Behind one of these, many machines have one address.
     gateways: Vec<IpAddr>,
     gateway_told: AtomicBool,
+    /// Whose bypass list was said to be missing.
+    without_bypass: bypass::Named,
 }
 
 /// Counts a connection as open while it lives.
@@ -111,6 +116,7 @@ impl Server {
             draining: AtomicBool::new(false),
             gateways: os::default_gateways(),
             gateway_told: AtomicBool::new(false),
+            without_bypass: bypass::Named::default(),
         };
         let handle = Handle(Arc::new(shared));
         handle.review();
@@ -231,6 +237,22 @@ impl Shared {
                 %source,
                 "a client has the default gateway's address: behind source NAT all clients are one, and `unlisted = \"private\"` \
                  means nothing"
+            );
+        }
+    }
+
+    /// Says of a client that asks for a host of the inside which no destination has, once an hour, what is likely wrong with it.
+    fn look_for_bypass(&self, source: IpAddr, client: &Client, asked: &Host, policy: &Policy) {
+        if bypass::is_inside(asked, policy.nat64_prefixes())
+            && self.without_bypass.is_due(source, Instant::now())
+        {
+            let name = client.name.as_deref();
+            tracing::warn!(
+                %source,
+                name,
+                %asked,
+                "a client asks the relay for a host of the inside: its bypass list is missing, or its proxy should be the relay's \
+                 proxy.pac (`callhome-relay zvm setup`)"
             );
         }
     }

@@ -185,10 +185,15 @@ fn decide(
     let settings = shared.settings.load_full();
     record.policy(&settings.policy_id);
     let client = settings.policy.admit(source)?;
-    let permit = settings
-        .policy
-        .decide(&client, target, Timestamp::now())
-        .map_err(|denial| denied(denial, record))?;
+    let decided = settings.policy.decide(&client, target, Timestamp::now());
+    let destination = match &decided {
+        Ok(permit) => permit.destination(),
+        Err(denial) => denial.destination.as_ref(),
+    };
+    if destination.is_none() {
+        shared.look_for_bypass(source, &client, &target.host, &settings.policy);
+    }
+    let permit = decided.map_err(|denial| denied(denial, record))?;
     record.destination(permit.destination().map(|destination| &destination.name));
     record.allowed(permit.enforced());
     Ok(Decided {

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod explain;
 mod serve;
+mod zvm;
 
 use crate::support::command::{run, run_unread};
 
@@ -52,6 +53,7 @@ fn a_closed_pipe_is_no_panic() {
         &explain,
         &["demo"],
         &["demo", "--json"],
+        &["zvm", "setup", "--relay", "relay.dmz.example:3128"],
         &["--help"],
     ] {
         let ran = run_unread(args);

@@ -153,6 +153,11 @@ impl Serving {
         wait_for(&self.log, text);
     }
 
+    /// The log so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.text()
+    }
+
     /// The code it ends with, if it ends in this time.
     pub(crate) fn exits_within(&mut self, limit: Duration) -> Option<i32> {
         wait(&mut self.child, limit).map(|status| {
