@@ -71,15 +71,19 @@ impl Authority {
         })
     }
 
-    /// Whether the value of a Host field is well formed: `uri-host [":" port]` (RFC 9110, 7.2). Nothing is decided on it.
+    /// Parses the value of a Host field: `uri-host [":" port]` (RFC 9110, 7.2).
+    pub fn parse_host_field(value: &[u8], default_port: u16) -> Result<Self, AuthorityError> {
+        let text = std::str::from_utf8(value).map_err(|_| AuthorityError::LabelCharacter)?;
+        let (host, port) = split_port(text)?;
+        Ok(Self {
+            host: Host::parse_uri_host(host)?,
+            port: port.map_or(Ok(default_port), parse_port)?,
+        })
+    }
+
+    /// Whether the value of a Host field is well formed. Nothing is decided on it.
     pub fn is_host_field(value: &[u8]) -> bool {
-        let Ok(text) = std::str::from_utf8(value) else {
-            return false;
-        };
-        let Ok((host, port)) = split_port(text) else {
-            return false;
-        };
-        Host::parse_uri_host(host).is_ok() && port.is_none_or(|port| parse_port(port).is_ok())
+        Self::parse_host_field(value, 80).is_ok()
     }
 }
 

@@ -11,7 +11,7 @@
 //! | 4 | `audit` | the trail |
 //! | 3 | `dns` `dial` `tunnel` | one effect each |
 //! | 2 | `telemetry` `os` | metrics and logs; what only the kernel knows |
-//! | 1 | `policy` `http` `tls` | pure: no runtime, no sockets, no clock |
+//! | 1 | `policy` `http` `tls` `pac` | pure: no runtime, no sockets, no clock |
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 
 pub mod admin;
@@ -24,6 +24,7 @@ pub mod dial;
 pub mod dns;
 pub mod http;
 pub mod os;
+pub mod pac;
 pub mod policy;
 pub mod proxy_error;
 pub mod server;

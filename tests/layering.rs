@@ -11,6 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("policy", 1),
     ("http", 1),
     ("tls", 1),
+    ("pac", 1),
     ("telemetry", 2),
     ("os", 2),
     ("dns", 3),

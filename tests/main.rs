@@ -10,6 +10,7 @@ mod dns;
 mod draining;
 mod hostile;
 mod layering;
+mod pac;
 mod relaying;
 mod reloading;
 mod report_only;

@@ -395,6 +395,7 @@ fn settings(config: &Config, resolver: Resolver, generation: u64) -> Settings {
         policy_id: format!("{generation}:{}", config.digest).into(),
         policy: config.policy.clone(),
         self_addresses: config.self_addresses.clone(),
+        pac_relays: config.pac_relays.clone(),
         resolver,
         timeouts: config.timeouts.clone(),
         limits: config.limits.clone(),

@@ -89,7 +89,7 @@ fn introduce(app: &App) -> std::io::Result<()> {
         )?;
         writeln!(
             out,
-            "    bitsadmin /util /setieproxy localservice MANUAL_PROXY {relay} NULL"
+            "    bitsadmin /util /setieproxy localservice AUTOSCRIPT http://{relay}/proxy.pac"
         )?;
         writeln!(
             out,

@@ -12,6 +12,7 @@ use super::names::Name;
 use super::net::{HostName, Nameserver, Nat64Prefix};
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, List, Text, table, tables, words};
+use crate::authority::Authority;
 use crate::policy::{self, HostPattern, NamePattern, Rate, VersionRange, ZertoVersion};
 use crate::{audit, telemetry};
 
@@ -59,6 +60,9 @@ pub(super) struct File {
     /// How much the relay takes. "Per client" means per source address, for IPv6 per /64.
     #[serde(default, deserialize_with = "table")]
     pub(super) limits: Limits,
+    /// The file `/proxy.pac` of every proxy listener, which tells a client which hosts it asks the relay for.
+    #[serde(default, deserialize_with = "table")]
+    pub(super) pac: Pac,
     /// The audit trail.
     #[serde(default, deserialize_with = "table")]
     pub(super) audit: Audit,
@@ -222,6 +226,14 @@ pub(super) struct Limits {
     pub(super) rate_per_client: Option<Text<Rate>>,
     /// The longest request head. Default: "16KiB".
     pub(super) request_head: Option<Text<Size>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Pac {
+    /// The relays that it names, tried in this order. Default: the one that it was fetched from, by the name it was asked under.
+    pub(super) relays: Option<List<Authority>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]

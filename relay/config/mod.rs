@@ -32,6 +32,7 @@ use self::error::Problem;
 use self::file::File;
 use self::names::Name;
 use self::value::Form;
+use crate::authority::Authority;
 use crate::policy::Policy;
 use crate::{admin, audit, dns, os, server, telemetry};
 
@@ -47,6 +48,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// Addresses that are this relay though no interface has them.
     pub self_addresses: Vec<IpAddr>,
+    /// The relays that `/proxy.pac` names, in order; none for the one that is asked.
+    pub pac_relays: Vec<Authority>,
     pub dns: dns::Options,
     pub timeouts: server::Timeouts,
     pub limits: server::Limits,
@@ -150,6 +153,7 @@ impl Config {
         let dns = findings.dns(&file.dns);
         let timeouts = findings.timeouts(&file.timeouts);
         let self_addresses = findings.read_all(file.policy.self_addresses.as_ref());
+        let pac_relays = findings.read_some("relays", file.pac.relays.as_ref());
         let audit = findings.audit(&file.audit, environment.state_directory());
         let admin = findings.admin(&file, &listeners);
         let (Some(Name(relay)), Some(policy), []) = (relay, policy, &*findings.problems) else {
@@ -161,6 +165,7 @@ impl Config {
             listeners,
             policy: Arc::new(policy),
             self_addresses,
+            pac_relays: pac_relays.unwrap_or_default(),
             dns,
             timeouts,
             limits,

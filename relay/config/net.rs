@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::value::{Form, Mistake};
-use crate::authority::DnsName;
+use crate::authority::{Authority, AuthorityError, DnsName};
 
 /// A nameserver; the port is 53 unless it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,6 +159,24 @@ impl Form for Nat64Prefix {
 
     fn write(&self) -> String {
         self.0.to_string()
+    }
+}
+
+impl Form for Authority {
+    const NOUN: &'static str = "a host and port";
+    const EXAMPLE: &'static str = "relay-a.dmz.example:3128";
+
+    fn read(text: &str) -> Result<Self, Mistake> {
+        text.parse().map_err(|error: AuthorityError| {
+            Mistake::new(
+                error.to_string(),
+                "write a name or an address, and the port: \"relay-a.dmz.example:3128\"",
+            )
+        })
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
     }
 }
 

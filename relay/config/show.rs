@@ -90,6 +90,9 @@ fn mirror(config: &Config, written: &File) -> File {
         },
         timeouts: timeouts_mirror(config),
         limits: limits_mirror(config),
+        pac: file::Pac {
+            relays: some_list(config.pac_relays.iter().cloned()),
+        },
         audit: file::Audit {
             directory: config.audit.directory.as_deref().map(path),
             stdout: Some(At::nowhere(config.audit.stdout)),

@@ -234,6 +234,9 @@ inventory_reserve = "0%"
 rate_per_client = "100/h"
 request_head = "8192B"
 
+[pac]
+relays = ["Relay-A.example.:3128", "[2001:DB8::1]:3128"]
+
 [audit]
 directory = "trail"
 stdout = true
@@ -290,6 +293,8 @@ fn every_key_arrives() {
         config.self_addresses,
         ["203.0.113.1".parse::<IpAddr>().unwrap()]
     );
+    let relays: Vec<_> = config.pac_relays.iter().map(ToString::to_string).collect();
+    assert_eq!(relays, ["relay-a.example:3128", "[2001:db8::1]:3128"]);
     assert_eq!(config.dns.servers[0].to_string(), "10.0.0.53:53");
     assert_eq!(config.dns.timeout.as_millis(), 1500);
     assert!(config.dns.min_ttl.is_zero() && config.timeouts.drain.is_zero());
@@ -318,6 +323,7 @@ fn what_is_shown_reads_as_the_same() {
         assert_eq!(config.show(), again.show());
         assert_eq!(config.digest, again.digest);
         assert_eq!(config.changes_needing_restart(&again), Vec::<&str>::new());
+        assert_eq!(config.pac_relays, again.pac_relays);
         assert_eq!(config.dns, again.dns);
         assert_eq!(config.timeouts, again.timeouts);
         assert_eq!(config.limits, again.limits);

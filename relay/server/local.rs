@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -15,38 +15,93 @@ use tokio::io::{self, AsyncReadExt};
 use tokio::time::timeout;
 
 use super::downstream::Downstream;
+use super::settings::Settings;
+use crate::authority::Authority;
+use crate::pac::{self, Hosts, Rule};
+use crate::policy::{Client, HostPattern, Policy};
 
-/// Replays the head to hyper and lets it answer.
-pub(super) async fn answer(mut client: Downstream) {
+type Page = Response<Full<Bytes>>;
+
+/// Replays the head to hyper and lets it answer. `asker` is who the downstream belongs to, as policy has it.
+pub(super) async fn answer(mut client: Downstream, asker: &Client, settings: &Settings) {
     let head = Cursor::new(client.take_read());
     let mut stream = client.into_stream();
     let (read, write) = stream.split();
     let io = TokioIo::new(io::join(head.chain(read), write));
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .serve_connection(io, service_fn(page));
+    let connection = http1::Builder::new().keep_alive(false).serve_connection(
+        io,
+        service_fn(async |request| Ok::<_, Infallible>(page(&request, asker, settings))),
+    );
     // Whether the page arrived is the client's concern.
     let _ = timeout(WITHIN, connection).await;
 }
 
-async fn page(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (status, text) = match request.uri().path() {
-        "/" => (StatusCode::OK, ABOUT),
-        _ => (StatusCode::NOT_FOUND, "There is no such page here.\n"),
+fn page(request: &Request<Incoming>, asker: &Client, settings: &Settings) -> Page {
+    match request.uri().path() {
+        "/" => text(StatusCode::OK, ABOUT),
+        "/proxy.pac" => proxy_pac(request, asker, settings),
+        _ => text(StatusCode::NOT_FOUND, "There is no such page here.\n"),
+    }
+}
+
+/// The relays that are configured, or else the one that was asked, by the name it was asked under.
+fn proxy_pac(request: &Request<Incoming>, asker: &Client, settings: &Settings) -> Page {
+    let rules = rules(asker, &settings.policy);
+    let script = if let [first, more @ ..] = settings.pac_relays.as_slice() {
+        pac::script(rules, first, more)
+    } else {
+        let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
+        // No port is http's (RFC 9110, 4.2.1).
+        match host.map(|host| Authority::parse_host_field(host, 80)) {
+            Some(Ok(relay)) => pac::script(rules, &relay, &[]),
+            _ => return text(StatusCode::BAD_REQUEST, NAMELESS),
+        }
     };
-    let mut response = Response::new(Full::from(text));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
+    let mut page = respond(StatusCode::OK, script, PAC);
+    let headers = page.headers_mut();
+    // A client's own cache may keep it for a moment; one that others share would hand it to a client that may go elsewhere.
     headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
+        CACHE_CONTROL,
+        HeaderValue::from_static("private, max-age=300"),
     );
+    headers.insert(VARY, HeaderValue::from_static("host"));
+    page
+}
+
+/// The names on the lists, and whether they are for this client. A literal address has no rule: text can't be held against a range.
+fn rules<'a>(asker: &Client, policy: &'a Policy) -> impl Iterator<Item = Rule<'a>> {
+    policy.destinations().iter().flat_map(|destination| {
+        let relayed = asker.may_reach(&destination.name);
+        destination.hosts.iter().map(move |pattern| Rule {
+            hosts: match pattern {
+                HostPattern::Exact(name) => Hosts::Exact(name),
+                HostPattern::Below(parent) => Hosts::Below(parent),
+            },
+            relayed,
+        })
+    })
+}
+
+fn text(status: StatusCode, text: &'static str) -> Page {
+    respond(status, text, "text/plain; charset=utf-8")
+}
+
+fn respond(status: StatusCode, body: impl Into<Bytes>, media_type: &'static str) -> Page {
+    let mut page = Response::new(Full::new(body.into()));
+    *page.status_mut() = status;
+    let headers = page.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    page
 }
 
 const ABOUT: &str = "\
 This port is an HTTP CONNECT proxy, callhome-relay. It forwards to an allowlist and to nothing else.
-Set it as the proxy of a machine that must call home; a browser finds nothing here.
+Set it as the proxy of a machine that must call home, best by its /proxy.pac; a browser finds nothing here.
 ";
+const NAMELESS: &str = "\
+A /proxy.pac says where the relay is, and this request has no Host that would. [pac] relays can say it too.
+";
+/// Registered nowhere, and what every client of such files knows.
+const PAC: &str = "application/x-ns-proxy-autoconfig";
 const WITHIN: Duration = Duration::from_secs(5);

@@ -33,8 +33,8 @@ enum End {
     Left,
     /// No byte came.
     Silent,
-    /// A GET or HEAD, to be answered with a page.
-    Page,
+    /// A GET or HEAD of this client, to be answered with a page.
+    Page(Arc<Client>),
 }
 
 /// A decision, and the settings it was made under.
@@ -68,10 +68,10 @@ pub(super) async fn serve(
             record.dismissed();
             shared.metrics.connections_silent.inc();
         }
-        Err(End::Page) => {
+        Err(End::Page(asker)) => {
             record.dismissed();
             shared.metrics.pages.inc();
-            local::answer(client).await;
+            local::answer(client, &asker, &settings).await;
         }
     }
 }
@@ -161,12 +161,12 @@ async fn request(
         record.sent(raw);
     }
     let head = head?;
-    admitted?;
+    let admitted = admitted?;
     if !in_rate {
         return Err(Refusal::new(Reason::RateLimited, format!("over {rate} and its burst")).into());
     }
     match head.request {
-        Request::Local => Err(End::Page),
+        Request::Local => Err(End::Page(admitted)),
         Request::Connect(target) => {
             record.target(&target);
             client.take_head(head.length);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::options::{Limits, Timeouts};
+use crate::authority::Authority;
 use crate::dns::Resolver;
 use crate::policy::Policy;
 use crate::{dial, os, tunnel};
@@ -18,6 +19,8 @@ pub struct Settings {
     pub policy: Arc<Policy>,
     /// Virtual or published addresses that lead to this relay.
     pub self_addresses: Vec<IpAddr>,
+    /// The relays that `/proxy.pac` names, in order. None: the one that is asked.
+    pub pac_relays: Vec<Authority>,
     pub resolver: Resolver,
     pub timeouts: Timeouts,
     pub limits: Limits,

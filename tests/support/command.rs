@@ -40,16 +40,21 @@ pub(crate) fn run(args: &[&str]) -> Ran {
 }
 
 /// Runs to the end, which must come.
-pub(crate) fn finish(mut command: Command) -> Ran {
+pub(crate) fn finish(command: Command) -> Ran {
+    finish_within(command, PATIENCE)
+}
+
+/// The same for what may take its time.
+pub(crate) fn finish_within(mut command: Command, limit: Duration) -> Ran {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let stdout = Collected::from(child.stdout.take().unwrap());
     let stderr = Collected::from(child.stderr.take().unwrap());
-    let status = wait(&mut child, PATIENCE).unwrap_or_else(|| {
+    let status = wait(&mut child, limit).unwrap_or_else(|| {
         let _ = child.kill();
         panic!("{command:?} doesn't end; it said:\n{}", stderr.text());
     });
