@@ -3,6 +3,7 @@
 
 mod answers;
 mod audit_cli;
+mod certs;
 mod check;
 mod cli;
 mod clients;

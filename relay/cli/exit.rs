@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use super::out;
+use super::{certs, out};
 use crate::admin::AdminError;
 use crate::app::StartError;
 use crate::config;
@@ -39,6 +39,9 @@ pub(super) fn code(result: anyhow::Result<Exit>) -> ExitCode {
         return Exit::Fine.into();
     }
     out::error_line(&format!("{error:#}"));
+    if error.is::<certs::Refused>() {
+        return Exit::No.into();
+    }
     match error.downcast_ref::<StartError>() {
         Some(
             StartError::Server(ServerError::Bind(_)) | StartError::Admin(AdminError::Bind { .. }),

@@ -1,6 +1,7 @@
 //! The command line: a file a command, results on standard output, logs on standard error.
 
 mod audit;
+mod certs;
 mod check;
 mod config;
 mod demo;
@@ -45,6 +46,8 @@ enum Command {
     Audit(audit::Command),
     /// Ask the running relay's admin listener how it is
     Health(health::Args),
+    /// Make a CA, the relay's certificate, and certificates for its clients
+    Certs(certs::Args),
     /// Set up Zerto's machines
     #[command(subcommand)]
     Zvm(zvm::Command),
@@ -80,6 +83,7 @@ pub fn run() -> ExitCode {
         Command::Config(command) => config::run(&command),
         Command::Audit(command) => audit::run(&command),
         Command::Health(args) => health::run(&args),
+        Command::Certs(args) => certs::run(&args),
         Command::Zvm(command) => zvm::run(&command),
     };
     exit::code(result)

@@ -1,0 +1,91 @@
+//! `certs`: a CA of the site's own, the relay's certificate, and certificates for its clients.
+//!
+//! For sites without a CA that they would rather use. A directory holds one CA; a later run in it adds to what is there, and no run
+//! changes it.
+
+mod ca;
+mod files;
+mod leaf;
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::ArgGroup;
+use clap::builder::RangedU64ValueParser;
+
+use self::ca::Ca;
+use self::files::NewFile;
+use self::leaf::Validity;
+use super::exit::Exit;
+use super::out;
+use crate::authority::{AuthorityError, DnsName, Host};
+
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("subject").required(true).multiple(true)))]
+pub(super) struct Args {
+    /// Where the files go. The CA that is there is used again; without one, it is made
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// A name or address that clients reach the relay by; makes one certificate for all that are given
+    #[arg(long = "name", value_name = "NAME", group = "subject", value_parser = parse_name)]
+    names: Vec<Host>,
+    /// A client, by the name that its certificate shall have; makes one for each
+    #[arg(long = "client", value_name = "NAME", group = "subject")]
+    clients: Vec<DnsName>,
+    /// How long the relay's and the clients' certificates are valid
+    #[arg(long, default_value_t = 397, value_parser = RangedU64ValueParser::<u16>::new().range(1..=LONGEST))]
+    days: u16,
+}
+
+/// What the command doesn't do to what it finds. Says what to do instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(String);
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let validity = Validity::of_days(args.days)?;
+    let (ca, ca_files) = match Ca::load(&args.dir)? {
+        Some(ca) => (ca, None),
+        None => Ca::make(Validity::of_days(CA_DAYS)?).map(|(ca, files)| (ca, Some(files)))?,
+    };
+    ca.check_outlives(validity)?;
+
+    let mut clients = args.clients.clone();
+    clients.sort_unstable();
+    clients.dedup();
+    let mut made = Vec::new();
+    if !args.names.is_empty() {
+        made.extend(leaf::server(&args.names, &ca, validity)?);
+    }
+    for client in &clients {
+        made.extend(leaf::client(client, &ca, validity)?);
+    }
+    // Last, so that whoever finds a CA finds one whose making has succeeded.
+    made.extend(ca_files.into_iter().flatten());
+    files::write(&args.dir, &made)?;
+    tell(args, &ca, &made)?;
+    Ok(Exit::Fine)
+}
+
+fn tell(args: &Args, ca: &Ca, made: &[NewFile]) -> std::io::Result<()> {
+    let mut out = out::stdout();
+    for file in made {
+        let path = args.dir.join(&file.name);
+        writeln!(out, "{}  {}", path.display(), file.what)?;
+    }
+    writeln!(out, "the CA's SHA-256 fingerprint: {}", ca.fingerprint())
+}
+
+/// Addresses stand bare here, as they do in a certificate.
+fn parse_name(text: &str) -> Result<Host, AuthorityError> {
+    match text.parse::<IpAddr>() {
+        Ok(address) => Ok(Host::Literal(address)),
+        Err(_) => text.parse().map(Host::Name),
+    }
+}
+
+/// Ten years: whoever trusts a CA has to be visited to trust another.
+const CA_DAYS: u16 = 3650;
+/// No longer than a new CA.
+const LONGEST: u64 = CA_DAYS as u64;

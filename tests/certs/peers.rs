@@ -1,0 +1,212 @@
+//! What a certificate says, and who takes it for what.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::{ClientConnection, ServerConnection};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
+
+use super::{CLIENT, CLIENT_STEM, Pki, RELAY, openssl, shake};
+use crate::support::command::finish;
+
+#[test]
+fn a_certificate_says_what_it_is_for_and_no_more() {
+    let pki = Pki::full();
+    let now = i64::try_from(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs(),
+    )
+    .unwrap();
+    let mut serials = Vec::new();
+    for (file, names, days) in [
+        ("ca.pem", &[][..], 3650),
+        ("relay.pem", &[RELAY, "192.0.2.10", "2001:db8::1"], 397),
+        ("client-zvm-ams-1.pem", &[CLIENT], 397),
+    ] {
+        let der = pki.certificate(file);
+        let (rest, certificate) = X509Certificate::from_der(&der).unwrap();
+        assert!(rest.is_empty());
+        let is_ca = file == "ca.pem";
+        let constraints = certificate.basic_constraints().unwrap().unwrap();
+        assert_eq!(
+            (constraints.critical, constraints.value.ca),
+            (true, is_ca),
+            "{file}"
+        );
+        assert_eq!(constraints.value.path_len_constraint, is_ca.then_some(0));
+        let usage = certificate.key_usage().unwrap().unwrap();
+        assert!(usage.critical);
+        assert_eq!(usage.value.key_cert_sign(), is_ca);
+        assert_eq!(usage.value.digital_signature(), !is_ca);
+        let extended = certificate.extended_key_usage().unwrap();
+        let (server, client) = extended.as_ref().map_or((false, false), |it| {
+            (it.value.server_auth, it.value.client_auth)
+        });
+        assert_eq!(
+            (server, client),
+            (file == "relay.pem", file.starts_with("client"))
+        );
+        assert!(extended.is_none_or(|it| !it.value.any));
+        let named = certificate.subject_alternative_name().unwrap();
+        let named: Vec<_> = named
+            .iter()
+            .flat_map(|it| &it.value.general_names)
+            .map(name)
+            .collect();
+        assert_eq!(named, names, "{file}");
+
+        let (from, until) = (
+            certificate.validity().not_before.timestamp(),
+            certificate.validity().not_after.timestamp(),
+        );
+        let day = 24 * 60 * 60;
+        assert!(
+            from <= now - day && from > now - 2 * day - 60,
+            "{file}: a day's grace for clocks"
+        );
+        let expected = now + days * day;
+        assert!(until <= expected && until > expected - day - 60, "{file}");
+        let serial = certificate.raw_serial();
+        assert!(serial.len() == 16 && serial[0] & 0x80 == 0, "{serial:?}");
+        serials.push(serial.to_vec());
+    }
+    serials.sort();
+    serials.dedup();
+    assert_eq!(serials.len(), 3);
+}
+
+#[test]
+fn openssl_takes_each_for_its_own_use() {
+    let pki = Pki::full();
+    let other = Pki::full();
+    let verify = |ca: &Pki, purpose: &str, more: &[&str], file: &str| {
+        let ca = ca.path("ca.pem");
+        let args = [
+            "verify",
+            "-x509_strict",
+            "-CAfile",
+            &ca,
+            "-purpose",
+            purpose,
+        ];
+        let ran = finish(openssl(&[&args, more, &[&pki.path(file)]].concat()));
+        ran.code == Some(0) && ran.stdout.trim().ends_with(": OK")
+    };
+    let client = "client-zvm-ams-1.pem";
+    assert!(verify(
+        &pki,
+        "sslserver",
+        &["-verify_hostname", RELAY],
+        "relay.pem"
+    ));
+    assert!(verify(
+        &pki,
+        "sslserver",
+        &["-verify_ip", "192.0.2.10"],
+        "relay.pem"
+    ));
+    assert!(verify(
+        &pki,
+        "sslserver",
+        &["-verify_ip", "2001:db8::1"],
+        "relay.pem"
+    ));
+    assert!(verify(
+        &pki,
+        "sslclient",
+        &["-verify_hostname", CLIENT],
+        client
+    ));
+    assert!(!verify(
+        &pki,
+        "sslserver",
+        &["-verify_hostname", "other.example"],
+        "relay.pem"
+    ));
+    assert!(!verify(&pki, "sslclient", &[], "relay.pem"));
+    assert!(!verify(&pki, "sslserver", &[], client));
+    assert!(!verify(&other, "sslserver", &[], "relay.pem"));
+    assert!(!verify(&other, "sslclient", &[], client));
+}
+
+#[test]
+fn rustls_shakes_hands_with_both_certificates() {
+    let pki = Pki::full();
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let (client, server) =
+            shake(&pki, &pki, CLIENT_STEM, &pki, "relay", RELAY, version).unwrap();
+        assert_eq!(client.protocol_version(), Some(version.version));
+        assert_eq!(
+            client.peer_certificates(),
+            Some(&[pki.certificate("relay.pem")][..])
+        );
+        let shown = server.peer_certificates().unwrap();
+        assert_eq!(shown, [pki.certificate("client-zvm-ams-1.pem")]);
+    }
+    let address = shake(
+        &pki,
+        &pki,
+        CLIENT_STEM,
+        &pki,
+        "relay",
+        "192.0.2.10",
+        &rustls::version::TLS13,
+    );
+    assert!(address.is_ok(), "{:?}", address.err());
+}
+
+#[test]
+fn rustls_refuses_them_for_anything_else() {
+    let (pki, other) = (Pki::full(), Pki::full());
+    let tls = &rustls::version::TLS13;
+    let refused = |result: Result<_, rustls::Error>| {
+        result
+            .map(|_: (ClientConnection, ServerConnection)| ())
+            .unwrap_err()
+            .to_string()
+    };
+    for (why, result) in [
+        // Another name than it was made for.
+        (
+            "not valid for name",
+            shake(&pki, &pki, CLIENT_STEM, &pki, "relay", "other.example", tls),
+        ),
+        // Another site's CA, on either side.
+        (
+            "UnknownIssuer",
+            shake(&other, &pki, CLIENT_STEM, &pki, "relay", RELAY, tls),
+        ),
+        (
+            "UnknownIssuer",
+            shake(&pki, &other, CLIENT_STEM, &pki, "relay", RELAY, tls),
+        ),
+        // Who has the relay's key is no client, and a client is no relay.
+        (
+            "extended key usage",
+            shake(&pki, &pki, "relay", &pki, "relay", RELAY, tls),
+        ),
+        (
+            "extended key usage",
+            shake(&pki, &pki, CLIENT_STEM, &pki, CLIENT_STEM, CLIENT, tls),
+        ),
+        // And the CA is neither.
+        ("", shake(&pki, &pki, "ca", &pki, "relay", RELAY, tls)),
+    ] {
+        let error = refused(result);
+        assert!(error.contains(why), "{why}: {error}");
+    }
+}
+
+fn name(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::DNSName(name) => (*name).to_owned(),
+        GeneralName::IPAddress(bytes) => match <[u8; 4]>::try_from(*bytes) {
+            Ok(v4) => std::net::Ipv4Addr::from(v4).to_string(),
+            Err(_) => std::net::Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).unwrap()).to_string(),
+        },
+        other => panic!("{other:?}"),
+    }
+}
