@@ -490,7 +490,7 @@ fn members(shared: &Shared, event: Event, data: &Data) -> Vec<u8> {
     out
 }
 
-const COALESCE: Duration = Duration::from_millis(5);
+const COALESCE: Duration = Duration::from_millis(20);
 const RETRY: Duration = Duration::from_secs(1);
 /// Bytes that aren't synced; a faster trail is synced more often than it was told to.
 const MAX_BATCH: usize = 4 << 20;
