@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream as BlockingStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
 use ring::digest::{Context, SHA256};
@@ -270,6 +272,36 @@ async fn a_client_that_leaves_during_the_dial_frees_its_slot() {
         assert_eq!(record["reason"], Value::Null);
         assert!(client::tunnel(relay.proxy, &other).await.is_ok());
     }
+}
+
+/// Both peers of a tunnel that lasts are asked now and then whether they are still there.
+#[tokio::test]
+async fn a_tunnel_that_lasts_has_keepalive_on_both_sides() {
+    let server = PlainServer::start().await;
+    let keys = "[timeouts]\nkeepalive = \"1s\"\n";
+    let relay = Relay::start(&format!("{}{keys}", server.destination("a.example"))).await;
+    let target = format!("a.example:{}", server.address.port());
+    let _client = client::tunnel(relay.proxy, &target).await.unwrap();
+    let _upstream = server.accept().await;
+    let ends = [
+        format!("sport = :{}", relay.proxy.port()),
+        format!("dport = :{}", server.address.port()),
+    ];
+    let start = Instant::now();
+    for end in &ends {
+        while !timers(end).contains("timer:(keepalive") {
+            assert!(start.elapsed() < Duration::from_secs(5), "{end} has none");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// The established connections of `ss` with their timers.
+fn timers(filter: &str) -> String {
+    let output = Command::new("ss")
+        .args(["-tnoH", "state", "established", filter])
+        .output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
 /// An open tunnel to a server without TLS, with both ends in the test's hands.

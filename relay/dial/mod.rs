@@ -16,16 +16,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 pub use self::outgoing::{Outgoing, OutgoingGuard};
-use crate::os::{self, TcpTuning};
 use crate::policy::PermittedAddrs;
 use crate::proxy_error::{Reason, Refusal};
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// For all addresses together.
-    pub timeout: Duration,
-    pub tuning: TcpTuning,
-}
 
 /// A connected upstream socket. The registration must live as long as the stream.
 #[derive(Debug)]
@@ -42,25 +34,25 @@ pub struct Failure {
     attempts: Vec<(SocketAddr, io::Error)>,
 }
 
-/// Connects to the first of the addresses that answers (RFC 8305). Dropping the future gives up every attempt at once.
+/// Connects to the first of the addresses that answers (RFC 8305), within `timeout` for all of them together. Dropping the future gives up every attempt at once.
 pub async fn dial(
     addresses: &PermittedAddrs,
     port: u16,
-    options: &Options,
+    timeout: Duration,
     outgoing: &Outgoing,
 ) -> Result<Dialled, Failure> {
-    dial_any(addresses.as_slice(), port, options, outgoing).await
+    dial_any(addresses.as_slice(), port, timeout, outgoing).await
 }
 
 async fn dial_any(
     addresses: &[IpAddr],
     port: u16,
-    options: &Options,
+    timeout: Duration,
     outgoing: &Outgoing,
 ) -> Result<Dialled, Failure> {
     let now = Instant::now();
-    let deadline = now.checked_add(options.timeout).unwrap_or(now + FOREVER);
-    let connect = |remote| connect(remote, &options.tuning, outgoing);
+    let deadline = now.checked_add(timeout).unwrap_or(now + FOREVER);
+    let connect = |remote| connect(remote, outgoing);
     let raced = if let [only] = *addresses {
         happy_eyeballs::race(&[SocketAddr::new(only, port)], deadline, connect).await
     } else {
@@ -70,15 +62,11 @@ async fn dial_any(
     raced.map_err(|attempts| Failure { attempts })
 }
 
-async fn connect(
-    remote: SocketAddr,
-    tuning: &TcpTuning,
-    outgoing: &Outgoing,
-) -> io::Result<Dialled> {
+async fn connect(remote: SocketAddr, outgoing: &Outgoing) -> io::Result<Dialled> {
     // Non-blocking and close-on-exec from the start.
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(remote), kind, Some(Protocol::TCP))?;
-    os::tune(&socket, tuning)?;
+    socket.set_tcp_nodelay(true)?;
     match socket.connect(&remote.into()) {
         Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
         _ => {}

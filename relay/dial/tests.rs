@@ -12,16 +12,6 @@ use super::*;
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LOOPBACK_V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
 
-fn options(milliseconds: u64) -> Options {
-    Options {
-        timeout: Duration::from_millis(milliseconds),
-        tuning: TcpTuning {
-            keepalive: Duration::from_mins(1),
-            user_timeout: Duration::from_mins(2),
-        },
-    }
-}
-
 async fn listen(address: IpAddr) -> (TcpListener, u16) {
     let listener = TcpListener::bind((address, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -91,7 +81,7 @@ async fn connects_over_both_families_and_is_registered_meanwhile() {
     for address in [LOOPBACK, LOOPBACK_V6] {
         let (listener, port) = listen(address).await;
         let outgoing = Outgoing::default();
-        let dialled = dial_any(&[address], port, &options(1000), &outgoing)
+        let dialled = dial_any(&[address], port, Duration::from_millis(1000), &outgoing)
             .await
             .unwrap();
         assert_eq!(dialled.remote, SocketAddr::new(address, port));
@@ -111,7 +101,7 @@ async fn an_ipv4_connection_is_recognised_on_a_dual_stack_listener() {
     let listener = TcpListener::bind("[::]:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let outgoing = Outgoing::default();
-    let dialled = dial_any(&[LOOPBACK], port, &options(1000), &outgoing)
+    let dialled = dial_any(&[LOOPBACK], port, Duration::from_millis(1000), &outgoing)
         .await
         .unwrap();
     let (accepted, source) = listener.accept().await.unwrap();
@@ -123,9 +113,14 @@ async fn an_ipv4_connection_is_recognised_on_a_dual_stack_listener() {
 async fn permitted_addresses_are_what_is_dialled() {
     let (_listener, port) = listen(LOOPBACK).await;
     let permitted = PermittedAddrs::for_tests(&[LOOPBACK]);
-    let dialled = dial(&permitted, port, &options(1000), &Outgoing::default())
-        .await
-        .unwrap();
+    let dialled = dial(
+        &permitted,
+        port,
+        Duration::from_millis(1000),
+        &Outgoing::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!(dialled.remote.ip(), LOOPBACK);
 }
 
@@ -134,7 +129,7 @@ async fn a_refused_port_is_refused_at_once_and_leaves_nothing() {
     let (listener, port) = listen(LOOPBACK).await;
     drop(listener);
     let outgoing = Outgoing::default();
-    let failure = dial_any(&[LOOPBACK], port, &options(60_000), &outgoing)
+    let failure = dial_any(&[LOOPBACK], port, Duration::from_millis(60_000), &outgoing)
         .await
         .unwrap_err();
     let refusal = Refusal::from(failure);
@@ -150,7 +145,7 @@ async fn silence_ends_at_the_deadline() {
     for addresses in [&[LOOPBACK][..], &[LOOPBACK, LOOPBACK]] {
         let begin = std::time::Instant::now();
         let outgoing = Outgoing::default();
-        let failure = dial_any(addresses, hole.port, &options(300), &outgoing)
+        let failure = dial_any(addresses, hole.port, Duration::from_millis(300), &outgoing)
             .await
             .unwrap_err();
         assert!(begin.elapsed() < Duration::from_millis(900));
@@ -164,9 +159,14 @@ async fn a_silent_family_costs_one_attempt_delay() {
     let _hole = BlackHole::new(LOOPBACK_V6, port);
     let begin = std::time::Instant::now();
     let both = [LOOPBACK, LOOPBACK_V6];
-    let dialled = dial_any(&both, port, &options(10_000), &Outgoing::default())
-        .await
-        .unwrap();
+    let dialled = dial_any(
+        &both,
+        port,
+        Duration::from_millis(10_000),
+        &Outgoing::default(),
+    )
+    .await
+    .unwrap();
     assert_eq!(dialled.remote.ip(), LOOPBACK);
     let elapsed = begin.elapsed();
     assert!(
@@ -179,8 +179,8 @@ async fn a_silent_family_costs_one_attempt_delay() {
 async fn a_refusing_family_costs_nothing() {
     let (_listener, port) = listen(LOOPBACK).await;
     let both = [LOOPBACK_V6, LOOPBACK];
-    let (options, outgoing) = (options(10_000), Outgoing::default());
-    let dial = dial_any(&both, port, &options, &outgoing);
+    let outgoing = Outgoing::default();
+    let dial = dial_any(&both, port, Duration::from_secs(10), &outgoing);
     let dialled = timeout(Duration::from_millis(200), dial)
         .await
         .unwrap()
@@ -194,11 +194,10 @@ async fn a_dropped_dial_frees_sockets_and_registrations() {
     let before = sockets_towards(hole.port);
     let outgoing = Outgoing::default();
     {
-        let options = options(60_000);
         let mut dial = pin!(dial_any(
             &[LOOPBACK, LOOPBACK],
             hole.port,
-            &options,
+            Duration::from_mins(1),
             &outgoing
         ));
         poll_fn(|context| {
@@ -219,7 +218,7 @@ async fn the_losers_of_a_race_are_let_go() {
     let _hole = BlackHole::new(LOOPBACK_V6, port);
     let outgoing = Outgoing::default();
     let both = [LOOPBACK, LOOPBACK_V6];
-    let dialled = dial_any(&both, port, &options(10_000), &outgoing)
+    let dialled = dial_any(&both, port, Duration::from_secs(10), &outgoing)
         .await
         .unwrap();
     assert_eq!(outgoing.len(), 1);
@@ -230,11 +229,7 @@ async fn the_losers_of_a_race_are_let_go() {
 #[tokio::test]
 async fn a_timeout_beyond_the_clock_is_no_panic() {
     let (_listener, port) = listen(LOOPBACK).await;
-    let options = Options {
-        timeout: Duration::MAX,
-        ..options(0)
-    };
-    let dialled = dial_any(&[LOOPBACK], port, &options, &Outgoing::default()).await;
+    let dialled = dial_any(&[LOOPBACK], port, Duration::MAX, &Outgoing::default()).await;
     assert!(dialled.is_ok());
 }
 

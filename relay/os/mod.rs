@@ -15,9 +15,9 @@ use socket2::{SockRef, TcpKeepalive};
 
 /// How a dead peer is noticed on an otherwise silent connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpTuning {
-    /// Silence before the first keepalive probe (`TCP_KEEPIDLE`, whole seconds).
-    pub keepalive: Duration,
+pub struct Keepalive {
+    /// Silence before the first probe (`TCP_KEEPIDLE`, whole seconds).
+    pub idle: Duration,
     /// How long sent data or a probe may stay unacknowledged (`TCP_USER_TIMEOUT`, RFC 5482); zero leaves it to the kernel.
     pub user_timeout: Duration,
 }
@@ -32,17 +32,17 @@ pub enum AcceptTrouble {
     BackOff,
 }
 
-/// Sets `TCP_NODELAY`, keepalive and `TCP_USER_TIMEOUT` on a TCP socket in any state.
-pub fn tune(stream: &impl AsFd, tuning: &TcpTuning) -> io::Result<()> {
+/// Sets keepalive and `TCP_USER_TIMEOUT` on a TCP socket in any state.
+pub fn keep_alive(stream: &impl AsFd, keepalive: &Keepalive) -> io::Result<()> {
     let socket = SockRef::from(stream);
-    let idle = tuning.keepalive.clamp(SECOND, MAX_KEEPALIVE);
+    let user_timeout = keepalive.user_timeout.min(MAX_USER_TIMEOUT);
+    let idle = keepalive.idle.clamp(SECOND, MAX_KEEPALIVE);
     // The user timeout decides when unanswered probes are enough; the interval only has to be well below it.
     let keepalive = TcpKeepalive::new()
         .with_time(idle)
         .with_interval((idle / 4).max(SECOND));
-    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(tuning.user_timeout.min(MAX_USER_TIMEOUT)))
+    socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
 /// Whether a connection to `address` would end at this machine. The kernel is asked for a route; no packet is sent.
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tuning_reaches_the_socket_and_is_bounded() {
+    fn keepalive_reaches_the_socket_and_is_bounded() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         for (keepalive, user_timeout, idle, interval, timeout) in [
@@ -175,13 +175,12 @@ mod tests {
             (0, 0, 1, 1, 0),
             (u64::MAX, u64::MAX, 32_767, 8_191, 2_147_483_647),
         ] {
-            let tuning = TcpTuning {
-                keepalive: Duration::from_secs(keepalive),
+            let keepalive = Keepalive {
+                idle: Duration::from_secs(keepalive),
                 user_timeout: Duration::from_millis(user_timeout),
             };
-            tune(&stream, &tuning).unwrap();
+            keep_alive(&stream, &keepalive).unwrap();
             let socket = SockRef::from(&stream);
-            assert!(socket.tcp_nodelay().unwrap());
             assert!(socket.keepalive().unwrap());
             assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), idle);
             assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), interval);

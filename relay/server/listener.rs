@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -23,7 +23,7 @@ use crate::proxy_error::Reason;
 pub(super) struct Listener {
     pub(super) name: Arc<str>,
     pub(super) address: SocketAddr,
-    socket: Arc<TcpListener>,
+    socket: TcpListener,
 }
 
 /// A port that can't be had.
@@ -36,10 +36,7 @@ pub struct BindError {
 }
 
 impl Listener {
-    pub(super) fn bind(
-        options: &ListenerOptions,
-        tuning: &os::TcpTuning,
-    ) -> Result<Self, BindError> {
+    pub(super) fn bind(options: &ListenerOptions) -> Result<Self, BindError> {
         let socket = match bind(options.bind) {
             // The kernel has no IPv6: the unspecified address still means "every address".
             Err(error)
@@ -54,13 +51,11 @@ impl Listener {
             result => result,
         };
         let bound = socket.and_then(|socket| {
-            // Accepted sockets inherit these, which saves four system calls a connection.
-            os::tune(&socket, tuning)?;
             let address = socket.local_addr()?;
             Ok(Self {
                 name: options.name.clone(),
                 address,
-                socket: Arc::new(socket),
+                socket,
             })
         });
         bound.map_err(|source| BindError {
@@ -68,11 +63,6 @@ impl Listener {
             address: options.bind,
             source,
         })
-    }
-
-    /// The socket for as long as it listens, to tune it later. A second descriptor would keep the port open after the end.
-    pub(super) fn tuner(&self) -> Weak<TcpListener> {
-        Arc::downgrade(&self.socket)
     }
 
     /// Accepts for ever. Trouble with one connection, or a shortage, never ends the listener.
@@ -162,6 +152,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Accepted sockets inherit it, which saves each a system call.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -12,9 +12,9 @@ mod tunnels;
 mod worker;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -62,7 +62,6 @@ struct Shared {
     metrics: Arc<Metrics>,
     /// The relay's own ports: its listeners', and whatever else it serves.
     own: Vec<SocketAddr>,
-    tuners: Vec<Weak<TcpListener>>,
     draining: AtomicBool,
     /// Behind one of these, many machines have one address.
     gateways: Vec<IpAddr>,
@@ -92,12 +91,10 @@ impl Server {
         audit: Audit,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServerError> {
-        let tuning = settings.tuning();
         let listeners = listeners
             .iter()
-            .map(|options| Listener::bind(options, &tuning))
+            .map(Listener::bind)
             .collect::<Result<Vec<_>, _>>()?;
-        let tuners = listeners.iter().map(Listener::tuner).collect();
         let own = own
             .iter()
             .copied()
@@ -112,7 +109,6 @@ impl Server {
             audit,
             metrics,
             own,
-            tuners,
             draining: AtomicBool::new(false),
             gateways: os::default_gateways(),
             gateway_told: AtomicBool::new(false),
@@ -192,12 +188,6 @@ impl Handle {
 
     /// Replaces the settings, and ends the tunnels that the new policy would refuse. Returns how many.
     pub fn apply(&self, settings: Settings) -> usize {
-        let tuning = settings.tuning();
-        for listener in self.0.tuners.iter().filter_map(Weak::upgrade) {
-            if let Err(error) = os::tune(&listener, &tuning) {
-                tracing::warn!(%error, "a listener keeps its old TCP settings");
-            }
-        }
         self.0.settings.store(Arc::new(settings));
         self.review()
     }

@@ -21,6 +21,7 @@ use crate::authority::{Authority, Host};
 use crate::dial::{self, Dialled};
 use crate::dns::AddressSource;
 use crate::http::head::Request;
+use crate::os;
 use crate::policy::{Client, Denial, Permit, PermittedAddrs};
 use crate::proxy_error::{Reason, Refusal};
 use crate::tls::ClientHello;
@@ -230,13 +231,8 @@ async fn reach(
     let permitted = screen(permit, &addresses, record)?;
     let permitted = shared.without_own(permitted, target.port, settings)?;
     let started = Instant::now();
-    let dialled = dial::dial(
-        &permitted,
-        target.port,
-        &settings.dial_options(),
-        &shared.outgoing,
-    )
-    .await?;
+    let timeout = settings.timeouts.connect;
+    let dialled = dial::dial(&permitted, target.port, timeout, &shared.outgoing).await?;
     record.connected(started.elapsed(), dialled.remote, dialled.local);
     Ok(dialled)
 }
@@ -357,6 +353,16 @@ async fn carry(
         stop,
         &counters
     ));
+    let keepalive = settings.keepalive();
+    let settled = SETTLED.min(keepalive.idle).min(keepalive.user_timeout);
+    if let Ok(closed) = timeout(settled, &mut relay).await {
+        return closed;
+    }
+    for stream in [client.stream(), &upstream.stream] {
+        if let Err(error) = os::keep_alive(stream, &keepalive) {
+            tracing::warn!(%error, "a dead peer of this tunnel is noticed late: keepalive can't be set");
+        }
+    }
     loop {
         match timeout(PROGRESS, &mut relay).await {
             Ok(closed) => return closed,
@@ -371,5 +377,8 @@ impl From<Refusal> for End {
     }
 }
 
+/// When the kernel is told to look for dead peers. Most tunnels are over by then, and its timers would be a tenth of what each
+/// of them costs.
+const SETTLED: Duration = Duration::from_secs(10);
 /// How often a tunnel that goes on says so in the trail.
 const PROGRESS: Duration = Duration::from_hours(1);

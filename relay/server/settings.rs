@@ -7,7 +7,7 @@ use super::options::{Limits, Timeouts};
 use crate::authority::Authority;
 use crate::dns::Resolver;
 use crate::policy::Policy;
-use crate::{dial, os, tunnel};
+use crate::{os, tunnel};
 
 /// The reloadable settings of the server. A session sees one of them whole.
 #[derive(Clone, Debug)]
@@ -27,16 +27,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    pub(super) fn dial_options(&self) -> dial::Options {
-        dial::Options {
-            timeout: self.timeouts.connect,
-            tuning: self.tuning(),
-        }
-    }
-
-    pub(super) fn tuning(&self) -> os::TcpTuning {
-        os::TcpTuning {
-            keepalive: self.timeouts.keepalive,
+    pub(super) fn keepalive(&self) -> os::Keepalive {
+        os::Keepalive {
+            idle: self.timeouts.keepalive,
             user_timeout: self.timeouts.tcp_user,
         }
     }

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use super::SyslogServer;
 use super::syslog::frame;
 use crate::authority::{Authority, Host};
-use crate::os::{self, TcpTuning};
+use crate::os::{self, Keepalive};
 
 /// How a server is connected to, again and again.
 #[derive(Debug)]
@@ -259,13 +259,12 @@ fn connect_tcp(server: &Authority) -> io::Result<Bounded> {
     for address in (server.host.to_string(), server.port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT) {
             Ok(stream) => {
-                os::tune(
-                    &stream,
-                    &TcpTuning {
-                        keepalive: PATIENCE,
-                        user_timeout: PATIENCE,
-                    },
-                )?;
+                stream.set_nodelay(true)?;
+                let keepalive = Keepalive {
+                    idle: PATIENCE,
+                    user_timeout: PATIENCE,
+                };
+                os::keep_alive(&stream, &keepalive)?;
                 stream.set_write_timeout(Some(PATIENCE))?;
                 stream.set_read_timeout(Some(PATIENCE))?;
                 return Ok(Bounded {

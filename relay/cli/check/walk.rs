@@ -14,7 +14,6 @@ use crate::authority::{Authority, DnsName, Host};
 use crate::config::Config;
 use crate::dial::{self, Dialled, Outgoing};
 use crate::dns::{AddressSource, Failure, Resolver, ResolverError};
-use crate::os::TcpTuning;
 use crate::policy::{Client, Permit, PermittedAddrs, classify};
 use crate::proxy_error::{Reason, Refusal};
 use crate::server;
@@ -207,16 +206,9 @@ impl Walker {
     }
 
     async fn connect(&self, target: &Target, permitted: &PermittedAddrs) -> Outcome<Dialled> {
-        let timeouts = &self.config.timeouts;
-        let options = dial::Options {
-            timeout: timeouts.connect,
-            tuning: TcpTuning {
-                keepalive: timeouts.keepalive,
-                user_timeout: timeouts.tcp_user,
-            },
-        };
+        let timeout = self.config.timeouts.connect;
         let started = Instant::now();
-        match dial::dial(permitted, target.port, &options, &self.outgoing).await {
+        match dial::dial(permitted, target.port, timeout, &self.outgoing).await {
             Ok(dialled) => {
                 let seen = format!(
                     "{} from {} in {} ms",
