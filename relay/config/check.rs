@@ -1,5 +1,7 @@
 //! From the mirror of the file to the options of each part: values read, defaults filled in, contradictions found.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -62,9 +64,10 @@ impl Findings {
         &mut self,
         key: &str,
         list: Option<&List<F>>,
+        help: &str,
     ) -> Option<Vec<F>> {
         let list = list?;
-        self.refuse_empty(key, list, "remove the key");
+        self.refuse_empty(key, list, help);
         Some(self.read_all(Some(list)))
     }
 
@@ -90,16 +93,18 @@ impl Findings {
         what: &str,
         names: impl IntoIterator<Item = &'a Text<Name>>,
     ) {
-        let mut seen: Vec<&Text<Name>> = Vec::new();
+        let mut seen: HashMap<&str, &Text<Name>> = HashMap::new();
         for name in names {
             let text = &name.value.text;
-            match seen.iter().find(|first| first.value.text == *text) {
-                Some(first) => self.problem(
+            match seen.entry(text) {
+                Entry::Occupied(first) => self.problem(
                     Problem::new(name.span.clone(), format!("two {what}s are named `{text}`"))
-                        .also(first.span.clone(), "the first")
+                        .also(first.get().span.clone(), "the first")
                         .help("rename one"),
                 ),
-                None => seen.push(name),
+                Entry::Vacant(free) => {
+                    free.insert(name);
+                }
             }
         }
     }
@@ -144,7 +149,11 @@ impl Findings {
     pub(super) fn dns(&mut self, file: &file::Dns) -> dns::Options {
         let options = dns::Options {
             servers: self
-                .read_some("servers", file.servers.as_ref())
+                .read_some(
+                    "servers",
+                    file.servers.as_ref(),
+                    "remove the key for the servers of /etc/resolv.conf",
+                )
                 .unwrap_or_default()
                 .into_iter()
                 .map(|server| server.0)
