@@ -162,7 +162,7 @@ async fn a_silent_family_costs_one_attempt_delay() {
     let dialled = dial_any(
         &both,
         port,
-        Duration::from_millis(10_000),
+        Duration::from_secs(10),
         &Outgoing::default(),
     )
     .await
