@@ -1,14 +1,13 @@
 //! The lines of a trail in their order: from a directory, from one file, or from standard input.
 
 use std::collections::VecDeque;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::segments::{self, ACTIVE, MAX_LINE};
+use super::segments::{self, MAX_LINE};
 
 /// Gives line after line. It reads what is there when it comes to it, and doesn't follow.
 pub struct Reader {
@@ -76,25 +75,17 @@ impl Reader {
 
     /// Lists the segments and opens the one being written, both from the same moment.
     fn take_directory(&mut self, directory: &Path) -> io::Result<()> {
-        let path = directory.join(ACTIVE);
-        let identity =
-            |metadata: io::Result<Metadata>| metadata.map(|it| (it.dev(), it.ino())).ok();
-        loop {
-            self.active = match File::open(&path) {
-                Ok(file) => Some(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(at(&path, &error)),
-            };
-            let segments = segments::list(directory)?;
-            let opened = self.active.as_ref().map(File::metadata);
-            // A rotation came between; the next is far away.
-            if opened.and_then(identity) != identity(path.metadata()) {
-                continue;
-            }
-            self.size = segments.iter().map(|segment| segment.size).sum();
-            self.files = segments.into_iter().map(|segment| segment.path).collect();
-            return Ok(());
-        }
+        let (segments, active) =
+            segments::list_held(directory).map_err(|error| at(directory, &error))?;
+        self.active = active;
+        self.size = segments.iter().map(|segment| segment.size).sum();
+        self.files = segments.into_iter().map(|segment| segment.path).collect();
+        Ok(())
+    }
+
+    /// Leaves out the rest of the file that is being read, as one that is damaged.
+    pub fn skip_file(&mut self) {
+        self.current = None;
     }
 
     /// Where the next line would stand in the file that is being read.
@@ -157,15 +148,8 @@ impl Reader {
         {
             return segments::decode(path, Counted(file, self.read.clone()));
         }
-        match File::open(path) {
-            // Compressed since the directory was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let path = segments::compressed(path);
-                let file = File::open(&path)?;
-                segments::decode(&path, Counted(file, self.read.clone()))
-            }
-            file => segments::decode(path, Counted(file?, self.read.clone())),
-        }
+        let (path, file) = segments::open_listed(path)?;
+        segments::decode(&path, Counted(file, self.read.clone()))
     }
 }
 
