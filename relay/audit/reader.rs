@@ -18,6 +18,8 @@ pub struct Reader {
     line: Vec<u8>,
     size: u64,
     read: Arc<AtomicU64>,
+    /// It isn't a directory, and may be what a syslog server kept.
+    is_copy: bool,
 }
 
 /// Where a line stands.
@@ -28,7 +30,7 @@ pub struct Place {
     pub line: u64,
 }
 
-/// A line, without its line feed.
+/// A line, without its line feed, and in a copy without what syslog put before the record.
 #[derive(Debug)]
 pub struct Raw<'a> {
     pub place: Place,
@@ -55,6 +57,7 @@ impl Reader {
             line: Vec::new(),
             size: 0,
             read: Arc::default(),
+            is_copy: !path.is_dir(),
         };
         if path == Path::new("-") {
             reader.current = Some(Current {
@@ -136,7 +139,11 @@ impl Reader {
             let whole = self.line.pop_if(|byte| *byte == b'\n').is_some();
             return Ok(Some(Raw {
                 place: current.place.clone(),
-                bytes: &self.line,
+                bytes: if self.is_copy {
+                    record_in(&self.line)
+                } else {
+                    &self.line
+                },
                 whole,
             }));
         }
@@ -175,6 +182,16 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// The record in a line of a log that put something before it, as syslog does.
+pub(super) fn record_in(bytes: &[u8]) -> &[u8] {
+    let start = bytes
+        .windows(START.len())
+        .position(|window| window == START);
+    &bytes[start.unwrap_or(0)..]
+}
+
 fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
+
+const START: &[u8] = b"{\"v\":1,\"trail\":";
