@@ -7,16 +7,22 @@
 //! - Writing: `writer` drives `chain` (lines), `seal` and `kept` (checkpoints), `store` and `segments` (files), `stdout`; `throttle`
 //!   keeps refusals from filling the disk; `recover` is what a start does.
 //! - Shipping: `ship` sends the records on to a syslog server, as far as `progress` says that they are durable.
-//! - Reading: `verify` proves a trail, `reader` gives its records.
+//! - Reading: `verify` proves a trail, `reader` and `follow` give its lines, `entry` is what one says, `report` sums them up, `export`
+//!   converts them, `schema` describes them to programs, `text` makes them harmless.
 
 mod chain;
 mod clock;
+pub mod entry;
+pub mod export;
 mod files;
+mod follow;
 mod kept;
 mod progress;
 mod reader;
 mod record;
 mod recover;
+pub mod report;
+mod schema;
 mod seal;
 mod segments;
 mod session;
@@ -25,6 +31,7 @@ mod stdout;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod throttle;
 pub mod verify;
 mod writer;
@@ -47,8 +54,11 @@ use ship::{Shipper, Source};
 use throttle::Throttle;
 
 pub use chain::{Hash, Line, LineError};
+pub use entry::Entry;
+pub use follow::Follower;
 pub use reader::Reader;
 pub use record::{Client, Data, Decision, Event, MAX_RAW, Millis, Outcome, Tls, escape};
+pub use schema::schema;
 pub use seal::{PublicKey, generate};
 pub use session::Session;
 pub use ship::{ServerError as SyslogServerError, Syslog, SyslogServer};

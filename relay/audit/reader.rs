@@ -70,7 +70,7 @@ impl Reader {
         } else if path.is_dir() {
             reader.take_directory(path)?;
         } else {
-            reader.size = path.metadata()?.len();
+            reader.size = path.metadata().map_err(|error| at(path, &error))?.len();
             reader.files.push_back(path.to_owned());
         }
         Ok(reader)
