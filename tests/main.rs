@@ -3,6 +3,9 @@
 
 mod answers;
 mod audit_cli;
+mod audit_export;
+mod audit_report;
+mod audit_tail;
 mod certs;
 mod check;
 mod cli;
