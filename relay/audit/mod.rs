@@ -85,6 +85,13 @@ pub struct Options {
     pub syslog: Option<Syslog>,
 }
 
+impl Options {
+    /// Bytes of a segment that refusals may take: a flood of them leaves room for the tunnels.
+    fn refusal_room(&self) -> u64 {
+        self.rotate_size / 2
+    }
+}
+
 /// When records are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
@@ -138,8 +145,8 @@ struct Queue {
     /// Records that the writer has taken and not made durable.
     writing: usize,
     throttle: Throttle,
-    /// The segment has its share of refusals: further ones are counted together.
-    refusals_full: bool,
+    /// Bytes that refusals may still take of the segment; without any, further ones are counted together.
+    refusal_room: u64,
     /// Requests that left no record because the trail couldn't take it.
     uncounted: u64,
     state: State,
@@ -177,7 +184,6 @@ struct Pending {
     /// Of its members, in bytes.
     length: usize,
     ack: Option<oneshot::Sender<()>>,
-    refusal: bool,
 }
 
 impl Audit {
@@ -202,7 +208,10 @@ impl Audit {
             relay: relay.into(),
             sync: options.sync,
             on_failure: options.on_failure,
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue {
+                refusal_room: options.refusal_room(),
+                ..Queue::default()
+            }),
             wake: Condvar::new(),
             progress: Arc::default(),
             metrics,
@@ -297,6 +306,10 @@ impl Audit {
         }
         // The clock is read under the lock, so that times are in the order of the trail.
         let time = Timestamp::now();
+        if kind == Kind::Refusal {
+            let line = (members.len() + CHAINED) as u64;
+            queue.refusal_room = queue.refusal_room.saturating_sub(line);
+        }
         let first = queue.batch.is_empty();
         queue.batch.push(
             members,
@@ -304,7 +317,6 @@ impl Audit {
                 time,
                 length: members.len(),
                 ack,
-                refusal: kind == Kind::Refusal,
             },
         );
         drop(queue);
@@ -445,6 +457,8 @@ thread_local! {
 
 /// How many records may wait while the trail can't be written, beside one for each open session.
 const MAX_WAITING: usize = 4096;
+/// Bytes that a line has beside its members, about.
+const CHAINED: usize = 300;
 /// How many records' room an empty batch keeps.
 const KEEP_RECORDS: usize = 256;
 /// How long the writer may take over one round before the trail counts as unavailable.

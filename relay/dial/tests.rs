@@ -159,14 +159,9 @@ async fn a_silent_family_costs_one_attempt_delay() {
     let _hole = BlackHole::new(LOOPBACK_V6, port);
     let begin = std::time::Instant::now();
     let both = [LOOPBACK, LOOPBACK_V6];
-    let dialled = dial_any(
-        &both,
-        port,
-        Duration::from_secs(10),
-        &Outgoing::default(),
-    )
-    .await
-    .unwrap();
+    let dialled = dial_any(&both, port, Duration::from_secs(10), &Outgoing::default())
+        .await
+        .unwrap();
     assert_eq!(dialled.remote.ip(), LOOPBACK);
     let elapsed = begin.elapsed();
     assert!(
