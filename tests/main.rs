@@ -13,6 +13,7 @@ mod clients;
 mod dns;
 mod draining;
 mod hostile;
+mod interop;
 mod layering;
 mod pac;
 mod relaying;
