@@ -93,7 +93,7 @@ fn introduce(app: &App) -> std::io::Result<()> {
         )?;
         writeln!(
             out,
-            "  to try it:  curl -x http://{relay} https://ch3.zerto.com/"
+            "  to try it:  curl -v -x http://{relay} https://ch3.zerto.com/"
         )?;
     }
     Ok(())
