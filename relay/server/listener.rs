@@ -28,7 +28,7 @@ pub(super) struct Listener {
 
 /// A port that can't be had.
 #[derive(Debug, thiserror::Error)]
-#[error("listener \"{name}\" can't listen on {address}: {source}")]
+#[error("listener \"{name}\" can't listen on {address}")]
 pub struct BindError {
     name: Arc<str>,
     address: SocketAddr,

@@ -78,7 +78,7 @@ struct OpenConnection<'a>(&'a Metrics);
 pub enum ServerError {
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("threads or descriptors can't be had: {0}")]
+    #[error("threads or descriptors can't be had")]
     Resources(#[from] io::Error),
 }
 
