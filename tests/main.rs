@@ -19,6 +19,7 @@ mod pac;
 mod relaying;
 mod reloading;
 mod report_only;
+mod sni;
 mod support;
 mod syslog;
 mod trail;

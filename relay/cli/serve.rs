@@ -7,8 +7,10 @@ use super::ConfigArg;
 use super::exit::Exit;
 use crate::app::{self, App};
 use crate::config::{Config, Source};
+use crate::os;
 use crate::policy::{Mode, Origin, Unlisted};
-use crate::{os, telemetry};
+use crate::server::ListenerMode;
+use crate::telemetry;
 
 pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
     let config = Config::load(&args.source())?;
@@ -43,8 +45,17 @@ fn introduce(app: &App) -> std::io::Result<()> {
         env!("CARGO_PKG_VERSION"),
         config.name
     )?;
-    for (name, address) in app.listeners() {
-        writeln!(out, "  listens   {address}  (\"{name}\", HTTP CONNECT)")?;
+    let listeners = app.listeners();
+    for ((name, address), options) in listeners.iter().zip(&config.listeners) {
+        match options.mode {
+            ListenerMode::Proxy => {
+                writeln!(out, "  listens   {address}  (\"{name}\", HTTP CONNECT)")?;
+            }
+            ListenerMode::Sni { target_port } => writeln!(
+                out,
+                "  listens   {address}  (\"{name}\", TLS, passed through to the server that it names, port {target_port})"
+            )?,
+        }
     }
     writeln!(
         out,
@@ -80,8 +91,13 @@ fn introduce(app: &App) -> std::io::Result<()> {
             "  REPORT-ONLY until {until}: names on no list are let through"
         )?;
     }
-    if let Some((_, address)) = app.listeners().first() {
-        let relay = reachable(*address);
+    let first = |wanted: fn(&ListenerMode) -> bool| {
+        let mut listeners = listeners.iter().zip(&config.listeners);
+        listeners
+            .find(|(_, options)| wanted(&options.mode))
+            .map(|((_, address), _)| reachable(*address))
+    };
+    if let Some(relay) = first(|mode| *mode == ListenerMode::Proxy) {
         writeln!(
             out,
             "  on a Windows ZVM, in an elevated prompt, with {} as this relay's name or address:",
@@ -94,6 +110,11 @@ fn introduce(app: &App) -> std::io::Result<()> {
         writeln!(
             out,
             "  to try it:  curl -v -x http://{relay} https://ch3.zerto.com/"
+        )?;
+    } else if let Some(relay) = first(|mode| matches!(mode, ListenerMode::Sni { .. })) {
+        writeln!(
+            out,
+            "  to try it:  curl --connect-to ch3.zerto.com:443:{relay} https://ch3.zerto.com/"
         )?;
     }
     Ok(())

@@ -14,7 +14,7 @@ use super::names::Name;
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
 use crate::policy::Rate;
-use crate::server::{Limits, ListenerOptions, Timeouts};
+use crate::server::{Limits, ListenerMode, ListenerOptions, Timeouts};
 use crate::{admin, dns, telemetry};
 
 /// What is found on the way. A problem makes the file unusable; a warning is for the operator to judge.
@@ -114,6 +114,7 @@ impl Findings {
             return vec![ListenerOptions {
                 name: "proxy".into(),
                 bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 3128),
+                mode: ListenerMode::Proxy,
             }];
         };
         let file::Listeners(written) = &listeners.value;
@@ -129,6 +130,7 @@ impl Findings {
         for listener in written {
             let name = self.read(&listener.name);
             let bind = self.read(&listener.bind);
+            let mode = self.listener_mode(listener);
             let (Some(Name(name)), Some(bind)) = (name, bind) else {
                 continue;
             };
@@ -140,10 +142,30 @@ impl Findings {
                         .help("give one another port; `[::]` takes every address, IPv4 too"),
                 );
             }
-            options.push(ListenerOptions { name, bind });
+            options.push(ListenerOptions { name, bind, mode });
             spans.push(span);
         }
         options
+    }
+
+    fn listener_mode(&mut self, written: &file::Listener) -> ListenerMode {
+        let mode = written.mode.as_ref().map(|mode| mode.value);
+        match (mode, &written.target_port) {
+            (Some(file::ListenerMode::Sni), port) => ListenerMode::Sni {
+                target_port: port.as_ref().map_or(443, |port| port.value.get()),
+            },
+            (Some(file::ListenerMode::Proxy) | None, port) => {
+                if let Some(port) = port {
+                    let title = "`target_port` is for a listener of mode \"sni\"";
+                    self.problem(
+                        Problem::new(port.span.clone(), title)
+                            .label("a CONNECT names the port itself")
+                            .help("remove the key, or add `mode = \"sni\"`"),
+                    );
+                }
+                ListenerMode::Proxy
+            }
+        }
     }
 
     pub(super) fn dns(&mut self, file: &file::Dns) -> dns::Options {

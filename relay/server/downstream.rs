@@ -1,6 +1,6 @@
 //! The client's side of a session until the tunnel takes over: bytes come in, answers go out.
 //!
-//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it.
+//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it or where there is none.
 
 use std::future::poll_fn;
 use std::io;
@@ -23,7 +23,16 @@ pub(super) struct Downstream {
     stream: TcpStream,
     /// What has been read and not been taken. Empty and unallocated while nothing has come.
     buffer: Vec<u8>,
+    /// Whether the client now speaks TLS to its destination, so that it is told of a refusal by an alert.
     established: bool,
+}
+
+/// Why no byte has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// It hasn't ended in the time that it may take.
+    Lasting,
+    Closed,
 }
 
 /// Why there is no ClientHello.
@@ -42,9 +51,18 @@ impl Downstream {
         }
     }
 
-    /// Waits for the first bytes; false when the client closed or stayed silent instead.
-    pub(super) async fn speaks(&mut self, limit: usize, within: Duration) -> bool {
-        matches!(timeout(within, self.read(limit)).await, Ok(Ok(1..)))
+    /// For a client that asks for nothing first, but begins with its ClientHello.
+    pub(super) fn begin_with_hello(&mut self) {
+        self.established = true;
+    }
+
+    /// Waits for the first bytes.
+    pub(super) async fn speaks(&mut self, limit: usize, within: Duration) -> Result<(), Silence> {
+        match timeout(within, self.read(limit)).await {
+            Ok(Ok(1..)) => Ok(()),
+            Ok(_) => Err(Silence::Closed),
+            Err(_) => Err(Silence::Lasting),
+        }
     }
 
     /// Reads one request head. Its bytes stay in the buffer until [`Self::take_head`].
@@ -245,7 +263,10 @@ mod tests {
     #[tokio::test]
     async fn a_silent_client_takes_no_buffer() {
         let (_client, mut downstream) = connection().await;
-        assert!(!downstream.speaks(READ, Duration::from_millis(20)).await);
+        assert_eq!(
+            downstream.speaks(READ, Duration::from_millis(20)).await,
+            Err(Silence::Lasting)
+        );
         assert_eq!(downstream.buffer.capacity(), 0);
     }
 

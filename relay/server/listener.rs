@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
-use super::options::ListenerOptions;
+use super::options::{ListenerMode, ListenerOptions};
 use super::{Shared, worker::Dealer};
 use crate::http::answer;
 use crate::os::{self, AcceptTrouble};
@@ -23,6 +23,7 @@ use crate::proxy_error::Reason;
 pub(super) struct Listener {
     pub(super) name: Arc<str>,
     pub(super) address: SocketAddr,
+    mode: ListenerMode,
     socket: TcpListener,
 }
 
@@ -50,18 +51,21 @@ impl Listener {
             }
             result => result,
         };
-        let bound = socket.and_then(|socket| {
-            let address = socket.local_addr()?;
-            Ok(Self {
-                name: options.name.clone(),
-                address,
-                socket,
-            })
-        });
+        let bound = socket.and_then(|socket| Self::on(options, socket));
         bound.map_err(|source| BindError {
             name: options.name.clone(),
             address: options.bind,
             source,
+        })
+    }
+
+    /// The listener of these options on a socket that listens.
+    pub(super) fn on(options: &ListenerOptions, socket: TcpListener) -> io::Result<Self> {
+        Ok(Self {
+            name: options.name.clone(),
+            address: socket.local_addr()?,
+            mode: options.mode,
+            socket,
         })
     }
 
@@ -84,7 +88,7 @@ impl Listener {
             let error = match accepted {
                 Ok((socket, peer)) => {
                     if let Some(Ok(peer)) = peer.map(SocketAddr::try_from) {
-                        admit(&shared, &dealer, &self.name, socket, peer);
+                        admit(&shared, &dealer, (&self.name, self.mode), socket, peer);
                     }
                     continue;
                 }
@@ -103,7 +107,7 @@ impl Listener {
 fn admit(
     shared: &Arc<Shared>,
     dealer: &Dealer,
-    listener: &Arc<str>,
+    (listener, mode): (&Arc<str>, ListenerMode),
     socket: OwnedFd,
     peer: SocketAddr,
 ) {
@@ -117,7 +121,7 @@ fn admit(
         Err(full) => {
             shared.metrics.connections_turned_away.inc();
             tracing::debug!(client = %peer.ip(), %full, "turned away");
-            return turn_away(stream);
+            return turn_away(stream, mode);
         }
     };
     let (shared, listener) = (shared.clone(), listener.clone());
@@ -125,20 +129,26 @@ fn admit(
         let _slot = slot;
         let _open = shared.open_connection();
         match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => super::session::serve(&shared, stream, peer, listener).await,
+            Ok(stream) => super::session::serve(&shared, stream, peer, listener, mode).await,
             Err(error) => tracing::error!(%error, "an accepted connection can't be served"),
         }
     });
 }
 
 /// Answers without a session, in the accept loop: whatever this costs, an attacker gets as often as he likes.
-fn turn_away(mut stream: std::net::TcpStream) {
+fn turn_away(mut stream: std::net::TcpStream, mode: ListenerMode) {
     use std::io::{Read, Write};
 
     // Unread bytes would turn the close into a reset, which can overtake the answer. The socket doesn't block.
     let mut sent = [0; 1024];
     let _ = stream.read(&mut sent);
-    let _ = stream.write(&answer::refusal(&Reason::AtCapacity.into(), NO_SESSION));
+    let reason = Reason::AtCapacity;
+    let answer = match (mode, reason.alert()) {
+        (ListenerMode::Sni { .. }, Some(alert)) => alert.record().to_vec(),
+        (ListenerMode::Sni { .. }, None) => return,
+        (ListenerMode::Proxy, _) => answer::refusal(&reason.into(), NO_SESSION),
+    };
+    let _ = stream.write(&answer);
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -6,6 +6,8 @@ mod limits;
 mod listener;
 mod local;
 mod options;
+mod passing;
+mod request;
 mod session;
 mod settings;
 mod tunnels;
@@ -32,11 +34,12 @@ use crate::tunnel::ClosedBy;
 
 use limits::Limiter;
 use listener::Listener;
+use passing::Passing;
 use tunnels::Tunnels;
 use worker::Workers;
 
 pub use listener::BindError;
-pub use options::{Limits, ListenerOptions, Timeouts};
+pub use options::{Limits, ListenerMode, ListenerOptions, Timeouts};
 pub use settings::Settings;
 
 /// Bound listeners that don't accept yet.
@@ -58,6 +61,7 @@ struct Shared {
     limiter: Limiter,
     tunnels: Tunnels,
     outgoing: Outgoing,
+    passing: Passing,
     audit: Audit,
     metrics: Arc<Metrics>,
     /// The relay's own ports: its listeners', and whatever else it serves.
@@ -68,6 +72,8 @@ struct Shared {
     gateway_told: AtomicBool,
     /// Whose bypass list was said to be missing.
     without_bypass: bypass::Named,
+    /// From where the relay was said to reach itself.
+    looping: bypass::Named,
 }
 
 /// Counts a connection as open while it lives.
@@ -106,6 +112,7 @@ impl Server {
             limiter: Limiter::default(),
             tunnels: Tunnels::default(),
             outgoing: Outgoing::default(),
+            passing: Passing::default(),
             audit,
             metrics,
             own,
@@ -113,6 +120,7 @@ impl Server {
             gateways: os::default_gateways(),
             gateway_told: AtomicBool::new(false),
             without_bypass: bypass::Named::default(),
+            looping: bypass::Named::default(),
         };
         let handle = Handle(Arc::new(shared));
         handle.review();
@@ -243,6 +251,19 @@ impl Shared {
                 %asked,
                 "a client asks the relay for a host of the inside: its bypass list is missing, or its proxy should be the relay's \
                  proxy.pac (`callhome-relay zvm setup`)"
+            );
+        }
+    }
+
+    /// Says, once an hour for where it comes from, that the relay has reached itself on a way that it couldn't know.
+    fn report_loop(&self, source: IpAddr, asked: &Host) {
+        if self.looping.is_due(source, Instant::now()) {
+            tracing::warn!(
+                %source,
+                %asked,
+                "the relay has reached itself: a translator (NAT) on the way, or a name server's answer for this host, leads back \
+                 to it; give the relay a name server that has the host's own addresses (`dns.servers`), and list every address \
+                 that leads to the relay (`policy.self_addresses`)"
             );
         }
     }

@@ -12,6 +12,16 @@ pub struct ListenerOptions {
     pub name: Arc<str>,
     /// `[::]` listens on both families, and on IPv4 alone where IPv6 is off.
     pub bind: SocketAddr,
+    pub mode: ListenerMode,
+}
+
+/// How the clients of a listener say where they want to go, and so how one is told that it may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerMode {
+    /// By a CONNECT; a refusal is an HTTP answer.
+    Proxy,
+    /// By the server name in the ClientHello that they begin with; a refusal is a TLS alert.
+    Sni { target_port: u16 },
 }
 
 /// How long each stage of a session may take.

@@ -2,4 +2,4 @@
 
 mod client_hello;
 
-pub use client_hello::{ClientHello, MAX_CLIENT_HELLO, Progress, Version, parse};
+pub use client_hello::{ClientHello, MAX_CLIENT_HELLO, Progress, Random, Version, parse};
