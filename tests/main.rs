@@ -15,6 +15,7 @@ mod draining;
 mod hostile;
 mod interop;
 mod layering;
+mod one_policy;
 mod pac;
 mod relaying;
 mod reloading;
