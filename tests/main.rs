@@ -1,6 +1,7 @@
 //! The integration tests, one crate so that they link once.
 #![cfg(test)]
 
+mod activation;
 mod answers;
 mod audit_cli;
 mod audit_export;

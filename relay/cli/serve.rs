@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::ConfigArg;
 use super::exit::Exit;
-use crate::app::{self, App};
+use crate::app::{self, App, StartError};
 use crate::config::{Config, Source};
-use crate::os;
+use crate::os::{self, PassedSockets};
 use crate::policy::{Mode, Origin, Unlisted};
 use crate::server::ListenerMode;
 use crate::telemetry;
@@ -18,12 +18,13 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let passed = PassedSockets::from_env().map_err(StartError::from)?;
     // The listeners, the admin port and the resolver; sessions have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let app = App::build(config).await?;
+        let app = App::build_on(config, passed).await?;
         let commands = app::commands()?;
         introduce(&app)?;
         app.run(commands).await?;

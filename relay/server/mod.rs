@@ -6,6 +6,7 @@ mod limits;
 mod listener;
 mod local;
 mod options;
+mod passed;
 mod passing;
 mod request;
 mod session;
@@ -26,7 +27,7 @@ use tokio::task::JoinSet;
 use crate::audit::Audit;
 use crate::authority::Host;
 use crate::dial::Outgoing;
-use crate::os;
+use crate::os::{self, PassedSockets};
 use crate::policy::{Client, PermittedAddrs, Policy};
 use crate::proxy_error::{Reason, Refusal};
 use crate::telemetry::Metrics;
@@ -40,6 +41,7 @@ use worker::Workers;
 
 pub use listener::BindError;
 pub use options::{Limits, ListenerMode, ListenerOptions, Timeouts};
+pub use passed::PassedError;
 pub use settings::Settings;
 
 /// Bound listeners that don't accept yet.
@@ -48,6 +50,8 @@ pub struct Server {
     handle: Handle,
     listeners: Vec<Listener>,
     workers: Workers,
+    /// Whether the sockets are kept by who passed them in.
+    kept: bool,
 }
 
 /// What the rest of the program can ask of a server that runs.
@@ -84,23 +88,30 @@ struct OpenConnection<'a>(&'a Metrics);
 pub enum ServerError {
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     #[error("threads or descriptors can't be had")]
     Resources(#[from] io::Error),
 }
 
 impl Server {
-    /// Binds every listener. `own` are further ports of this process, which the relay must never connect to.
+    /// Binds every listener, or takes the sockets that were passed in for them. `own` are further ports of this process, which the
+    /// relay must never connect to.
     pub fn bind(
         listeners: &[ListenerOptions],
+        passed: PassedSockets,
         settings: Settings,
         own: &[SocketAddr],
         audit: Audit,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServerError> {
-        let listeners = listeners
-            .iter()
-            .map(Listener::bind)
-            .collect::<Result<Vec<_>, _>>()?;
+        let kept = !passed.is_empty();
+        let listeners = if kept {
+            passed::adopt(listeners, passed)?
+        } else {
+            let bound = listeners.iter().map(Listener::bind);
+            bound.collect::<Result<Vec<_>, _>>()?
+        };
         let own = own
             .iter()
             .copied()
@@ -128,6 +139,7 @@ impl Server {
             handle,
             listeners,
             workers: Workers::start(cores)?,
+            kept,
         })
     }
 
@@ -154,6 +166,7 @@ impl Server {
             handle: self.handle,
             listeners,
             workers: self.workers,
+            kept: self.kept,
         }
     }
 }
@@ -164,6 +177,7 @@ pub struct Accepting {
     handle: Handle,
     listeners: JoinSet<io::Result<()>>,
     workers: Workers,
+    kept: bool,
 }
 
 impl Accepting {
@@ -177,10 +191,18 @@ impl Accepting {
         }
     }
 
-    /// Closes the listeners: from now on the port is refused, and a session that isn't a tunnel yet won't become one.
+    /// Whether connections wait for a successor when this server has stopped to listen.
+    pub fn keeps_backlog(&self) -> bool {
+        self.kept
+    }
+
+    /// Closes the listeners: from now on the port is refused, and a session that isn't a tunnel yet won't become one. Where the
+    /// sockets are kept for a successor no attempt is lost: what comes now waits for it, and what was accepted is served.
     pub async fn stop_listening(&mut self) {
-        self.handle.0.draining.store(true, Ordering::Relaxed);
         self.listeners.shutdown().await;
+        if !self.kept {
+            self.handle.refuse_new();
+        }
     }
 
     /// Completes when the last session has ended.
@@ -208,8 +230,14 @@ impl Handle {
             .review(settings.generation, &settings.policy, Timestamp::now())
     }
 
-    /// Ends every tunnel. Returns how many.
+    /// From now on a session that isn't a tunnel yet won't become one.
+    fn refuse_new(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends every tunnel, and lets no other begin. Returns how many.
     pub fn stop_tunnels(&self) -> usize {
+        self.refuse_new();
         self.0.tunnels.stop_all(ClosedBy::Shutdown)
     }
 
