@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::authority::Authority;
 use crate::policy::{Mode, Origin, Unlisted};
+use crate::server::ListenerMode;
 
 fn environment() -> Environment {
     Environment {
@@ -176,6 +177,12 @@ zerto_v9_ip_ranges = ["192.0.2.0/24"]
 name = "inside"
 bind = "10.0.0.2:3128"
 
+[[listener]]
+name = "passthrough"
+mode = "sni"
+bind = "10.0.0.2:443"
+target_port = 8443
+
 [[client]]
 name = "zvm-ams-1"
 role = "zvm"
@@ -259,6 +266,9 @@ fn every_key_arrives() {
     let config = parse(FULL);
     assert_eq!(&*config.name, "dmz-1");
     assert_eq!(config.listeners[0].bind.to_string(), "10.0.0.2:3128");
+    assert_eq!(config.listeners[0].mode, ListenerMode::Proxy);
+    let passthrough = ListenerMode::Sni { target_port: 8443 };
+    assert_eq!(config.listeners[1].mode, passthrough);
     assert_eq!(config.policy.unlisted(), Unlisted::Any);
     let until = "2026-12-01T08:00:00Z".parse().unwrap();
     assert_eq!(config.policy.mode(), Mode::ReportOnly { until });
