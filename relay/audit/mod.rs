@@ -37,7 +37,6 @@ pub mod verify;
 mod writer;
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,7 +46,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use crate::proxy_error::Reason;
 use crate::telemetry::Metrics;
 use progress::Progress;
 use ship::{Shipper, Source};
@@ -269,18 +267,6 @@ impl Audit {
         }
         let data = &data.clone().bounded();
         self.write(event, &Members { data }, Kind::Closing);
-    }
-
-    /// Counts a refusal that gets no record of its own.
-    pub fn refused_in_bulk(&self, source: IpAddr, reason: Reason) {
-        self.0.metrics.refused(reason);
-        self.0.lock().throttle.count(
-            source.to_canonical(),
-            reason,
-            Timestamp::now(),
-            Instant::now(),
-        );
-        self.0.wake.notify_one();
     }
 
     /// Hands a record over. For an opening one under `sync = "always"` the receiver tells when it is durable.

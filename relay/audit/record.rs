@@ -60,6 +60,9 @@ pub enum Outcome {
     Lost,
 }
 
+/// What stands for the reason, where there is none, when requests that their clients gave up are counted.
+pub(super) const ABANDONED: &str = "abandoned";
+
 /// A session as the trail tells it. Every record of a session has every key; what isn't known yet, or has no meaning, is null.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct SessionRecord {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::record::{Client, Decision, Event, Millis, Outcome, SessionRecord, Target};
+use super::record::{ABANDONED, Client, Decision, Event, Millis, Outcome, SessionRecord, Target};
 use super::{Audit, Handed, Kind, OnFailure, STALL, Unavailable};
 use crate::authority::Authority;
 use crate::dns::AddressSource;
@@ -25,6 +25,8 @@ pub struct Session {
     started: Instant,
     counters: Arc<Counters>,
     stage: Stage,
+    /// The client asks more often than it may: what is refused is counted with others of its kind.
+    over_rate: bool,
     /// False when the opening could only be counted.
     recorded: bool,
 }
@@ -73,6 +75,7 @@ impl Audit {
             started: Instant::now(),
             counters: Arc::default(),
             stage: Stage::Pending,
+            over_rate: false,
             recorded: true,
         }
     }
@@ -95,6 +98,11 @@ impl Session {
     pub fn client(&mut self, name: Option<&Arc<str>>, role: &'static str) {
         self.record.client.name = name.cloned();
         self.record.client.role = name.map(|_| role);
+    }
+
+    /// This request is beyond its client's rate.
+    pub fn over_rate(&mut self) {
+        self.over_rate = true;
     }
 
     /// The target as it was sent.
@@ -180,8 +188,7 @@ impl Session {
         }
         self.record.outcome = Some(Outcome::Abandoned);
         self.record.closed_by = Some(ClosedBy::Client.as_str());
-        self.stage = Stage::Ended;
-        self.write(Event::RequestFailed, Kind::Refusal);
+        self.end_unopened(Event::RequestFailed, ABANDONED);
     }
 
     /// The request was refused or failed, before or after the tunnel was opened.
@@ -228,21 +235,21 @@ impl Session {
             self.end_tunnel(outcome, None);
         } else {
             self.record.outcome = Some(outcome);
-            self.end_unopened(event, reason);
+            self.end_unopened(event, reason.token());
         }
     }
 
-    /// The end of a session that had no tunnel: a record of its own, or a count.
-    fn end_unopened(&mut self, event: Event, reason: Reason) {
+    /// The end of a session that had no tunnel: a record of its own, or a count under a word for why.
+    fn end_unopened(&mut self, event: Event, why: &'static str) {
         let mut queue = self.audit.0.lock();
         let (wall, now) = (Timestamp::now(), Instant::now());
         let address = self.record.client.address;
-        if reason == Reason::AuditUnavailable {
+        if why == Reason::AuditUnavailable.token() {
             queue.uncounted += 1;
         } else if queue.refusal_room == 0
-            || reason == Reason::RateLimited && !queue.throttle.begin(address, wall, now)
+            || self.over_rate && !queue.throttle.begin(address, wall, now)
         {
-            queue.throttle.count(address, reason, wall, now);
+            queue.throttle.count(address, why, wall, now);
             drop(queue);
             self.audit.0.wake.notify_one();
         } else {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::record::Data;
-use crate::proxy_error::Reason;
 
 /// The refusals that have no record of their own, by client.
 #[derive(Debug, Default)]
@@ -32,8 +31,14 @@ impl Throttle {
         new
     }
 
-    /// Counts a refusal.
-    pub(super) fn count(&mut self, address: IpAddr, reason: Reason, wall: Timestamp, now: Instant) {
+    /// Counts a refusal under a word for why.
+    pub(super) fn count(
+        &mut self,
+        address: IpAddr,
+        why: &'static str,
+        wall: Timestamp,
+        now: Instant,
+    ) {
         // So many clients at once are an attack; who comes later is counted under the address that means "anyone".
         let address = if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&address) {
             address
@@ -44,7 +49,7 @@ impl Throttle {
             .clients
             .entry(address)
             .or_insert_with(|| Counted::since(wall, now));
-        *counted.reasons.entry(reason.token()).or_default() += 1;
+        *counted.reasons.entry(why).or_default() += 1;
     }
 
     /// When the next counts are due.
@@ -92,9 +97,9 @@ mod tests {
         let (wall, now) = (Timestamp::UNIX_EPOCH, Instant::now());
         let client = IpAddr::from([10, 0, 0, 1]);
         for _ in 0..5000 {
-            throttle.count(client, Reason::RateLimited, wall, now);
+            throttle.count(client, "rate_limited", wall, now);
         }
-        throttle.count(client, Reason::MalformedRequest, wall, now);
+        throttle.count(client, "malformed_request", wall, now);
         assert!(throttle.take(Some(now + EVERY / 2)).is_empty());
         let records = throttle.take(Some(now + EVERY));
         let [
@@ -136,7 +141,7 @@ mod tests {
         for n in 0..100_000_u32 {
             throttle.count(
                 IpAddr::from(n.to_be_bytes()),
-                Reason::RateLimited,
+                "rate_limited",
                 Timestamp::UNIX_EPOCH,
                 now,
             );

@@ -55,6 +55,9 @@ pub(super) async fn read(
     let own_rate = admitted.as_ref().ok().and_then(|client| client.limits.rate);
     let rate = own_rate.unwrap_or(settings.limits.rate_per_client);
     let in_rate = shared.limiter.request(source, rate, Instant::now());
+    if !in_rate {
+        record.over_rate();
+    }
     if let Ok(known) = &admitted {
         record.client(known.name.as_ref(), known.role.as_str());
     }

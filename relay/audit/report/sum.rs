@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::month::{Days, Month};
 use super::{Day, Report, Row, Trail, earliest};
 use crate::audit::entry::Entry;
-use crate::audit::record::{Decision, Event};
+use crate::audit::record::{ABANDONED, Decision, Event};
 use crate::proxy_error::{Reason, Verdict};
 
 /// The sum while it is made.
@@ -191,7 +191,8 @@ impl Builder {
 
 /// Whether a reason is one for which requests fail that policy allows.
 fn is_failure(token: &str) -> bool {
-    Reason::of(token).is_some_and(|reason| reason.verdict() == Verdict::Failed)
+    token == ABANDONED
+        || Reason::of(token).is_some_and(|reason| reason.verdict() == Verdict::Failed)
 }
 
 fn add_up(sum: &mut BTreeMap<String, u64>, more: BTreeMap<String, u64>) {
@@ -200,6 +201,3 @@ fn add_up(sum: &mut BTreeMap<String, u64>, more: BTreeMap<String, u64>) {
         *sum = sum.saturating_add(count);
     }
 }
-
-/// The reason of a request that its client gave up, which has none.
-const ABANDONED: &str = "abandoned";

@@ -95,7 +95,7 @@ fn counting_goes_on_without_growing() {
     let started = Instant::now();
     while started.elapsed() < Duration::from_millis(3500) {
         for client in 0..clients {
-            audit.refused_in_bulk([10, 0, 1, client].into(), Reason::RateLimited);
+            beyond_rate(&audit, [10, 0, 1, client]).refused(&Reason::RateLimited.into());
         }
         thread::sleep(Duration::from_millis(50));
     }

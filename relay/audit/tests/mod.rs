@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::chain::Chain;
 use super::verify::{Report, VerifyError, verify};
 use super::*;
+use crate::proxy_error::Reason;
 use crate::tunnel::{Closed, ClosedBy};
 
 mod damage;
@@ -42,6 +43,13 @@ pub(super) fn refuse(audit: &Audit) {
     let mut session = audit.session("proxy".into(), "1:p".into(), peer);
     session.sent(b"example.com:443");
     session.refused(&Reason::DestinationNotAllowed.into());
+}
+
+/// A session of a client that asks too often.
+pub(super) fn beyond_rate(audit: &Audit, client: [u8; 4]) -> Session {
+    let mut session = audit.session("proxy".into(), "1:p".into(), (client, 4000).into());
+    session.over_rate();
+    session
 }
 
 /// One tunnel, opened and closed.
@@ -339,6 +347,46 @@ fn another_key_proves_nothing() {
     let other = generate(elsewhere.path()).unwrap();
     let error = verify(directory.path(), Some(other), None, |_| ()).unwrap_err();
     assert!(error.to_string().contains("key"), "{error}");
+}
+
+/// A client can't drown what others were refused in its own garbage, of whatever kind it is.
+#[test]
+fn what_is_beyond_a_rate_is_counted_whatever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (audit, writer) = start(&options(directory.path()));
+    for n in 0..3000 {
+        let session = beyond_rate(&audit, [10, 0, 0, 1]);
+        match n % 3 {
+            0 => session.refused(&Reason::MalformedRequest.into()),
+            1 => session.refused(&Reason::NotTls.into()),
+            _ => session.abandoned(),
+        }
+    }
+    refuse(&audit);
+    writer.close();
+
+    let text = fs::read_to_string(directory.path().join("access.jsonl")).unwrap();
+    let records: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let counted = records.iter().filter(|it| it["event"] == "refusals");
+    let counted: u64 = counted.filter_map(|it| it["data"]["count"].as_u64()).sum();
+    let own = records
+        .iter()
+        .filter(|it| it["session"].is_string())
+        .count();
+    assert_eq!(own as u64 + counted, 3001);
+    // The first of each period, and the client that is within its rate.
+    assert!((2..10).contains(&own), "{own}");
+    assert!(
+        records
+            .iter()
+            .any(|it| it["reason"] == "destination_not_allowed")
+    );
+    for why in ["malformed_request", "not_tls", "abandoned"] {
+        assert!(text.contains(&format!("\"{why}\":")), "{why} isn't counted");
+    }
 }
 
 #[test]
