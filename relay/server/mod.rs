@@ -2,6 +2,7 @@
 
 mod bypass;
 mod downstream;
+mod hourly;
 mod limits;
 mod listener;
 mod local;
@@ -33,6 +34,7 @@ use crate::proxy_error::{Reason, Refusal};
 use crate::telemetry::Metrics;
 use crate::tunnel::ClosedBy;
 
+use hourly::Hourly;
 use limits::Limiter;
 use listener::Listener;
 use passing::Passing;
@@ -75,9 +77,9 @@ struct Shared {
     gateways: Vec<IpAddr>,
     gateway_told: AtomicBool,
     /// Whose bypass list was said to be missing.
-    without_bypass: bypass::Named,
+    without_bypass: Hourly,
     /// From where the relay was said to reach itself.
-    looping: bypass::Named,
+    looping: Hourly,
 }
 
 /// Counts a connection as open while it lives.
@@ -130,8 +132,8 @@ impl Server {
             draining: AtomicBool::new(false),
             gateways: os::default_gateways(),
             gateway_told: AtomicBool::new(false),
-            without_bypass: bypass::Named::default(),
-            looping: bypass::Named::default(),
+            without_bypass: Hourly::default(),
+            looping: Hourly::default(),
         };
         let handle = Handle(Arc::new(shared));
         handle.review();
