@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
-use callhome_relay::audit::{Audit, Data, Event, OnFailure, Options, Sync, generate};
+use callhome_relay::audit::{Audit, Data, Event, generate};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::process::relay;
+use crate::support::trail::options;
 
 /// A directory with a trail in `audit`: so many records, and a checkpoint at each end.
 fn trail(records: usize) -> (TempDir, PathBuf) {
@@ -22,18 +22,7 @@ fn trail(records: usize) -> (TempDir, PathBuf) {
 }
 
 fn write(directory: &Path, records: usize, rotate_size: u64) {
-    let options = Options {
-        directory: Some(directory.to_owned()),
-        stdout: false,
-        rotate_size,
-        rotate_every: Duration::from_hours(24),
-        keep: Duration::from_hours(24),
-        max_size: 1 << 30,
-        sync: Sync::Every(Duration::from_millis(1)),
-        on_failure: OnFailure::Refuse,
-        seal_every: Duration::from_mins(10),
-        syslog: None,
-    };
+    let options = options(directory, rotate_size);
     let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
     for n in 0..records {
         let data = Data::Stopped {

@@ -8,12 +8,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use callhome_relay::audit::{Audit, OnFailure, Options, Sync, Writer};
+use callhome_relay::audit::{Audit, Writer};
 use callhome_relay::proxy_error::Reason;
 use callhome_relay::tunnel::{Closed, ClosedBy};
 use serde_json::{Value, json};
 
-use crate::support::trail::{Trail, audit, event, printed, session};
+use crate::support::trail::{Trail, audit, event, options, printed, session};
 
 fn sample() -> Trail {
     let mut trail = Trail::new();
@@ -237,19 +237,7 @@ fn it_ends_with_its_reader() {
 }
 
 fn start(directory: &Path, rotate_size: u64) -> (Audit, Writer) {
-    let options = Options {
-        directory: Some(directory.to_owned()),
-        stdout: false,
-        rotate_size,
-        rotate_every: Duration::from_hours(24),
-        keep: Duration::from_hours(24),
-        max_size: 1 << 40,
-        sync: Sync::Every(Duration::from_millis(1)),
-        on_failure: OnFailure::Refuse,
-        seal_every: Duration::from_mins(10),
-        syslog: None,
-    };
-    Audit::start(&options, "test", Arc::default()).unwrap()
+    Audit::start(&options(directory, rotate_size), "test", Arc::default()).unwrap()
 }
 
 fn refuse(audit: &Audit, target: &str) {

@@ -14,7 +14,6 @@ use rcgen::{
     date_time_ymd,
 };
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::dns::{NameServer, Script};
 use crate::support::relay::upstream;
+use crate::support::tls::server_config;
 
 const HOST: &str = "billing.example";
 
@@ -50,20 +50,9 @@ impl Ca {
 
     /// A server's configuration with a certificate that `edit` has had a hand in.
     fn issue(&self, name: &str, edit: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
-        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         edit(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            )
-            .unwrap()
+        server_config(&params, &self.issuer)
     }
 
     fn good(&self) -> ServerConfig {

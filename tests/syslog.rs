@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use callhome_relay::audit::verify::verify;
+use callhome_relay::audit::verify::{Report, verify};
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
@@ -142,9 +142,7 @@ async fn what_rsyslog_keeps_is_a_witness() {
     rsyslog.end(Signal::TERM);
 
     let audit = directory.path().join("audit");
-    let original = verify(&audit, None, None, |_| ()).unwrap();
-    let copy = verify(&rsyslog.received(), None, None, |_| ()).unwrap();
-    assert_eq!((copy.from, copy.to), (1, original.to));
+    let (original, copy) = both_whole(&audit, &rsyslog.received());
     assert!(copy.duplicates > 0, "no record stood in doubt");
     let witnessed = verify(&audit, None, Some(&rsyslog.received()), |_| ()).unwrap();
     assert_eq!(witnessed.witnessed, Some(original.records));
@@ -201,9 +199,7 @@ async fn over_tls_it_is_the_same() {
     rsyslog.end(Signal::TERM);
 
     let audit = directory.path().join("audit");
-    let original = verify(&audit, None, None, |_| ()).unwrap();
-    let copy = verify(&rsyslog.received(), None, None, |_| ()).unwrap();
-    assert_eq!((copy.from, copy.to), (1, original.to));
+    let (original, _) = both_whole(&audit, &rsyslog.received());
     // The end was confirmed, so a next start would not send it again.
     let position = fs::read_to_string(audit.join("ship.json")).unwrap();
     let last = format!(":{}}}}}", original.to);
@@ -226,4 +222,12 @@ async fn wait(what: &str, mut done: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(20), "not yet: {what}");
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Proves the trail and its copy, which has all of it.
+fn both_whole(audit: &Path, received: &Path) -> (Report, Report) {
+    let original = verify(audit, None, None, |_| ()).unwrap();
+    let copy = verify(received, None, None, |_| ()).unwrap();
+    assert_eq!((copy.from, copy.to), (1, original.to));
+    (original, copy)
 }

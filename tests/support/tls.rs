@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use ring::digest::{Context, SHA256};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -45,24 +45,13 @@ impl TlsServer {
         F: Future<Output = ()> + Send + 'static,
     {
         let ca = authority();
-        let key = KeyPair::generate().unwrap();
         let names = names
             .iter()
             .map(|name| (*name).to_owned())
             .collect::<Vec<_>>();
         let mut params = CertificateParams::new(names).unwrap();
         params.use_authority_key_identifier_extension = true;
-        let certificate = params.signed_by(&key, &ca).unwrap();
-        let config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            )
-            .unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = TlsAcceptor::from(Arc::new(server_config(&params, &ca)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
@@ -197,6 +186,24 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A server's, with a certificate of its own from the issuer.
+pub(crate) fn server_config(
+    params: &CertificateParams,
+    issuer: &Issuer<'_, KeyPair>,
+) -> ServerConfig {
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, issuer).unwrap();
+    ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap()
 }
 
 fn client_of<const N: usize>(

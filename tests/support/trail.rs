@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
+use callhome_relay::audit::{OnFailure, Options, Sync};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -107,6 +109,22 @@ impl Trail {
     /// A path beside it.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+}
+
+/// For a trail that the relay's own writer makes, of which nothing is pruned.
+pub(crate) fn options(directory: &Path, rotate_size: u64) -> Options {
+    Options {
+        directory: Some(directory.to_owned()),
+        stdout: false,
+        rotate_size,
+        rotate_every: Duration::from_hours(24),
+        keep: Duration::from_hours(24),
+        max_size: 1 << 40,
+        sync: Sync::Every(Duration::from_millis(1)),
+        on_failure: OnFailure::Refuse,
+        seal_every: Duration::from_mins(10),
+        syslog: None,
     }
 }
 

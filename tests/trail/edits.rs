@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callhome_relay::audit::verify::Broken;
-use callhome_relay::audit::{Audit, Data, Event, Hash, Line, OnFailure, Options, Sync};
+use callhome_relay::audit::{Audit, Data, Event, Hash, Line, Options, Sync};
+
+use crate::support::trail::options;
 
 /// A segment's lines, each with its line feed.
 pub(super) type Lines = Vec<Vec<u8>>;
@@ -35,16 +37,8 @@ impl Trail {
         let copy = directory.join("copy");
         fs::create_dir(&copy).unwrap();
         let options = Options {
-            directory: Some(original.clone()),
-            stdout: false,
-            rotate_size: 600 << 10,
-            rotate_every: Duration::from_hours(24),
-            keep: Duration::from_hours(24),
-            max_size: 1 << 30,
             sync: Sync::Never,
-            on_failure: OnFailure::Refuse,
-            seal_every: Duration::from_mins(10),
-            syslog: None,
+            ..options(&original, 600 << 10)
         };
         let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
         // A checkpoint begins the trail, and one ends it.
