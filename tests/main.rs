@@ -9,6 +9,7 @@ mod cli;
 mod clients;
 mod dns;
 mod draining;
+mod fronts;
 mod hostile;
 mod layering;
 mod pac;

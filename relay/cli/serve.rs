@@ -8,6 +8,7 @@ use super::exit::Exit;
 use crate::app::{self, App};
 use crate::config::{Config, Source};
 use crate::policy::{Mode, Origin, Unlisted};
+use crate::server::ListenerOptions;
 use crate::{os, telemetry};
 
 pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
@@ -43,8 +44,9 @@ fn introduce(app: &App) -> std::io::Result<()> {
         env!("CARGO_PKG_VERSION"),
         config.name
     )?;
-    for (name, address) in app.listeners() {
-        writeln!(out, "  listens   {address}  (\"{name}\", HTTP CONNECT)")?;
+    for ((name, address), listener) in app.listeners().iter().zip(&config.listeners) {
+        let what = describe_listener(listener);
+        writeln!(out, "  listens   {address}  (\"{name}\", {what})")?;
     }
     writeln!(
         out,
@@ -80,7 +82,13 @@ fn introduce(app: &App) -> std::io::Result<()> {
             "  REPORT-ONLY until {until}: names on no list are let through"
         )?;
     }
-    if let Some((_, address)) = app.listeners().first() {
+    // One that a client can use as it is.
+    let addresses = app.listeners();
+    let simple = config
+        .listeners
+        .iter()
+        .position(|listener| listener.tls.is_none() && listener.proxy_protocol_from.is_empty());
+    if let Some((_, address)) = simple.and_then(|at| addresses.get(at)) {
         let relay = reachable(*address);
         writeln!(
             out,
@@ -97,6 +105,18 @@ fn introduce(app: &App) -> std::io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn describe_listener(listener: &ListenerOptions) -> String {
+    let mut what = match &listener.tls {
+        None => "HTTP CONNECT".to_owned(),
+        Some(tls) if tls.client_ca.is_none() => "HTTPS CONNECT".to_owned(),
+        Some(_) => "HTTPS CONNECT, with client certificates".to_owned(),
+    };
+    if !listener.proxy_protocol_from.is_empty() {
+        what += ", from balancers alone";
+    }
+    what
 }
 
 fn describe(unlisted: Unlisted) -> &'static str {

@@ -12,7 +12,7 @@ use super::names::Name;
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
 use crate::policy::Rate;
-use crate::server::{Limits, ListenerOptions, Timeouts};
+use crate::server::{Limits, ListenerOptions, Timeouts, TlsOptions};
 use crate::{admin, dns, telemetry};
 
 /// What is found on the way. A problem makes the file unusable; a warning is for the operator to judge.
@@ -109,6 +109,8 @@ impl Findings {
             return vec![ListenerOptions {
                 name: "proxy".into(),
                 bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 3128),
+                proxy_protocol_from: Vec::new(),
+                tls: None,
             }];
         };
         let file::Listeners(written) = &listeners.value;
@@ -124,6 +126,9 @@ impl Findings {
         for listener in written {
             let name = self.read(&listener.name);
             let bind = self.read(&listener.bind);
+            let balancers = listener.proxy_protocol_from.as_ref();
+            let proxy_protocol_from = self.read_some("proxy_protocol_from", balancers);
+            let tls = listener.tls.as_ref().map(|tls| self.tls(tls));
             let (Some(Name(name)), Some(bind)) = (name, bind) else {
                 continue;
             };
@@ -135,10 +140,30 @@ impl Findings {
                         .help("give one another port; `[::]` takes every address, IPv4 too"),
                 );
             }
-            options.push(ListenerOptions { name, bind });
+            options.push(ListenerOptions {
+                name,
+                bind,
+                proxy_protocol_from: proxy_protocol_from.unwrap_or_default(),
+                tls,
+            });
             spans.push(span);
         }
         options
+    }
+
+    fn tls(&mut self, file: &file::Tls) -> TlsOptions {
+        let mut path = |key, written: &At<String>| {
+            if written.value.is_empty() {
+                let title = format!("`{key}` is empty");
+                self.problem(Problem::new(written.span.clone(), title).help("name a PEM file"));
+            }
+            PathBuf::from(&written.value)
+        };
+        TlsOptions {
+            certificate: path("certificate", &file.certificate),
+            key: path("key", &file.key),
+            client_ca: self.path("client_ca", file.client_ca.as_ref()),
+        }
     }
 
     pub(super) fn dns(&mut self, file: &file::Dns) -> dns::Options {
@@ -165,6 +190,8 @@ impl Findings {
         let mut timeout =
             |text: &Option<Text<Timeout>>, default| self.read_or(text.as_ref(), Timeout(default)).0;
         Timeouts {
+            proxy_header: timeout(&file.proxy_header, seconds(5)),
+            tls_handshake: timeout(&file.tls_handshake, seconds(10)),
             request_head: timeout(&file.request_head, seconds(10)),
             client_hello: timeout(&file.client_hello, seconds(10)),
             connect: timeout(&file.connect, seconds(10)),

@@ -1,6 +1,6 @@
 //! The PROXY protocol, versions 1 and 2: what a load balancer says of the client whose bytes follow.
 //!
-//! Written after HAProxy's `proxy-protocol.txt`. Pure, and stricter than it needs to be: a header is read in one way or not at all,
+//! Written after its specification, `proxy-protocol.txt`. Pure, and stricter than it needs to be: a header is read in one way or not at all,
 //! since whoever reads one wrong takes an attacker's word for the balancer's.
 
 mod crc32c;
@@ -65,26 +65,27 @@ fn read_v1(bytes: &[u8]) -> Progress {
         return Progress::Refused("a PROXY line that is no text");
     };
     let announced = match line.split_once(' ') {
-        Some(("TCP4", ends)) => read_ends::<Ipv4Addr>(ends),
-        Some(("TCP6", ends)) => read_ends::<Ipv6Addr>(ends),
+        Some(("TCP4", ends)) => read_ends::<Ipv4Addr>(ends).map(Some),
+        Some(("TCP6", ends)) => read_ends::<Ipv6Addr>(ends).map(Some),
         // Whatever follows is to be ignored.
-        Some(("UNKNOWN", _)) => Some(None),
-        None if line == "UNKNOWN" => Some(None),
-        _ => return Progress::Refused("a PROXY line of a family that there isn't"),
+        Some(("UNKNOWN", _)) => Ok(None),
+        None if line == "UNKNOWN" => Ok(None),
+        _ => Err("a PROXY line of a family that there isn't"),
     };
     match announced {
-        Some(announced) => Progress::Complete(Header {
+        Ok(announced) => Progress::Complete(Header {
             announced,
             length: end + 2,
         }),
-        None => Progress::Refused("a PROXY line without two addresses and two ports"),
+        Err(why) => Progress::Refused(why),
     }
 }
 
-fn read_ends<A: FromStr + Into<IpAddr>>(text: &str) -> Option<Option<Announced>> {
+fn read_ends<A: FromStr + Into<IpAddr>>(text: &str) -> Result<Announced, &'static str> {
+    const NONE: &str = "a PROXY line without two addresses and two ports";
     let words: Vec<&str> = text.split(' ').collect();
     let &[client, server, client_port, server_port] = words.as_slice() else {
-        return None;
+        return Err(NONE);
     };
     let end = |address: &str, port: &str| {
         let address: A = address.parse().ok()?;
@@ -93,10 +94,10 @@ fn read_ends<A: FromStr + Into<IpAddr>>(text: &str) -> Option<Option<Announced>>
             decimal(port)?,
         ))
     };
-    Some(Some(Announced {
-        client: end(client, client_port)?,
-        server: end(server, server_port)?,
-    }))
+    Ok(Announced {
+        client: end(client, client_port).ok_or(NONE)?,
+        server: end(server, server_port).ok_or(NONE)?,
+    })
 }
 
 /// A port without sign and leading zeros.

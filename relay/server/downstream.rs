@@ -1,11 +1,12 @@
-//! The client's side of a session until the tunnel takes over: bytes come in, answers go out.
+//! The client's side of a session until the tunnel takes over: bytes come in, answers go out, under TLS where the listener has it.
 //!
-//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it.
+//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it, or where no request can be read yet.
 
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::http::{answer, head};
 use crate::proxy_error::{Reason, Refusal};
+use crate::proxy_protocol::{self, Announced};
 use crate::tls::{self, ClientHello};
 
 #[derive(Debug)]
@@ -23,7 +25,31 @@ pub(super) struct Downstream {
     stream: TcpStream,
     /// What has been read and not been taken. Empty and unallocated while nothing has come.
     buffer: Vec<u8>,
-    established: bool,
+    tls: Option<Box<Tls>>,
+    told: Told,
+}
+
+/// How a refusal is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    ByAnswer,
+    ByAlert,
+}
+
+#[derive(Debug)]
+struct Tls {
+    session: tls::Session,
+    /// What was in records, and wasn't read yet: little more than one record.
+    opened: Vec<u8>,
+}
+
+/// Why no request can be read.
+#[derive(Debug)]
+pub(super) enum NoArrival {
+    /// No byte came.
+    Silent,
+    Refused(Refusal),
+    Tls(rustls::Error),
 }
 
 /// Why there is no ClientHello.
@@ -34,17 +60,108 @@ pub(super) enum NoHello {
 }
 
 impl Downstream {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    /// `sealed`: the listener speaks TLS.
+    pub(super) fn new(stream: TcpStream, sealed: bool) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
-            established: false,
+            tls: None,
+            told: if sealed {
+                Told::ByAlert
+            } else {
+                Told::ByAnswer
+            },
         }
     }
 
     /// Waits for the first bytes; false when the client closed or stayed silent instead.
     pub(super) async fn speaks(&mut self, limit: usize, within: Duration) -> bool {
-        matches!(timeout(within, self.read(limit)).await, Ok(Ok(1..)))
+        !self.buffer.is_empty() || matches!(timeout(within, self.read(limit)).await, Ok(Ok(1..)))
+    }
+
+    /// Reads the PROXY header; what came behind it stays.
+    pub(super) async fn proxy_header(
+        &mut self,
+        within: Duration,
+    ) -> Result<Option<Announced>, NoArrival> {
+        let deadline = Instant::now() + within;
+        loop {
+            match proxy_protocol::parse(&self.buffer) {
+                proxy_protocol::Progress::Complete(header) => {
+                    self.buffer.drain(..header.length);
+                    return Ok(header.announced);
+                }
+                proxy_protocol::Progress::Refused(why) => {
+                    return Err(NoArrival::Refused(Refusal::new(
+                        Reason::ProxyHeaderInvalid,
+                        why,
+                    )));
+                }
+                proxy_protocol::Progress::Incomplete => {}
+            }
+            let read = timeout_at(deadline, self.read(proxy_protocol::MAX_HEADER)).await;
+            let refusal = match read {
+                Ok(Ok(1..)) => continue,
+                _ if self.buffer.is_empty() => return Err(NoArrival::Silent),
+                Ok(_) => Refusal::new(
+                    Reason::ProxyHeaderInvalid,
+                    "the connection was closed within its PROXY header",
+                ),
+                Err(_) => Reason::ProxyHeaderTimeout.into(),
+            };
+            return Err(NoArrival::Refused(refusal));
+        }
+    }
+
+    /// Makes this the relay's end of a TLS connection; what has been read already is the beginning of it.
+    pub(super) async fn shake_hands(
+        &mut self,
+        config: Arc<rustls::ServerConfig>,
+        within: Duration,
+    ) -> Result<&tls::Session, NoArrival> {
+        let deadline = Instant::now() + within;
+        if !self.speaks(READ, within).await {
+            return Err(NoArrival::Silent);
+        }
+        let mut first = std::mem::take(&mut self.buffer);
+        let tls = self.tls.insert(Box::new(Tls {
+            session: tls::Session::new(config).map_err(NoArrival::Tls)?,
+            opened: Vec::new(),
+        }));
+        let mut shaken = tls.session.open(&mut first, &mut tls.opened);
+        drop(first);
+        let shaking = async {
+            loop {
+                // The last flight, or the alert.
+                let flushed = flush(&self.stream, &mut tls.session).await;
+                shaken.map_err(NoArrival::Tls)?;
+                let left = flushed.is_err();
+                if !left && !tls.session.is_handshaking() {
+                    return Ok(());
+                }
+                if left || self.stream.readable().await.is_err() {
+                    return Err(NoArrival::Refused(Refusal::new(
+                        Reason::TlsHandshakeFailed,
+                        "the client left within the handshake",
+                    )));
+                }
+                shaken = match tls.receive(&self.stream) {
+                    Ok(0) => Err(rustls::Error::General(
+                        "the client left within the handshake".into(),
+                    )),
+                    Ok(_) => Ok(()),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+                    Err(error) => Err(of_rustls(error)),
+                };
+            }
+        };
+        match timeout_at(deadline, shaking).await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => return Err(why),
+            Err(_) => return Err(NoArrival::Refused(Reason::TlsHandshakeTimeout.into())),
+        }
+        self.told = Told::ByAnswer;
+        Ok(&tls.session)
     }
 
     /// Reads one request head. Its bytes stay in the buffer until [`Self::take_head`].
@@ -113,8 +230,8 @@ impl Downstream {
 
     /// Tells the client that its tunnel is open.
     pub(super) async fn establish(&mut self) -> io::Result<()> {
-        self.established = true;
-        self.stream.write_all(answer::ESTABLISHED).await
+        self.told = Told::ByAlert;
+        self.write(answer::ESTABLISHED).await
     }
 
     /// Reads the ClientHello, which stays in the buffer to be sent on.
@@ -143,41 +260,82 @@ impl Downstream {
         &self.stream
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
-        self.stream
+    /// Whether the client speaks TLS with the relay itself.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What a tunnel is made of.
+    pub(super) fn parts(&mut self) -> (&TcpStream, Option<&mut tls::Session>) {
+        (&self.stream, self.tls.as_mut().map(|tls| &mut tls.session))
     }
 
     /// What has been read and not been taken: a head that is to be replayed, or the first bytes for the destination.
     pub(super) fn take_read(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.buffer)
+        let mut read = std::mem::take(&mut self.buffer);
+        if let Some(tls) = &mut self.tls {
+            read.append(&mut tls.opened);
+            tls.opened = Vec::new();
+        }
+        read
     }
 
-    /// Answers, closes, and drains for a moment: a close with unread bytes would be a reset, and a reset can overtake the answer.
-    pub(super) async fn refuse(mut self, refusal: &Refusal, session: &str) {
+    /// Tells the client why not, and closes.
+    pub(super) async fn refuse(self, refusal: &Refusal, session: &str) {
+        match (self.told, refusal.reason.alert()) {
+            (Told::ByAnswer, _) => self.finish(&answer::refusal(refusal, session)).await,
+            (Told::ByAlert, Some(alert)) => self.finish(&alert.record()).await,
+            (Told::ByAlert, None) => self.finish(&[]).await,
+        }
+    }
+
+    /// Says the last words, closes, and drains for a moment: a close with unread bytes would be a reset, and a reset can overtake
+    /// what was said.
+    pub(super) async fn finish(mut self, words: &[u8]) {
         self.buffer = Vec::new();
-        let answered = if self.established {
-            match refusal.reason.alert() {
-                Some(alert) => self.stream.write_all(&alert.record()).await,
-                None => Ok(()),
-            }
-        } else {
-            let answer = answer::refusal(refusal, session);
-            match timeout(LINGER, self.stream.write_all(&answer)).await {
-                Ok(result) => result,
-                Err(_) => return,
-            }
+        let said = async {
+            self.write(words).await?;
+            self.close().await
         };
-        if answered.is_ok()
-            && SockRef::from(&self.stream)
-                .shutdown(Shutdown::Write)
-                .is_ok()
-        {
+        if matches!(timeout(LINGER, said).await, Ok(Ok(()))) {
             let _ = timeout(LINGER, self.drain()).await;
         }
     }
 
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(tls) = self
+            .tls
+            .as_mut()
+            .filter(|tls| !tls.session.is_handshaking())
+        else {
+            return self.stream.write_all(bytes).await;
+        };
+        let mut sealed = Vec::new();
+        tls.session
+            .seal(bytes, &mut sealed)
+            .map_err(io::Error::other)?;
+        flush(&self.stream, &mut tls.session).await?;
+        self.stream.write_all(&sealed).await
+    }
+
+    /// Sends the FIN, and under TLS what says that it is one (RFC 8446, 6.1).
+    async fn close(&mut self) -> io::Result<()> {
+        if let Some(tls) = self
+            .tls
+            .as_mut()
+            .filter(|tls| !tls.session.is_handshaking())
+        {
+            let mut sealed = Vec::new();
+            tls.session.close(&mut sealed).map_err(io::Error::other)?;
+            self.stream.write_all(&sealed).await?;
+        }
+        SockRef::from(&self.stream).shutdown(Shutdown::Write)
+    }
+
     async fn drain(&mut self) {
         let mut drained = 0;
+        // Nobody looks at what it is.
+        self.tls = None;
         while drained < DRAIN {
             match self.read(READ).await {
                 Ok(0) | Err(_) => return,
@@ -193,6 +351,10 @@ impl Downstream {
     }
 
     fn poll_read(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &mut self.tls {
+            let room = limit.saturating_sub(self.buffer.len());
+            return tls.poll_read(&self.stream, &mut self.buffer, room, cx);
+        }
         // A client that says nothing takes no buffer.
         ready!(self.stream.poll_read_ready(cx))?;
         let length = self.buffer.len();
@@ -207,6 +369,74 @@ impl Downstream {
         let count = read.filled().len();
         self.buffer.truncate(length + count);
         polled.map_ok(|()| count)
+    }
+}
+
+impl Tls {
+    /// As [`Downstream::poll_read`]: opens records until there is something in one, and moves as much as there is room for.
+    fn poll_read(
+        &mut self,
+        stream: &TcpStream,
+        buffer: &mut Vec<u8>,
+        room: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if room == 0 {
+            ready!(stream.poll_read_ready(cx))?;
+            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+        }
+        while self.opened.is_empty() {
+            if self.session.has_ended() {
+                return Poll::Ready(Ok(0));
+            }
+            ready!(stream.poll_read_ready(cx))?;
+            match self.receive(stream) {
+                Ok(0) => return Poll::Ready(Ok(0)),
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    return Poll::Ready(Err(error));
+                }
+                _ => {}
+            }
+        }
+        let count = room.min(self.opened.len());
+        buffer.extend(self.opened.drain(..count));
+        if self.opened.is_empty() {
+            self.opened = Vec::new();
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// Receives sealed bytes once, and opens them. Gives their number.
+    fn receive(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        let mut sealed = vec![0; self.session.waiting() + SEALED];
+        let waiting = self.session.lay_out(&mut sealed);
+        let received = stream.try_read(&mut sealed[waiting..]);
+        let end = waiting + *received.as_ref().unwrap_or(&0);
+        self.session
+            .open(&mut sealed[..end], &mut self.opened)
+            .map_err(io::Error::other)?;
+        received
+    }
+}
+
+/// Sends what a session has to send.
+async fn flush(stream: &TcpStream, session: &mut tls::Session) -> io::Result<()> {
+    while !session.outgoing().is_empty() {
+        stream.writable().await?;
+        match stream.try_write(session.outgoing()) {
+            Ok(sent) => session.sent(sent),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The error that [`Tls::receive`] passed on.
+fn of_rustls(error: io::Error) -> rustls::Error {
+    match error.downcast::<rustls::Error>() {
+        Ok(error) => error,
+        Err(error) => rustls::Error::General(error.to_string()),
     }
 }
 
@@ -227,6 +457,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const DRAIN: usize = 256 * 1024;
 /// A usual head, or a ClientHello with post-quantum key shares, fits in one read.
 const READ: usize = 2048;
+/// The same under seal.
+const SEALED: usize = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -239,7 +471,7 @@ mod tests {
         // The listener's threads hand a socket over as such; one that this runtime accepts is taken to have something to read.
         let accepted = accepted.unwrap().0.into_std().unwrap();
         let accepted = TcpStream::from_std(accepted).unwrap();
-        (client.unwrap(), Downstream::new(accepted))
+        (client.unwrap(), Downstream::new(accepted, false))
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ use crate::proxy_error::Reason;
 /// A bound socket.
 #[derive(Debug)]
 pub(super) struct Listener {
-    pub(super) name: Arc<str>,
+    pub(super) options: Arc<ListenerOptions>,
     pub(super) address: SocketAddr,
     socket: TcpListener,
 }
@@ -53,7 +53,7 @@ impl Listener {
         let bound = socket.and_then(|socket| {
             let address = socket.local_addr()?;
             Ok(Self {
-                name: options.name.clone(),
+                options: Arc::new(options.clone()),
                 address,
                 socket,
             })
@@ -84,7 +84,7 @@ impl Listener {
             let error = match accepted {
                 Ok((socket, peer)) => {
                     if let Some(Ok(peer)) = peer.map(SocketAddr::try_from) {
-                        admit(&shared, &dealer, &self.name, socket, peer);
+                        admit(&shared, &dealer, &self.options, socket, peer);
                     }
                     continue;
                 }
@@ -92,7 +92,7 @@ impl Listener {
             };
             shared.metrics.accept_errors.inc();
             if let AcceptTrouble::BackOff = os::triage_accept(&error) {
-                complaint.say(&self.name, &error);
+                complaint.say(&self.options.name, &error);
                 sleep(BACK_OFF).await;
             }
         }
@@ -103,42 +103,46 @@ impl Listener {
 fn admit(
     shared: &Arc<Shared>,
     dealer: &Dealer,
-    listener: &Arc<str>,
+    listener: &Arc<ListenerOptions>,
     socket: OwnedFd,
     peer: SocketAddr,
 ) {
     shared.metrics.connections.inc();
     let stream = std::net::TcpStream::from(socket);
+    // A balancer's connections are those of whom it will announce.
+    let source = (!listener.has_balancer(peer.ip())).then_some(peer.ip());
     let slot = match shared
         .limiter
-        .connection(peer.ip(), &shared.settings.load().limits)
+        .connection(source, &shared.settings.load().limits)
     {
         Ok(slot) => slot,
         Err(full) => {
             shared.metrics.connections_turned_away.inc();
             tracing::debug!(client = %peer.ip(), %full, "turned away");
-            return turn_away(stream);
+            return turn_away(stream, listener.tls.is_some());
         }
     };
     let (shared, listener) = (shared.clone(), listener.clone());
     dealer.deal(async move || {
-        let _slot = slot;
         let _open = shared.open_connection();
         match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => super::session::serve(&shared, stream, peer, listener).await,
+            Ok(stream) => super::session::serve(&shared, stream, peer, &listener, slot).await,
             Err(error) => tracing::error!(%error, "an accepted connection can't be served"),
         }
     });
 }
 
 /// Answers without a session, in the accept loop: whatever this costs, an attacker gets as often as he likes.
-fn turn_away(mut stream: std::net::TcpStream) {
+fn turn_away(mut stream: std::net::TcpStream, sealed: bool) {
     use std::io::{Read, Write};
 
     // Unread bytes would turn the close into a reset, which can overtake the answer. The socket doesn't block.
     let mut sent = [0; 1024];
     let _ = stream.read(&mut sent);
-    let _ = stream.write(&answer::refusal(&Reason::AtCapacity.into(), NO_SESSION));
+    let _ = match Reason::AtCapacity.alert() {
+        Some(alert) if sealed => stream.write(&alert.record()),
+        _ => stream.write(&answer::refusal(&Reason::AtCapacity.into(), NO_SESSION)),
+    };
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -182,4 +186,4 @@ const EAFNOSUPPORT: i32 = 97;
 const BACKLOG: i32 = 4096;
 const BACK_OFF: Duration = Duration::from_millis(100);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-const NO_SESSION: &str = "-";
+pub(super) const NO_SESSION: &str = "-";

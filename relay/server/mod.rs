@@ -1,6 +1,9 @@
 //! The relay's listeners, and the sessions they begin.
 
+mod arrival;
 mod bypass;
+mod caller;
+mod certificates;
 mod downstream;
 mod limits;
 mod listener;
@@ -35,8 +38,9 @@ use listener::Listener;
 use tunnels::Tunnels;
 use worker::Workers;
 
+pub use certificates::{CertificateError, Certificates};
 pub use listener::BindError;
-pub use options::{Limits, ListenerOptions, Timeouts};
+pub use options::{Limits, ListenerOptions, Timeouts, TlsOptions};
 pub use settings::Settings;
 
 /// Bound listeners that don't accept yet.
@@ -131,7 +135,7 @@ impl Server {
     pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
         self.listeners
             .iter()
-            .map(|l| (l.name.clone(), l.address))
+            .map(|l| (l.options.name.clone(), l.address))
             .collect()
     }
 

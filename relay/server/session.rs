@@ -11,9 +11,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shared;
+use super::arrival::arrive;
+use super::caller::Caller;
 use super::downstream::{Downstream, NoHello};
-use super::limits::{Claim, TunnelSlot};
+use super::limits::{Claim, ConnectionSlot, Full, TunnelSlot};
+use super::listener::NO_SESSION;
 use super::local;
+use super::options::ListenerOptions;
 use super::settings::Settings;
 use super::tunnels::{Grounds, Outdated, Registration};
 use crate::audit;
@@ -28,12 +32,14 @@ use crate::tls::ClientHello;
 use crate::tunnel::{self, Closed, ClosedBy};
 
 /// How a session ends that doesn't end as a tunnel.
-enum End {
+pub(super) enum End {
     Refused(Refusal),
     /// The client left before its tunnel carried anything.
     Left,
     /// No byte came.
     Silent,
+    /// One connection too many of a client that was announced.
+    TurnedAway(Full),
     /// A GET or HEAD of this client, to be answered with a page.
     Page(Arc<Client>),
 }
@@ -50,14 +56,28 @@ pub(super) async fn serve(
     shared: &Shared,
     stream: TcpStream,
     peer: SocketAddr,
-    listener: Arc<str>,
+    listener: &ListenerOptions,
+    mut slot: ConnectionSlot,
 ) {
     let settings = shared.settings.load_full();
     let mut record = shared
         .audit
-        .session(listener, settings.policy_id.clone(), peer);
-    let mut client = Downstream::new(stream);
-    match converse(shared, &settings, &mut client, peer, &mut record).await {
+        .session(listener.name.clone(), settings.policy_id.clone(), peer);
+    let mut client = Downstream::new(stream, listener.tls.is_some());
+    let arrived = arrive(
+        shared,
+        &settings,
+        listener,
+        &mut client,
+        peer,
+        &mut slot,
+        &mut record,
+    );
+    let ended = match arrived.await {
+        Ok(caller) => converse(shared, &settings, &mut client, &caller, &mut record).await,
+        Err(end) => Err(end),
+    };
+    match ended {
         Ok(closed) => record.closed(closed),
         Err(End::Refused(refusal)) => {
             let session = record.id().to_owned();
@@ -68,6 +88,12 @@ pub(super) async fn serve(
         Err(End::Silent) => {
             record.dismissed();
             shared.metrics.connections_silent.inc();
+        }
+        Err(End::TurnedAway(full)) => {
+            record.dismissed();
+            shared.metrics.connections_turned_away.inc();
+            tracing::debug!(balancer = %peer.ip(), %full, "turned away");
+            client.refuse(&Reason::AtCapacity.into(), NO_SESSION).await;
         }
         Err(End::Page(asker)) => {
             record.dismissed();
@@ -81,14 +107,14 @@ async fn converse(
     shared: &Shared,
     settings: &Settings,
     client: &mut Downstream,
-    peer: SocketAddr,
+    caller: &Caller,
     record: &mut audit::Session,
 ) -> Result<Closed, End> {
-    let source = peer.ip().to_canonical();
-    let target = request(shared, settings, client, source, record).await?;
+    let source = caller.source();
+    let target = request(shared, settings, client, caller, record).await?;
     // A socket of the relay's own is registered before it can send the byte that was read.
     let own = || client.stream().local_addr();
-    if shared.outgoing.contains(peer, own) {
+    if caller.is_one_of(&shared.outgoing, own) {
         return Err(
             Refusal::new(Reason::LoopDetected, "the connection comes from this relay").into(),
         );
@@ -100,7 +126,7 @@ async fn converse(
     if !shared.audit.admits() {
         return Err(Refusal::from(Reason::AuditUnavailable).into());
     }
-    let decided = decide(shared, source, &target, record)?;
+    let decided = decide(shared, caller, &target, record)?;
     let _slot = claim(shared, &decided, source)?;
     // Boxed, so that the tunnel doesn't keep the room that it took to reach the destination.
     let reaching = Box::pin(reach(shared, &decided, &target, record));
@@ -110,7 +136,7 @@ async fn converse(
     };
     let (decided, registration, mut stopped) = {
         let grounds = Grounds {
-            source,
+            caller: caller.clone(),
             target,
             remote: upstream.remote.ip(),
             server_name: None,
@@ -141,20 +167,24 @@ async fn request(
     shared: &Shared,
     settings: &Settings,
     client: &mut Downstream,
-    source: IpAddr,
+    caller: &Caller,
     record: &mut audit::Session,
 ) -> Result<Authority, End> {
+    let source = caller.source();
     let (limit, within) = (settings.limits.request_head, settings.timeouts.request_head);
     if !client.speaks(limit, within).await {
         return Err(End::Silent);
     }
     shared.look_for_nat(source);
-    let admitted = settings.policy.admit(source);
+    let admitted = caller.admitted(&settings.policy);
     let own_rate = admitted.as_ref().ok().and_then(|client| client.limits.rate);
     let rate = own_rate.unwrap_or(settings.limits.rate_per_client);
     let in_rate = shared.limiter.request(source, rate, Instant::now());
     if let Ok(known) = &admitted {
         record.client(known.name.as_ref(), known.role.as_str());
+    }
+    if let Some(name) = caller.certificate_name(admitted.as_deref().ok()) {
+        record.certificate(name);
     }
 
     let head = client.head(limit, within).await;
@@ -179,20 +209,20 @@ async fn request(
 /// Decides under the settings of this moment.
 fn decide(
     shared: &Shared,
-    source: IpAddr,
+    caller: &Caller,
     target: &Authority,
     record: &mut audit::Session,
 ) -> Result<Decided, Refusal> {
     let settings = shared.settings.load_full();
     record.policy(&settings.policy_id);
-    let client = settings.policy.admit(source)?;
+    let client = caller.admitted(&settings.policy)?;
     let decided = settings.policy.decide(&client, target, Timestamp::now());
     let destination = match &decided {
         Ok(permit) => permit.destination(),
         Err(denial) => denial.destination.as_ref(),
     };
     if destination.is_none() {
-        shared.look_for_bypass(source, &client, &target.host, &settings.policy);
+        shared.look_for_bypass(caller.source(), &client, &target.host, &settings.policy);
     }
     let permit = decided.map_err(|denial| denied(denial, record))?;
     record.destination(permit.destination().map(|destination| &destination.name));
@@ -297,7 +327,7 @@ fn settle(
         if let Ok((registration, stopped)) = shared.tunnels.register(generation, grounds.clone()) {
             return Ok((decided, registration, stopped));
         }
-        decided = decide(shared, grounds.source, &grounds.target, record)?;
+        decided = decide(shared, &grounds.caller, &grounds.target, record)?;
         let _ = screen(&decided.permit, &[grounds.remote], record)?;
     }
 }
@@ -345,8 +375,9 @@ async fn carry(
     let limits = settings.tunnel_limits();
     // The sender goes only with the registration, which outlives the tunnel.
     let stop = async { stopped.await.unwrap_or(ClosedBy::Error) };
+    let (stream, tls) = client.parts();
     let mut relay = pin!(tunnel::relay(
-        client.stream(),
+        tunnel::Client { stream, tls },
         &upstream.stream,
         first,
         &limits,
@@ -358,7 +389,7 @@ async fn carry(
     if let Ok(closed) = timeout(settled, &mut relay).await {
         return closed;
     }
-    for stream in [client.stream(), &upstream.stream] {
+    for stream in [stream, &upstream.stream] {
         if let Err(error) = os::keep_alive(stream, &keepalive) {
             tracing::warn!(%error, "a dead peer of this tunnel is noticed late: keepalive can't be set");
         }

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod dns;
+pub(crate) mod pki;
 pub(crate) mod plain;
 pub(crate) mod process;
 pub(crate) mod relay;
