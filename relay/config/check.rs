@@ -128,6 +128,16 @@ impl Findings {
             let bind = self.read(&listener.bind);
             let balancers = listener.proxy_protocol_from.as_ref();
             let proxy_protocol_from = self.read_some("proxy_protocol_from", balancers);
+            if let Some(all) = proxy_protocol_from
+                .iter()
+                .flatten()
+                .find(|net| net.prefix_len() == 0)
+            {
+                self.warn(format!(
+                    "proxy_protocol_from has {all}: whoever reaches the listener {} can claim to be any client",
+                    listener.name.value.text
+                ));
+            }
             let tls = listener.tls.as_ref().map(|tls| self.tls(tls));
             let (Some(Name(name)), Some(bind)) = (name, bind) else {
                 continue;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::authority::Authority;
+use crate::authority::{Authority, DnsName};
 use crate::policy::{Mode, Origin, Unlisted};
 
 fn environment() -> Environment {
@@ -310,7 +310,7 @@ fn every_key_arrives() {
     let zvm = &config.policy.clients()[0];
     assert_eq!(zvm.version.unwrap().to_string(), "9.7");
     assert_eq!(zvm.limits.tunnels, Some(64));
-    let names: Vec<_> = zvm.certificate_names.iter().map(|it| it.as_str()).collect();
+    let names: Vec<_> = zvm.certificate_names.iter().map(DnsName::as_str).collect();
     assert_eq!(names, ["zvm-ams-1", "zvm-ams-1.example"]);
     assert!(config.policy.clients()[1].sources.is_empty());
     assert_eq!(
@@ -527,6 +527,10 @@ fn suspicious_files_are_warned_about() {
         (
             "[[listener]]\nname = \"tls\"\nbind = \"[::]:1\"\ntls = { certificate = \"a\", key = \"b\", client_ca = \"c\" }",
             "everyone will be refused on the listener tls",
+        ),
+        (
+            "[[listener]]\nname = \"a\"\nbind = \"[::]:1\"\nproxy_protocol_from = [\"10.0.0.5\", \"::/0\"]",
+            "proxy_protocol_from has ::/0",
         ),
         (
             "[policy]\nreport_only_until = 2026-12-01T08:00:00Z",

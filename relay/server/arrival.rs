@@ -14,7 +14,7 @@ use super::options::ListenerOptions;
 use super::session::End;
 use super::settings::Settings;
 use crate::audit;
-use crate::proxy_error::{Reason, Refusal};
+use crate::proxy_error::{Reason, Refusal, Verdict};
 use crate::tls;
 
 /// What is done before a request can be read; nothing of it on most listeners.
@@ -35,8 +35,9 @@ pub(super) async fn arrive(
         if !listener.proxy_protocol_from.is_empty() {
             announce(settings, listener, client, &mut caller, slot, record).await?;
         }
-        if listener.tls.is_some() {
-            shake_hands(settings, listener, client, &mut caller).await?;
+        if let Some(tls) = &listener.tls {
+            let asks = tls.client_ca.is_some();
+            shake_hands(settings, &listener.name, asks, client, &mut caller).await?;
         }
         Ok(())
     };
@@ -44,9 +45,7 @@ pub(super) async fn arrive(
     match Box::pin(arrived).await {
         Ok(()) => Ok(caller),
         // No request comes of it whose rate could be held: whoever fails here fails at the rate at which he may ask.
-        Err(End::Refused(refusal))
-            if refusal.reason.verdict() == crate::proxy_error::Verdict::Denied =>
-        {
+        Err(End::Refused(refusal)) if refusal.reason.verdict() == Verdict::Denied => {
             let rate = settings.limits.rate_per_client;
             let in_rate = shared
                 .limiter
@@ -87,18 +86,21 @@ async fn announce(
 
 async fn shake_hands(
     settings: &Settings,
-    listener: &ListenerOptions,
+    listener: &str,
+    asks_for_certificate: bool,
     client: &mut Downstream,
     caller: &mut Caller,
 ) -> Result<(), End> {
-    let Some(config) = settings.certificates.of(&listener.name) else {
+    let Some(config) = settings.certificates.of(listener) else {
         return Err(Refusal::new(Reason::Internal, "the listener has no certificate").into());
     };
     let session = client
         .shake_hands(config, settings.timeouts.tls_handshake)
         .await?;
-    if let Some(certificate) = session.peer_certificate() {
-        caller.has_certificate(tls::host_names(certificate));
+    if asks_for_certificate {
+        // Verification has seen one. Were there none, nobody would be known by it, rather than by the address.
+        let certificate = session.peer_certificate();
+        caller.has_certificate(certificate.map_or_else(Vec::new, |der| tls::host_names(der)));
     }
     Ok(())
 }

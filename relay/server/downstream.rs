@@ -2,11 +2,12 @@
 //!
 //! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it, or where no request can be read yet.
 
+mod tls_end;
+
 use std::future::poll_fn;
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::tls_end::{TlsEnd, flush};
 use crate::http::{answer, head};
 use crate::proxy_error::{Reason, Refusal};
 use crate::proxy_protocol::{self, Announced};
@@ -25,7 +27,7 @@ pub(super) struct Downstream {
     stream: TcpStream,
     /// What has been read and not been taken. Empty and unallocated while nothing has come.
     buffer: Vec<u8>,
-    tls: Option<Box<Tls>>,
+    tls: Option<Box<TlsEnd>>,
     told: Told,
 }
 
@@ -34,13 +36,6 @@ pub(super) struct Downstream {
 enum Told {
     ByAnswer,
     ByAlert,
-}
-
-#[derive(Debug)]
-struct Tls {
-    session: tls::Session,
-    /// What was in records, and wasn't read yet: little more than one record.
-    opened: Vec<u8>,
 }
 
 /// Why no request can be read.
@@ -111,57 +106,6 @@ impl Downstream {
             };
             return Err(NoArrival::Refused(refusal));
         }
-    }
-
-    /// Makes this the relay's end of a TLS connection; what has been read already is the beginning of it.
-    pub(super) async fn shake_hands(
-        &mut self,
-        config: Arc<rustls::ServerConfig>,
-        within: Duration,
-    ) -> Result<&tls::Session, NoArrival> {
-        let deadline = Instant::now() + within;
-        if !self.speaks(READ, within).await {
-            return Err(NoArrival::Silent);
-        }
-        let mut first = std::mem::take(&mut self.buffer);
-        let tls = self.tls.insert(Box::new(Tls {
-            session: tls::Session::new(config).map_err(NoArrival::Tls)?,
-            opened: Vec::new(),
-        }));
-        let mut shaken = tls.session.open(&mut first, &mut tls.opened);
-        drop(first);
-        let shaking = async {
-            loop {
-                // The last flight, or the alert.
-                let flushed = flush(&self.stream, &mut tls.session).await;
-                shaken.map_err(NoArrival::Tls)?;
-                let left = flushed.is_err();
-                if !left && !tls.session.is_handshaking() {
-                    return Ok(());
-                }
-                if left || self.stream.readable().await.is_err() {
-                    return Err(NoArrival::Refused(Refusal::new(
-                        Reason::TlsHandshakeFailed,
-                        "the client left within the handshake",
-                    )));
-                }
-                shaken = match tls.receive(&self.stream) {
-                    Ok(0) => Err(rustls::Error::General(
-                        "the client left within the handshake".into(),
-                    )),
-                    Ok(_) => Ok(()),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-                    Err(error) => Err(of_rustls(error)),
-                };
-            }
-        };
-        match timeout_at(deadline, shaking).await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => return Err(why),
-            Err(_) => return Err(NoArrival::Refused(Reason::TlsHandshakeTimeout.into())),
-        }
-        self.told = Told::ByAnswer;
-        Ok(&tls.session)
     }
 
     /// Reads one request head. Its bytes stay in the buffer until [`Self::take_head`].
@@ -372,74 +316,6 @@ impl Downstream {
     }
 }
 
-impl Tls {
-    /// As [`Downstream::poll_read`]: opens records until there is something in one, and moves as much as there is room for.
-    fn poll_read(
-        &mut self,
-        stream: &TcpStream,
-        buffer: &mut Vec<u8>,
-        room: usize,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        if room == 0 {
-            ready!(stream.poll_read_ready(cx))?;
-            return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
-        }
-        while self.opened.is_empty() {
-            if self.session.has_ended() {
-                return Poll::Ready(Ok(0));
-            }
-            ready!(stream.poll_read_ready(cx))?;
-            match self.receive(stream) {
-                Ok(0) => return Poll::Ready(Ok(0)),
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    return Poll::Ready(Err(error));
-                }
-                _ => {}
-            }
-        }
-        let count = room.min(self.opened.len());
-        buffer.extend(self.opened.drain(..count));
-        if self.opened.is_empty() {
-            self.opened = Vec::new();
-        }
-        Poll::Ready(Ok(count))
-    }
-
-    /// Receives sealed bytes once, and opens them. Gives their number.
-    fn receive(&mut self, stream: &TcpStream) -> io::Result<usize> {
-        let mut sealed = vec![0; self.session.waiting() + SEALED];
-        let waiting = self.session.lay_out(&mut sealed);
-        let received = stream.try_read(&mut sealed[waiting..]);
-        let end = waiting + *received.as_ref().unwrap_or(&0);
-        self.session
-            .open(&mut sealed[..end], &mut self.opened)
-            .map_err(io::Error::other)?;
-        received
-    }
-}
-
-/// Sends what a session has to send.
-async fn flush(stream: &TcpStream, session: &mut tls::Session) -> io::Result<()> {
-    while !session.outgoing().is_empty() {
-        stream.writable().await?;
-        match stream.try_write(session.outgoing()) {
-            Ok(sent) => session.sent(sent),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// The error that [`Tls::receive`] passed on.
-fn of_rustls(error: io::Error) -> rustls::Error {
-    match error.downcast::<rustls::Error>() {
-        Ok(error) => error,
-        Err(error) => rustls::Error::General(error.to_string()),
-    }
-}
-
 /// Whether a growing head is to be looked at again. The parser starts from the front each time, so a head that comes byte by byte
 /// is looked at when it has grown by an eighth, or when its end may have come; a usual one always.
 fn is_due(head: &[u8], parsed: usize, limit: usize) -> bool {
@@ -457,8 +333,6 @@ const LINGER: Duration = Duration::from_secs(1);
 const DRAIN: usize = 256 * 1024;
 /// A usual head, or a ClientHello with post-quantum key shares, fits in one read.
 const READ: usize = 2048;
-/// The same under seal.
-const SEALED: usize = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@
 //!   is known to be cut short. TLS tells a cut from an end by itself (`close_notify`, RFC 8446, 6.1).
 //!
 //! Where the client speaks TLS with the relay itself, an end is a `close_notify` with a FIN behind it, both ways; a FIN alone counts
-//! as one, and is told. Counters count what is in the records.
+//! as one, and is told. Counters count what is in the records; what is sealed at a time counts once the kernel has taken all of it.
 //!
 //! One task moves both directions, on the runtime where the sockets are registered. Beyond the kernel's socket buffers a
 //! direction holds at most 64 KiB, and only while its receiver doesn't take them; an idle tunnel holds no buffer and no pipe.

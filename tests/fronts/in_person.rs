@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::support::command::{Ran, finish_within};
+use crate::support::command::{Ran, binary, finish_within};
 use crate::support::pki::{Pki, Use};
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest};
@@ -131,6 +131,47 @@ async fn curl_with_a_certificate() {
     let ran = upload.curl(&proxy, &["--proxy-cacert", &ca]).await;
     assert_ne!(ran.code, Some(0));
     assert_eq!(relay.closing(2).await["reason"], "certificate_missing");
+}
+
+/// What `certs` makes is what a relay and its clients need.
+#[tokio::test]
+async fn with_the_certificates_of_the_command() {
+    let upload = Upload::new().await;
+    let pki = upload.directory.path().join("pki");
+    let file = |name: &str| pki.join(name).display().to_string();
+    let made = [
+        "certs",
+        "--dir",
+        &file(""),
+        "--name",
+        "127.0.0.1",
+        "--client",
+        "zvm-ams-1",
+    ];
+    let ran = run(binary(&made)).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let (relay_pem, relay_key, ca) = (file("relay.pem"), file("relay.key"), file("ca.pem"));
+    let relay = upload
+        .relay(&format!(
+            "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n\
+             tls = {{ certificate = \"{relay_pem}\", key = \"{relay_key}\", client_ca = \"{ca}\" }}\n\
+             [[client]]\nname = \"zvm-ams-1\"\ncertificate_names = [\"zvm-ams-1\"]\n"
+        ))
+        .await;
+    let (pem, key) = (file("client-zvm-ams-1.pem"), file("client-zvm-ams-1.key"));
+    let args = [
+        "--proxy-cacert",
+        &ca,
+        "--proxy-cert",
+        &pem,
+        "--proxy-key",
+        &key,
+    ];
+    let ran = upload
+        .curl(&format!("https://{}", relay.proxy), &args)
+        .await;
+    upload.is_whole(&ran);
+    assert_eq!(relay.closing(0).await["client"]["name"], "zvm-ams-1");
 }
 
 /// The header that curl sends goes to the server it thinks it has, which here is the relay: so it fetches the PAC.
