@@ -99,6 +99,14 @@ reasons! {
 }
 
 impl Reason {
+    /// The reason that has this token.
+    pub fn of(token: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reason| reason.token() == token)
+    }
+
     /// Whether the answer carries Retry-After, and with how many seconds.
     pub const fn retry_after(self) -> Option<u32> {
         match self {

@@ -1,16 +1,13 @@
-//! The clients that call home: what each sends to a proxy, byte for byte, and three of them in person.
+//! The clients that call home: what each sends to a proxy, byte for byte. `interop` has some of them in person.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::support::client;
 use crate::support::relay::{Relay, upstream};
-use crate::support::tls::{TlsServer, digest};
+use crate::support::tls::{self, TlsServer, digest};
 
 /// A head with the target's port left to the server: `PORT` stands for it.
 async fn opens_a_tunnel(head: &str) {
@@ -127,65 +124,6 @@ async fn a_head_in_segments() {
     }
 }
 
-// The three below are what `.ci/run` installs; without them the tests fail rather than say nothing.
-
-#[tokio::test]
-async fn curl_in_person() {
-    let person = Person::new().await;
-    let (proxy, url) = (person.proxy(), person.url());
-    let mut command = Command::new("curl");
-    command
-        .args(["--silent", "--show-error", "--fail", "--noproxy", ""])
-        .args(["--proxy", &format!("http://{proxy}")])
-        .args(["--cacert", person.certificate()])
-        .args(["--data-binary", "@-", &url])
-        // The server reads on without being asked to expect it.
-        .args(["--header", "Expect:"]);
-    let body = person.body.clone();
-    let answer = run(command, body).await;
-    person.check(&answer).await;
-}
-
-#[tokio::test]
-async fn openssl_in_person() {
-    let person = Person::new().await;
-    let mut command = Command::new("openssl");
-    command
-        .args(["s_client", "-quiet", "-proxy", &person.proxy()])
-        .args(["-connect", &person.target()])
-        .args(["-servername", NAME, "-verify_hostname", NAME])
-        .args(["-CAfile", person.certificate(), "-verify_return_error"]);
-    let request = format!(
-        "POST / HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {}\r\n\r\n",
-        person.body.len()
-    );
-    let answer = run(command, [request.as_bytes(), &person.body].concat()).await;
-    person
-        .check(answer.rsplit("\r\n").next().unwrap_or_default())
-        .await;
-}
-
-#[tokio::test]
-async fn python_in_person() {
-    const SCRIPT: &str = "
-import http.client, ssl, sys
-proxy, target, certificate = sys.argv[1:]
-context = ssl.create_default_context(cafile=certificate)
-connection = http.client.HTTPSConnection(proxy, context=context)
-connection.set_tunnel(target)
-connection.request('POST', '/', sys.stdin.buffer.read())
-print(connection.getresponse().read().decode(), end='')
-";
-    let person = Person::new().await;
-    let mut command = Command::new("python3");
-    command
-        .args(["-c", SCRIPT, &person.proxy(), &person.target()])
-        .arg(person.certificate());
-    let body = person.body.clone();
-    let answer = run(command, body).await;
-    person.check(&answer).await;
-}
-
 /// A connection to a relay that has one destination, a server that digests.
 struct Client {
     server: TlsServer,
@@ -213,7 +151,7 @@ impl Client {
     async fn uploads(mut self) -> Relay {
         let answer = client::answer(&mut self.stream).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let body = pattern(300_000);
+        let body = tls::pattern(300_000);
         let received = self.server.upload(self.stream, NAME, &body).await.unwrap();
         assert_eq!(received, digest(&body));
         let record = self.relay.closing(0).await;
@@ -226,89 +164,4 @@ impl Client {
     }
 }
 
-/// A program that uploads through a relay.
-struct Person {
-    server: TlsServer,
-    relay: Relay,
-    certificate: NamedTempFile,
-    body: Vec<u8>,
-}
-
-impl Person {
-    async fn new() -> Self {
-        let server = TlsServer::start_http(&[NAME]).await;
-        let relay = Relay::start(&upstream(NAME, server.address.port())).await;
-        let mut certificate = NamedTempFile::new().unwrap();
-        certificate
-            .write_all(server.certificate_pem.as_bytes())
-            .unwrap();
-        Self {
-            server,
-            relay,
-            certificate,
-            body: pattern(8 << 20),
-        }
-    }
-
-    fn proxy(&self) -> String {
-        self.relay.proxy.to_string()
-    }
-
-    fn target(&self) -> String {
-        format!("{NAME}:{}", self.server.address.port())
-    }
-
-    fn url(&self) -> String {
-        format!("https://{}/", self.target())
-    }
-
-    fn certificate(&self) -> &str {
-        self.certificate.path().to_str().unwrap()
-    }
-
-    async fn check(&self, answer: &str) {
-        assert_eq!(answer, digest(&self.body));
-        let record = self.relay.closing(0).await;
-        assert_eq!(record["event"], "tunnel_closed", "{record}");
-        assert_eq!(record["decision"], "allow");
-        assert_eq!(record["tls"]["sni"], NAME);
-        assert!(record["bytes_up"].as_u64().unwrap() > self.body.len() as u64);
-    }
-}
-
-/// Runs a program with this input; gives what it prints.
-async fn run(mut command: Command, input: Vec<u8>) -> String {
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let run = tokio::task::spawn_blocking(move || {
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut stdin = child.stdin.take().unwrap();
-        // It may end before it has read everything, and then it says why.
-        let feeding = std::thread::spawn(move || stdin.write_all(&input).is_ok());
-        let output = child.wait_with_output().unwrap();
-        feeding.join().unwrap();
-        output
-    });
-    let output = tokio::time::timeout(PATIENCE, run)
-        .await
-        .expect("an end in time")
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {stderr}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Bytes that differ from each other wherever something could be lost, doubled or moved.
-fn pattern(length: usize) -> Vec<u8> {
-    (0..length.div_ceil(4))
-        .flat_map(|n| u32::try_from(n).unwrap().to_le_bytes())
-        .take(length)
-        .collect()
-}
-
 const NAME: &str = "billing.example";
-const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,8 +1,12 @@
 //! The integration tests, one crate so that they link once.
 #![cfg(test)]
 
+mod activation;
 mod answers;
 mod audit_cli;
+mod audit_export;
+mod audit_report;
+mod audit_tail;
 mod certs;
 mod check;
 mod cli;
@@ -11,11 +15,14 @@ mod dns;
 mod draining;
 mod fronts;
 mod hostile;
+mod interop;
 mod layering;
+mod one_policy;
 mod pac;
 mod relaying;
 mod reloading;
 mod report_only;
+mod sni;
 mod support;
 mod syslog;
 mod trail;

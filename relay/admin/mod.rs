@@ -56,12 +56,12 @@ pub struct Admin {
 /// Why the admin listener can't be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    #[error("the admin listener can't listen on {address}: {source}")]
+    #[error("the admin listener can't listen on {address}")]
     Bind {
         address: SocketAddr,
         source: io::Error,
     },
-    #[error("the admin token can't be read from {}: {source}", path.display())]
+    #[error("the admin token can't be read from {}", path.display())]
     Token { path: PathBuf, source: io::Error },
     #[error("the admin token in {} has fewer than {MIN_TOKEN} characters", path.display())]
     ShortToken { path: PathBuf },

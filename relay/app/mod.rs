@@ -17,7 +17,7 @@ use crate::admin::{Admin, AdminError, Status};
 use crate::audit::{self, Audit, Data, Event};
 use crate::config::Config;
 use crate::dns::{Resolver, ResolverError};
-use crate::os;
+use crate::os::{self, ActivationError, PassedSockets};
 use crate::policy::Mode;
 use crate::server::{
     Accepting, CertificateError, Certificates, Handle, Server, ServerError, Settings,
@@ -55,6 +55,8 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
+    Activation(#[from] ActivationError),
+    #[error(transparent)]
     Admin(#[from] AdminError),
     #[error("the audit trail can't be opened: {0}")]
     Audit(io::Error),
@@ -90,6 +92,11 @@ struct State {
 impl App {
     /// Binds and wires everything. Must run in the runtime that will run the relay.
     pub async fn build(config: Config) -> Result<Self, StartError> {
+        Self::build_on(config, PassedSockets::default()).await
+    }
+
+    /// The same on sockets that were passed in, where there are any.
+    pub async fn build_on(config: Config, passed: PassedSockets) -> Result<Self, StartError> {
         check_descriptors(&config)?;
         let certificates = Certificates::load(&config.listeners)?;
         let metrics = Arc::new(Metrics::new());
@@ -107,6 +114,7 @@ impl App {
         let own = [admin.address()];
         let server = Server::bind(
             &config.listeners,
+            passed,
             settings,
             &own,
             audit.clone(),
@@ -157,7 +165,8 @@ impl App {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Reload) => running.reload(),
-                    Some(Command::Drain) => {
+                    // Nobody has to notice where connections wait for the successor.
+                    Some(Command::Drain) if !running.accepting.keeps_backlog() => {
                         hurried = running.announce_drain(&mut commands).await;
                         break None;
                     }
@@ -165,7 +174,7 @@ impl App {
                         hurried = true;
                         break None;
                     }
-                    Some(Command::Stop) | None => break None,
+                    Some(Command::Drain | Command::Stop) | None => break None,
                 },
                 () = at(end_of_report_only) => running.enforce(),
                 failure = running.accepting.failed() => break Some(failure),

@@ -7,16 +7,22 @@
 //! - Writing: `writer` drives `chain` (lines), `seal` and `kept` (checkpoints), `store` and `segments` (files), `stdout`; `throttle`
 //!   keeps refusals from filling the disk; `recover` is what a start does.
 //! - Shipping: `ship` sends the records on to a syslog server, as far as `progress` says that they are durable.
-//! - Reading: `verify` proves a trail, `reader` gives its records.
+//! - Reading: `verify` proves a trail, `reader` and `follow` give its lines, `entry` is what one says, `report` sums them up, `export`
+//!   converts them, `schema` describes them to programs, `text` makes them harmless.
 
 mod chain;
 mod clock;
+pub mod entry;
+pub mod export;
 mod files;
+mod follow;
 mod kept;
 mod progress;
 mod reader;
 mod record;
 mod recover;
+pub mod report;
+mod schema;
 mod seal;
 mod segments;
 mod session;
@@ -25,6 +31,7 @@ mod stdout;
 mod store;
 #[cfg(test)]
 mod tests;
+pub mod text;
 mod throttle;
 pub mod verify;
 mod writer;
@@ -47,8 +54,11 @@ use ship::{Shipper, Source};
 use throttle::Throttle;
 
 pub use chain::{Hash, Line, LineError};
+pub use entry::Entry;
+pub use follow::Follower;
 pub use reader::Reader;
 pub use record::{Client, Data, Decision, Event, MAX_RAW, Millis, Outcome, Tls, escape};
+pub use schema::schema;
 pub use seal::{PublicKey, generate};
 pub use session::Session;
 pub use ship::{ServerError as SyslogServerError, Syslog, SyslogServer};
@@ -73,6 +83,13 @@ pub struct Options {
     pub seal_every: Duration,
     /// Where the records in the directory are shipped to.
     pub syslog: Option<Syslog>,
+}
+
+impl Options {
+    /// Bytes of a segment that refusals may take: a flood of them leaves room for the tunnels.
+    fn refusal_room(&self) -> u64 {
+        self.rotate_size / 2
+    }
 }
 
 /// When records are made durable.
@@ -128,8 +145,8 @@ struct Queue {
     /// Records that the writer has taken and not made durable.
     writing: usize,
     throttle: Throttle,
-    /// The segment has its share of refusals: further ones are counted together.
-    refusals_full: bool,
+    /// Bytes that refusals may still take of the segment; without any, further ones are counted together.
+    refusal_room: u64,
     /// Requests that left no record because the trail couldn't take it.
     uncounted: u64,
     state: State,
@@ -167,7 +184,6 @@ struct Pending {
     /// Of its members, in bytes.
     length: usize,
     ack: Option<oneshot::Sender<()>>,
-    refusal: bool,
 }
 
 impl Audit {
@@ -192,7 +208,10 @@ impl Audit {
             relay: relay.into(),
             sync: options.sync,
             on_failure: options.on_failure,
-            queue: Mutex::default(),
+            queue: Mutex::new(Queue {
+                refusal_room: options.refusal_room(),
+                ..Queue::default()
+            }),
             wake: Condvar::new(),
             progress: Arc::default(),
             metrics,
@@ -287,6 +306,10 @@ impl Audit {
         }
         // The clock is read under the lock, so that times are in the order of the trail.
         let time = Timestamp::now();
+        if kind == Kind::Refusal {
+            let line = (members.len() + CHAINED) as u64;
+            queue.refusal_room = queue.refusal_room.saturating_sub(line);
+        }
         let first = queue.batch.is_empty();
         queue.batch.push(
             members,
@@ -294,7 +317,6 @@ impl Audit {
                 time,
                 length: members.len(),
                 ack,
-                refusal: kind == Kind::Refusal,
             },
         );
         drop(queue);
@@ -435,6 +457,8 @@ thread_local! {
 
 /// How many records may wait while the trail can't be written, beside one for each open session.
 const MAX_WAITING: usize = 4096;
+/// Bytes that a line has beside its members, about.
+const CHAINED: usize = 300;
 /// How many records' room an empty batch keeps.
 const KEEP_RECORDS: usize = 256;
 /// How long the writer may take over one round before the trail counts as unavailable.

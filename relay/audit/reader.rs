@@ -1,14 +1,13 @@
 //! The lines of a trail in their order: from a directory, from one file, or from standard input.
 
 use std::collections::VecDeque;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::segments::{self, ACTIVE, MAX_LINE};
+use super::segments::{self, MAX_LINE};
 
 /// Gives line after line. It reads what is there when it comes to it, and doesn't follow.
 pub struct Reader {
@@ -19,6 +18,8 @@ pub struct Reader {
     line: Vec<u8>,
     size: u64,
     read: Arc<AtomicU64>,
+    /// It isn't a directory, and may be what a syslog server kept.
+    is_copy: bool,
 }
 
 /// Where a line stands.
@@ -29,7 +30,7 @@ pub struct Place {
     pub line: u64,
 }
 
-/// A line, without its line feed.
+/// A line, without its line feed, and in a copy without what syslog put before the record.
 #[derive(Debug)]
 pub struct Raw<'a> {
     pub place: Place,
@@ -56,6 +57,7 @@ impl Reader {
             line: Vec::new(),
             size: 0,
             read: Arc::default(),
+            is_copy: !path.is_dir(),
         };
         if path == Path::new("-") {
             reader.current = Some(Current {
@@ -68,7 +70,7 @@ impl Reader {
         } else if path.is_dir() {
             reader.take_directory(path)?;
         } else {
-            reader.size = path.metadata()?.len();
+            reader.size = path.metadata().map_err(|error| at(path, &error))?.len();
             reader.files.push_back(path.to_owned());
         }
         Ok(reader)
@@ -76,25 +78,17 @@ impl Reader {
 
     /// Lists the segments and opens the one being written, both from the same moment.
     fn take_directory(&mut self, directory: &Path) -> io::Result<()> {
-        let path = directory.join(ACTIVE);
-        let identity =
-            |metadata: io::Result<Metadata>| metadata.map(|it| (it.dev(), it.ino())).ok();
-        loop {
-            self.active = match File::open(&path) {
-                Ok(file) => Some(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(at(&path, &error)),
-            };
-            let segments = segments::list(directory)?;
-            let opened = self.active.as_ref().map(File::metadata);
-            // A rotation came between; the next is far away.
-            if opened.and_then(identity) != identity(path.metadata()) {
-                continue;
-            }
-            self.size = segments.iter().map(|segment| segment.size).sum();
-            self.files = segments.into_iter().map(|segment| segment.path).collect();
-            return Ok(());
-        }
+        let (segments, active) =
+            segments::list_held(directory).map_err(|error| at(directory, &error))?;
+        self.active = active;
+        self.size = segments.iter().map(|segment| segment.size).sum();
+        self.files = segments.into_iter().map(|segment| segment.path).collect();
+        Ok(())
+    }
+
+    /// Leaves out the rest of the file that is being read, as one that is damaged.
+    pub fn skip_file(&mut self) {
+        self.current = None;
     }
 
     /// Where the next line would stand in the file that is being read.
@@ -145,7 +139,11 @@ impl Reader {
             let whole = self.line.pop_if(|byte| *byte == b'\n').is_some();
             return Ok(Some(Raw {
                 place: current.place.clone(),
-                bytes: &self.line,
+                bytes: if self.is_copy {
+                    record_in(&self.line)
+                } else {
+                    &self.line
+                },
                 whole,
             }));
         }
@@ -157,15 +155,8 @@ impl Reader {
         {
             return segments::decode(path, Counted(file, self.read.clone()));
         }
-        match File::open(path) {
-            // Compressed since the directory was listed.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let path = segments::compressed(path);
-                let file = File::open(&path)?;
-                segments::decode(&path, Counted(file, self.read.clone()))
-            }
-            file => segments::decode(path, Counted(file?, self.read.clone())),
-        }
+        let (path, file) = segments::open_listed(path)?;
+        segments::decode(&path, Counted(file, self.read.clone()))
     }
 }
 
@@ -191,6 +182,16 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// The record in a line of a log that put something before it, as syslog does.
+pub(super) fn record_in(bytes: &[u8]) -> &[u8] {
+    let start = bytes
+        .windows(START.len())
+        .position(|window| window == START);
+    &bytes[start.unwrap_or(0)..]
+}
+
 fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
+
+const START: &[u8] = b"{\"v\":1,\"trail\":";

@@ -6,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, ServerName};
 use crate::tls::ClientHello;
 
 /// What happened. The word is the record's `event`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
     RelayStarted,
@@ -38,7 +39,7 @@ pub enum Event {
 }
 
 /// What policy said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     Allow,
@@ -46,7 +47,7 @@ pub enum Decision {
 }
 
 /// What became of the session; apart from the decision, because an allowed request can still fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Open,
@@ -60,7 +61,7 @@ pub enum Outcome {
 }
 
 /// A session as the trail tells it. Every record of a session has every key; what isn't known yet, or has no meaning, is null.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct SessionRecord {
     pub session: Box<str>,
     pub listener: Arc<str>,
@@ -85,7 +86,7 @@ pub(super) struct SessionRecord {
     pub duration_ms: Millis,
 }
 
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Client {
     pub address: IpAddr,
     pub port: u16,
@@ -97,7 +98,7 @@ pub struct Client {
 }
 
 /// What was asked for: as it was sent, and as it was understood.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub(super) struct Target {
     pub raw: Option<Box<str>>,
     /// Bytes as sent, before escaping, masking and cutting.
@@ -109,7 +110,7 @@ pub(super) struct Target {
 }
 
 /// What the ClientHello said, in clear.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Tls {
     pub sni: Option<Box<str>>,
     pub alpn: Vec<Box<str>>,
@@ -121,35 +122,39 @@ pub struct Tls {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Millis(pub std::time::Duration);
 
-/// What a record of the relay itself says beside its event.
-#[derive(Clone, Debug, Serialize)]
+/// What a record of the relay itself says beside its event. The title of a variant in the schema is its event.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Data {
+    #[schemars(title = "relay_started")]
     Started {
         version: &'static str,
         boot: Option<Box<str>>,
         uptime_ms: u64,
         listeners: Vec<String>,
     },
+    #[schemars(title = "relay_stopped")]
     Stopped {
         cause: &'static str,
         tunnels_cut: usize,
     },
+    #[schemars(title = "config_loaded")]
     Loaded {
         policy: Arc<str>,
         source: String,
         warnings: Vec<String>,
     },
-    Rejected {
-        source: String,
-        error: String,
-    },
+    #[schemars(title = "config_rejected")]
+    Rejected { source: String, error: String },
+    #[schemars(title = "refusals")]
     Refusals {
         address: IpAddr,
+        #[schemars(with = "String")]
         since: Timestamp,
         count: u64,
         reasons: BTreeMap<&'static str, u64>,
     },
+    #[schemars(title = "checkpoint")]
     Checkpoint {
         /// Records since the last one.
         records: u64,
@@ -160,6 +165,7 @@ pub enum Data {
         key: Box<str>,
         next: Box<str>,
     },
+    #[schemars(title = "trail_pruned")]
     Pruned {
         from: u64,
         to: u64,
@@ -168,10 +174,10 @@ pub enum Data {
         segments: usize,
         bytes: u64,
     },
-    Stepped {
-        seconds: f64,
-    },
+    #[schemars(title = "clock_stepped")]
+    Stepped { seconds: f64 },
     /// Either records with numbers that are missing, or a count of what was never recorded.
+    #[schemars(title = "audit_gap")]
     Gap {
         from: Option<u64>,
         to: Option<u64>,
@@ -250,6 +256,20 @@ impl From<ClientHello> for Tls {
                 .collect(),
             ech: hello.ech,
         }
+    }
+}
+
+impl JsonSchema for Millis {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Millis".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "number", "minimum": 0})
     }
 }
 

@@ -9,8 +9,9 @@
 //! Names are for people: whoever reads a trail orders its segments by what is in them.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, BufWriter, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -42,12 +43,19 @@ pub(super) struct Compressor {
 /// so that what is wrong with it is found where it is; only an empty one is left out.
 pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
-    for path in paths(directory)? {
-        match Segment::read(&path) {
-            Ok(segment) => segments.extend(segment),
-            // Pruned, or compressed under another name, since the directory was read.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+    for _ in 0..MAX_TRIES {
+        let mut is_current = true;
+        segments.clear();
+        for path in paths(directory)? {
+            match Segment::read(&path) {
+                Ok(segment) => segments.extend(segment),
+                // Closed, compressed or pruned since the directory was read: it may be there under another name.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => is_current = false,
+                Err(error) => return Err(error),
+            }
+        }
+        if is_current {
+            break;
         }
     }
     segments.sort_by_cached_key(|segment| {
@@ -56,6 +64,35 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     });
     Ok(segments)
 }
+
+/// The segments, and the one being written held open: by the time that it is read, its name may be another's.
+pub(super) fn list_held(directory: &Path) -> io::Result<(Vec<Segment>, Option<File>)> {
+    let path = directory.join(ACTIVE);
+    loop {
+        let held = match File::open(&path) {
+            Ok(file) => Some(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let segments = list(directory)?;
+        let held_is = held.as_ref().map(File::metadata).transpose()?;
+        let named_is = path.metadata().ok();
+        // One may have come and gone between two looks that found none.
+        let is_listed = segments.iter().any(|segment| is_active(&segment.path));
+        if held_is.as_ref().map(inode) == named_is.as_ref().map(inode)
+            && (held.is_some() || !is_listed)
+        {
+            return Ok((segments, held));
+        }
+    }
+}
+
+/// What a file is, whatever it is called. No two have the same while one of them is open.
+pub(super) fn inode(file: &Metadata) -> Inode {
+    (file.dev(), file.ino())
+}
+
+pub(super) type Inode = (u64, u64);
 
 /// The files of a directory that hold records.
 pub(super) fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
@@ -94,6 +131,18 @@ pub(super) fn decode(
         )));
     }
     Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+}
+
+/// Opens a listed segment, whether the compressor has been at it since or not, and tells its name.
+pub(super) fn open_listed(path: &Path) -> io::Result<(PathBuf, File)> {
+    match File::open(path) {
+        // The compressed one is there before the plain one goes.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let path = compressed(path);
+            File::open(&path).map(|file| (path, file))
+        }
+        file => Ok((path.to_owned(), file?)),
+    }
 }
 
 /// The name that a segment gets when it is closed. One that failed at once begins with the same record as the one that replaces
@@ -249,5 +298,7 @@ pub(super) const ACTIVE: &str = "access.jsonl";
 /// No record is longer: its texts are bounded.
 pub(super) const MAX_LINE: u64 = 256 * 1024;
 const BUFFER: usize = 256 * 1024;
+/// A directory doesn't change so often while it is listed; a name that leads nowhere is left out in the end.
+const MAX_TRIES: usize = 10;
 /// Zstandard's own default.
 const LEVEL: i32 = 3;

@@ -251,7 +251,7 @@ impl Session {
         let address = self.record.client.address;
         if reason == Reason::AuditUnavailable {
             queue.uncounted += 1;
-        } else if queue.refusals_full
+        } else if queue.refusal_room == 0
             || reason == Reason::RateLimited && !queue.throttle.begin(address, wall, now)
         {
             queue.throttle.count(address, reason, wall, now);

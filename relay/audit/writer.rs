@@ -40,7 +40,8 @@ pub(super) struct Writer {
     /// While the trail fails.
     retry_at: Option<Instant>,
     tend_at: Instant,
-    refusal_bytes: u64,
+    /// Without segments, when refusals get room again.
+    refill_at: Instant,
 }
 
 struct Sealer {
@@ -132,7 +133,7 @@ impl Writer {
             sync_at: None,
             retry_at: None,
             tend_at: now,
-            refusal_bytes: 0,
+            refill_at: now,
         };
         for gap in opened.gaps {
             writer.append_event(Event::AuditGap, &gap);
@@ -233,11 +234,8 @@ impl Writer {
         for record in taken.records.drain(..) {
             let (members, next) = rest.split_at(record.length);
             rest = next;
-            let length = self.append(record.time, members);
+            self.append(record.time, members);
             self.waiters.extend(record.ack);
-            if record.refusal {
-                self.refusal_bytes += length as u64;
-            }
         }
         taken.clear();
         self.taken = taken;
@@ -354,6 +352,10 @@ impl Writer {
         self.tend_at = now + TEND_EVERY;
         let options = &self.options;
         let Some(store) = &mut self.store else {
+            if self.refill_at <= now {
+                self.refill_at = now + options.rotate_every;
+                self.shared.lock().refusal_room = options.refusal_room();
+            }
             return Ok(());
         };
         if !store.is_synced() {
@@ -362,7 +364,7 @@ impl Writer {
             return Ok(());
         }
         if store.rotate(options.rotate_size, options.rotate_every)? {
-            self.refusal_bytes = 0;
+            self.shared.lock().refusal_room = options.refusal_room();
         }
         let Some(pruned) = store.take_prunable(options.keep, options.max_size, Timestamp::now())
         else {
@@ -411,8 +413,8 @@ impl Writer {
         self.append(Timestamp::now(), &members);
     }
 
-    /// Chains a record and pushes its line everywhere; gives the line's length.
-    fn append(&mut self, time: Timestamp, members: &[u8]) -> usize {
+    /// Chains a record and pushes its line everywhere.
+    fn append(&mut self, time: Timestamp, members: &[u8]) {
         let mut line = mem::take(&mut self.line);
         line.clear();
         self.chain.append(time, members, &mut line);
@@ -420,9 +422,7 @@ impl Writer {
             sealer.records += 1;
         }
         self.push(&line);
-        let length = line.len();
         self.line = line;
-        length
     }
 
     fn push(&mut self, line: &[u8]) {
@@ -451,7 +451,6 @@ impl Writer {
         };
         let was = mem::replace(&mut queue.state, state) == State::Failing;
         queue.busy_since = None;
-        queue.refusals_full = self.refusal_bytes >= self.options.rotate_size / 2;
         drop(queue);
         metrics.audit_available.set(i64::from(failure.is_none()));
         let Some(error) = failure else {

@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::ConfigArg;
 use super::exit::Exit;
-use crate::app::{self, App};
+use crate::app::{self, App, StartError};
 use crate::config::{Config, Source};
+use crate::os::{self, PassedSockets};
 use crate::policy::{Mode, Origin, Unlisted};
-use crate::server::ListenerOptions;
-use crate::{os, telemetry};
+use crate::server::{ListenerMode, ListenerOptions};
+use crate::telemetry;
 
 pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
     let config = Config::load(&args.source())?;
@@ -17,12 +18,13 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let passed = PassedSockets::from_env().map_err(StartError::from)?;
     // The listeners, the admin port and the resolver; sessions have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let app = App::build(config).await?;
+        let app = App::build_on(config, passed).await?;
         let commands = app::commands()?;
         introduce(&app)?;
         app.run(commands).await?;
@@ -44,8 +46,9 @@ fn introduce(app: &App) -> std::io::Result<()> {
         env!("CARGO_PKG_VERSION"),
         config.name
     )?;
-    for ((name, address), listener) in app.listeners().iter().zip(&config.listeners) {
-        let what = describe_listener(listener);
+    let listeners = app.listeners();
+    for ((name, address), options) in listeners.iter().zip(&config.listeners) {
+        let what = describe_listener(options);
         writeln!(out, "  listens   {address}  (\"{name}\", {what})")?;
     }
     writeln!(
@@ -83,13 +86,14 @@ fn introduce(app: &App) -> std::io::Result<()> {
         )?;
     }
     // One that a client can use as it is.
-    let addresses = app.listeners();
-    let simple = config
-        .listeners
-        .iter()
-        .position(|listener| listener.tls.is_none() && listener.proxy_protocol_from.is_empty());
-    if let Some((_, address)) = simple.and_then(|at| addresses.get(at)) {
-        let relay = reachable(*address);
+    let first = |wanted: fn(&ListenerMode) -> bool| {
+        let simple = |it: &ListenerOptions| it.tls.is_none() && it.proxy_protocol_from.is_empty();
+        let mut listeners = listeners.iter().zip(&config.listeners);
+        listeners
+            .find(|(_, options)| wanted(&options.mode) && simple(options))
+            .map(|((_, address), _)| reachable(*address))
+    };
+    if let Some(relay) = first(|mode| *mode == ListenerMode::Proxy) {
         writeln!(
             out,
             "  on a Windows ZVM, in an elevated prompt, with {} as this relay's name or address:",
@@ -101,17 +105,25 @@ fn introduce(app: &App) -> std::io::Result<()> {
         )?;
         writeln!(
             out,
-            "  to try it:  curl -x http://{relay} https://ch3.zerto.com/"
+            "  to try it:  curl -v -x http://{relay} https://ch3.zerto.com/"
+        )?;
+    } else if let Some(relay) = first(|mode| matches!(mode, ListenerMode::Sni { .. })) {
+        writeln!(
+            out,
+            "  to try it:  curl --connect-to ch3.zerto.com:443:{relay} https://ch3.zerto.com/"
         )?;
     }
     Ok(())
 }
 
 fn describe_listener(listener: &ListenerOptions) -> String {
-    let mut what = match &listener.tls {
-        None => "HTTP CONNECT".to_owned(),
-        Some(tls) if tls.client_ca.is_none() => "HTTPS CONNECT".to_owned(),
-        Some(_) => "HTTPS CONNECT, with client certificates".to_owned(),
+    let mut what = match (listener.mode, &listener.tls) {
+        (ListenerMode::Sni { target_port }, _) => {
+            format!("TLS, passed through to the server that it names, port {target_port}")
+        }
+        (ListenerMode::Proxy, None) => "HTTP CONNECT".to_owned(),
+        (ListenerMode::Proxy, Some(tls)) if tls.client_ca.is_none() => "HTTPS CONNECT".to_owned(),
+        (ListenerMode::Proxy, Some(_)) => "HTTPS CONNECT, with client certificates".to_owned(),
     };
     if !listener.proxy_protocol_from.is_empty() {
         what += ", from balancers alone";

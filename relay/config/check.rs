@@ -1,9 +1,13 @@
 //! From the mirror of the file to the options of each part: values read, defaults filled in, contradictions found.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::bound::Bound;
 use super::error::Problem;
@@ -12,7 +16,7 @@ use super::names::Name;
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
 use crate::policy::Rate;
-use crate::server::{Limits, ListenerOptions, Timeouts, TlsOptions};
+use crate::server::{Limits, ListenerMode, ListenerOptions, Timeouts, TlsOptions};
 use crate::{admin, dns, telemetry};
 
 /// What is found on the way. A problem makes the file unusable; a warning is for the operator to judge.
@@ -62,9 +66,10 @@ impl Findings {
         &mut self,
         key: &str,
         list: Option<&List<F>>,
+        help: &str,
     ) -> Option<Vec<F>> {
         let list = list?;
-        self.refuse_empty(key, list, "remove the key");
+        self.refuse_empty(key, list, help);
         Some(self.read_all(Some(list)))
     }
 
@@ -90,16 +95,18 @@ impl Findings {
         what: &str,
         names: impl IntoIterator<Item = &'a Text<Name>>,
     ) {
-        let mut seen: Vec<&Text<Name>> = Vec::new();
+        let mut seen: HashMap<&str, &Text<Name>> = HashMap::new();
         for name in names {
             let text = &name.value.text;
-            match seen.iter().find(|first| first.value.text == *text) {
-                Some(first) => self.problem(
+            match seen.entry(text) {
+                Entry::Occupied(first) => self.problem(
                     Problem::new(name.span.clone(), format!("two {what}s are named `{text}`"))
-                        .also(first.span.clone(), "the first")
+                        .also(first.get().span.clone(), "the first")
                         .help("rename one"),
                 ),
-                None => seen.push(name),
+                Entry::Vacant(free) => {
+                    free.insert(name);
+                }
             }
         }
     }
@@ -109,6 +116,7 @@ impl Findings {
             return vec![ListenerOptions {
                 name: "proxy".into(),
                 bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 3128),
+                mode: ListenerMode::Proxy,
                 proxy_protocol_from: Vec::new(),
                 tls: None,
             }];
@@ -126,19 +134,9 @@ impl Findings {
         for listener in written {
             let name = self.read(&listener.name);
             let bind = self.read(&listener.bind);
-            let balancers = listener.proxy_protocol_from.as_ref();
-            let proxy_protocol_from = self.read_some("proxy_protocol_from", balancers);
-            if let Some(all) = proxy_protocol_from
-                .iter()
-                .flatten()
-                .find(|net| net.prefix_len() == 0)
-            {
-                self.warn(format!(
-                    "proxy_protocol_from has {all}: whoever reaches the listener {} can claim to be any client",
-                    listener.name.value.text
-                ));
-            }
-            let tls = listener.tls.as_ref().map(|tls| self.tls(tls));
+            let mode = self.listener_mode(listener);
+            let proxy_protocol_from = self.balancers(listener);
+            let tls = listener.tls.as_ref().map(|tls| self.tls(tls, mode));
             let (Some(Name(name)), Some(bind)) = (name, bind) else {
                 continue;
             };
@@ -153,7 +151,8 @@ impl Findings {
             options.push(ListenerOptions {
                 name,
                 bind,
-                proxy_protocol_from: proxy_protocol_from.unwrap_or_default(),
+                mode,
+                proxy_protocol_from,
                 tls,
             });
             spans.push(span);
@@ -161,7 +160,31 @@ impl Findings {
         options
     }
 
-    fn tls(&mut self, file: &file::Tls) -> TlsOptions {
+    fn balancers(&mut self, written: &file::Listener) -> Vec<IpNet> {
+        let balancers = self.read_some(
+            "proxy_protocol_from",
+            written.proxy_protocol_from.as_ref(),
+            "remove the key to have clients connect themselves",
+        );
+        let balancers = balancers.unwrap_or_default();
+        if let Some(all) = balancers.iter().find(|net| net.prefix_len() == 0) {
+            self.warn(format!(
+                "proxy_protocol_from has {all}: whoever reaches the listener {} can claim to be any client",
+                written.name.value.text
+            ));
+        }
+        balancers
+    }
+
+    fn tls(&mut self, written: &At<file::Tls>, mode: ListenerMode) -> TlsOptions {
+        if mode != ListenerMode::Proxy {
+            let title = "`tls` is for a listener of mode \"proxy\"";
+            self.problem(
+                Problem::new(written.span.clone(), title)
+                    .label("mode \"sni\" passes its clients' TLS through")
+                    .help("remove the key"),
+            );
+        }
         let mut path = |key, written: &At<String>| {
             if written.value.is_empty() {
                 let title = format!("`{key}` is empty");
@@ -169,6 +192,7 @@ impl Findings {
             }
             PathBuf::from(&written.value)
         };
+        let file = &written.value;
         TlsOptions {
             certificate: path("certificate", &file.certificate),
             key: path("key", &file.key),
@@ -176,10 +200,34 @@ impl Findings {
         }
     }
 
+    fn listener_mode(&mut self, written: &file::Listener) -> ListenerMode {
+        let mode = written.mode.as_ref().map(|mode| mode.value);
+        match (mode, &written.target_port) {
+            (Some(file::ListenerMode::Sni), port) => ListenerMode::Sni {
+                target_port: port.as_ref().map_or(443, |port| port.value.get()),
+            },
+            (Some(file::ListenerMode::Proxy) | None, port) => {
+                if let Some(port) = port {
+                    let title = "`target_port` is for a listener of mode \"sni\"";
+                    self.problem(
+                        Problem::new(port.span.clone(), title)
+                            .label("a CONNECT names the port itself")
+                            .help("remove the key, or add `mode = \"sni\"`"),
+                    );
+                }
+                ListenerMode::Proxy
+            }
+        }
+    }
+
     pub(super) fn dns(&mut self, file: &file::Dns) -> dns::Options {
         let options = dns::Options {
             servers: self
-                .read_some("servers", file.servers.as_ref())
+                .read_some(
+                    "servers",
+                    file.servers.as_ref(),
+                    "remove the key for the servers of /etc/resolv.conf",
+                )
                 .unwrap_or_default()
                 .into_iter()
                 .map(|server| server.0)

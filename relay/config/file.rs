@@ -86,14 +86,17 @@ pub(super) struct Listeners(#[serde(deserialize_with = "tables")] pub(super) Vec
 pub(super) struct Listener {
     /// In every record of a connection that arrived here.
     pub(super) name: Text<Name>,
-    /// "proxy" is an HTTP CONNECT forward proxy. Default: "proxy".
+    /// "proxy" is an HTTP CONNECT forward proxy. "sni" is for machines that can't be given a proxy, and whose DNS has the relay's
+    /// address for the hosts that they may reach: the server name in the ClientHello is the target. Default: "proxy".
     pub(super) mode: Option<At<ListenerMode>>,
     /// `[::]` takes IPv4 as well, and falls back to 0.0.0.0 where IPv6 is off.
     pub(super) bind: Text<std::net::SocketAddr>,
+    /// The port of every target of mode "sni", which a server name doesn't have. Default: 443.
+    pub(super) target_port: Option<At<NonZeroU16>>,
     /// Balancers: only these may connect then, and each connection must begin with a PROXY header, version 1 or 2.
     pub(super) proxy_protocol_from: Option<List<IpNet>>,
     /// Makes it an HTTPS proxy.
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<At<Tls>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -361,6 +364,7 @@ pub(super) enum Group {
 #[schemars(inline)]
 pub(super) enum ListenerMode {
     Proxy,
+    Sni,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]

@@ -154,7 +154,11 @@ impl Config {
         let dns = findings.dns(&file.dns);
         let timeouts = findings.timeouts(&file.timeouts);
         let self_addresses = findings.read_all(file.policy.self_addresses.as_ref());
-        let pac_relays = findings.read_some("relays", file.pac.relays.as_ref());
+        let pac_relays = findings.read_some(
+            "relays",
+            file.pac.relays.as_ref(),
+            "remove the key for the relay that is asked",
+        );
         let audit = findings.audit(&file.audit, environment.state_directory());
         let admin = findings.admin(&file, &listeners);
         let (Some(Name(relay)), Some(policy), []) = (relay, policy, &*findings.problems) else {

@@ -75,7 +75,11 @@ impl Findings {
 
     /// The preset's destinations, then the site's, which replace those of the same name.
     fn destinations(&mut self, file: &File) -> (Vec<Destination>, Vec<Vec<Place>>) {
-        let ranges = self.read_some("zerto_v9_ip_ranges", file.zerto_v9_ip_ranges.as_ref());
+        let ranges = self.read_some(
+            "zerto_v9_ip_ranges",
+            file.zerto_v9_ip_ranges.as_ref(),
+            "remove the key: the v9 host is then allowed at any globally reachable address",
+        );
         let mut destinations = self.preset(file, ranges.as_deref());
         self.unique("destination", file.destination.iter().map(|it| &it.name));
         let mut places = vec![Vec::new(); destinations.len()];
@@ -172,8 +176,16 @@ impl Findings {
             None => vec![443],
         };
         let hosts = self.read_all(written.hosts.as_ref());
-        let ip_ranges = self.read_some("ip_ranges", written.ip_ranges.as_ref());
-        let addresses = self.read_some("addresses", written.addresses.as_ref());
+        let ip_ranges = self.read_some(
+            "ip_ranges",
+            written.ip_ranges.as_ref(),
+            "remove the key only if every globally reachable address is meant",
+        );
+        let addresses = self.read_some(
+            "addresses",
+            written.addresses.as_ref(),
+            "remove the key to ask DNS",
+        );
         let versions = written.versions.as_ref().and_then(|it| self.read(it));
         Some(Destination {
             name: name?.0,
@@ -220,7 +232,11 @@ impl Findings {
             }
             let sources = self.read_all(written.sources.as_ref());
             if let Some(names) = &written.certificate_names {
-                self.refuse_empty("certificate_names", names, "remove the key");
+                self.refuse_empty(
+                    "certificate_names",
+                    names,
+                    "remove the key for a client that is known by its sources",
+                );
             }
             let certificate_names = self.read_all(written.certificate_names.as_ref());
             let version = written.version.as_ref().and_then(|it| self.read(it));

@@ -14,6 +14,7 @@ use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
 use super::{Config, rules};
 use crate::policy::{Client, Destination, Mode, Origin};
+use crate::server::{ListenerMode, ListenerOptions};
 
 /// The text, whatever the written file's comments, order and omissions.
 pub(super) fn effective(config: &Config, written: &File) -> String {
@@ -55,21 +56,7 @@ fn mirror(config: &Config, written: &File) -> File {
         preset_groups: Some(At::nowhere(groups.into_iter().map(At::nowhere).collect())),
         zerto_v9_ip_ranges: written.zerto_v9_ip_ranges.clone(),
         listener: Some(At::nowhere(file::Listeners(
-            config
-                .listeners
-                .iter()
-                .map(|listener| file::Listener {
-                    name: name(&listener.name),
-                    mode: word(file::ListenerMode::Proxy),
-                    bind: Text::of(&listener.bind),
-                    proxy_protocol_from: some_list(listener.proxy_protocol_from.iter().copied()),
-                    tls: listener.tls.as_ref().map(|tls| file::Tls {
-                        certificate: path(&tls.certificate),
-                        key: path(&tls.key),
-                        client_ca: tls.client_ca.as_deref().map(path),
-                    }),
-                })
-                .collect(),
+            config.listeners.iter().map(listener_mirror).collect(),
         ))),
         client: policy
             .clients()
@@ -122,6 +109,27 @@ fn mirror(config: &Config, written: &File) -> File {
             level: Some(config.log.level.into()),
             format: Some(config.log.format.into()),
         },
+    }
+}
+
+fn listener_mirror(listener: &ListenerOptions) -> file::Listener {
+    let (mode, target_port) = match listener.mode {
+        ListenerMode::Proxy => (file::ListenerMode::Proxy, None),
+        ListenerMode::Sni { target_port } => (file::ListenerMode::Sni, Some(target_port)),
+    };
+    file::Listener {
+        name: name(&listener.name),
+        mode: word(mode),
+        bind: Text::of(&listener.bind),
+        target_port: target_port.and_then(NonZeroU16::new).map(At::nowhere),
+        proxy_protocol_from: some_list(listener.proxy_protocol_from.iter().copied()),
+        tls: listener.tls.as_ref().map(|tls| {
+            At::nowhere(file::Tls {
+                certificate: path(&tls.certificate),
+                key: path(&tls.key),
+                client_ca: tls.client_ca.as_deref().map(path),
+            })
+        }),
     }
 }
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::authority::{Authority, DnsName};
 use crate::policy::{Mode, Origin, Unlisted};
+use crate::server::ListenerMode;
 
 fn environment() -> Environment {
     Environment {
@@ -160,7 +161,7 @@ fn the_schema_describes_the_file() {
     assert!(idle["pattern"].is_string(), "{idle}");
     let mode = schema["properties"]["listener"].to_string();
     assert!(
-        mode.contains(r#""proxy""#) && !mode.contains(r#""sni""#),
+        mode.contains(r#""proxy""#) && mode.contains(r#""sni""#),
         "{mode}"
     );
     // No name of a Rust type leaks out of it.
@@ -182,6 +183,12 @@ tls = { certificate = "relay.pem", key = "relay.key", client_ca = "clients.pem" 
 name = "tls"
 bind = "10.0.0.2:3129"
 tls = { certificate = "relay.pem", key = "relay.key" }
+
+[[listener]]
+name = "passthrough"
+mode = "sni"
+bind = "10.0.0.2:443"
+target_port = 8443
 
 [[client]]
 name = "zvm-ams-1"
@@ -284,6 +291,9 @@ fn every_key_arrives() {
     assert_eq!(config.listeners[1].tls.as_ref().unwrap().client_ca, None);
     assert_eq!(config.timeouts.proxy_header.as_secs(), 1);
     assert_eq!(config.timeouts.tls_handshake.as_secs(), 2);
+    assert_eq!(config.listeners[0].mode, ListenerMode::Proxy);
+    let passthrough = ListenerMode::Sni { target_port: 8443 };
+    assert_eq!(config.listeners[2].mode, passthrough);
     assert_eq!(config.policy.unlisted(), Unlisted::Any);
     let until = "2026-12-01T08:00:00Z".parse().unwrap();
     assert_eq!(config.policy.mode(), Mode::ReportOnly { until });

@@ -34,16 +34,20 @@ impl Outgoing {
         source: SocketAddr,
         destination: impl FnOnce() -> io::Result<SocketAddr>,
     ) -> bool {
-        let source = canonical(source);
-        let local = |sockets: &BTreeMap<Ends, usize>| {
-            let from = sockets.range((source, LOWEST)..).next();
-            from.is_some_and(|(&(local, _), _)| local == source)
-        };
-        local(&self.sockets())
+        self.starts_at(source)
             && destination().is_ok_and(|destination| {
-                let ends = (source, canonical(destination));
+                let ends = (canonical(source), canonical(destination));
                 self.sockets().contains_key(&ends)
             })
+    }
+
+    /// Whether one of these comes from `source`, wherever it goes. For where the destination may have been changed on the way; a
+    /// client on this machine that has the same port is taken for the relay.
+    pub fn starts_at(&self, source: SocketAddr) -> bool {
+        let source = canonical(source);
+        let sockets = self.sockets();
+        let from = sockets.range((source, LOWEST)..).next();
+        from.is_some_and(|(&(local, _), _)| local == source)
     }
 
     pub(super) fn register(&self, local: SocketAddr, remote: SocketAddr) -> OutgoingGuard {
@@ -124,7 +128,15 @@ mod tests {
     fn a_client_with_the_port_of_an_outgoing_socket_is_no_loop() {
         let outgoing = Outgoing::default();
         let shared = address("127.0.0.1:4000");
-        let _guard = outgoing.register(shared, address("127.0.0.1:443"));
+        let guard = outgoing.register(shared, address("127.0.0.1:443"));
         assert!(!outgoing.contains(shared, || Ok(address("127.0.0.1:3128"))));
+        // Where its destination can't be told, it is one.
+        assert!(outgoing.starts_at(shared));
+        assert!(outgoing.starts_at(address("[::ffff:127.0.0.1]:4000")));
+        for other in ["127.0.0.1:4001", "127.0.0.1:3999", "[::1]:4000"] {
+            assert!(!outgoing.starts_at(address(other)), "{other}");
+        }
+        drop(guard);
+        assert!(!outgoing.starts_at(shared));
     }
 }

@@ -81,7 +81,7 @@ async fn connects_over_both_families_and_is_registered_meanwhile() {
     for address in [LOOPBACK, LOOPBACK_V6] {
         let (listener, port) = listen(address).await;
         let outgoing = Outgoing::default();
-        let dialled = dial_any(&[address], port, Duration::from_millis(1000), &outgoing)
+        let dialled = dial_any(&[address], port, Duration::from_secs(1), &outgoing)
             .await
             .unwrap();
         assert_eq!(dialled.remote, SocketAddr::new(address, port));
@@ -101,7 +101,7 @@ async fn an_ipv4_connection_is_recognised_on_a_dual_stack_listener() {
     let listener = TcpListener::bind("[::]:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let outgoing = Outgoing::default();
-    let dialled = dial_any(&[LOOPBACK], port, Duration::from_millis(1000), &outgoing)
+    let dialled = dial_any(&[LOOPBACK], port, Duration::from_secs(1), &outgoing)
         .await
         .unwrap();
     let (accepted, source) = listener.accept().await.unwrap();
@@ -116,7 +116,7 @@ async fn permitted_addresses_are_what_is_dialled() {
     let dialled = dial(
         &permitted,
         port,
-        Duration::from_millis(1000),
+        Duration::from_secs(1),
         &Outgoing::default(),
     )
     .await
@@ -129,7 +129,7 @@ async fn a_refused_port_is_refused_at_once_and_leaves_nothing() {
     let (listener, port) = listen(LOOPBACK).await;
     drop(listener);
     let outgoing = Outgoing::default();
-    let failure = dial_any(&[LOOPBACK], port, Duration::from_millis(60_000), &outgoing)
+    let failure = dial_any(&[LOOPBACK], port, Duration::from_mins(1), &outgoing)
         .await
         .unwrap_err();
     let refusal = Refusal::from(failure);
@@ -159,14 +159,9 @@ async fn a_silent_family_costs_one_attempt_delay() {
     let _hole = BlackHole::new(LOOPBACK_V6, port);
     let begin = std::time::Instant::now();
     let both = [LOOPBACK, LOOPBACK_V6];
-    let dialled = dial_any(
-        &both,
-        port,
-        Duration::from_millis(10_000),
-        &Outgoing::default(),
-    )
-    .await
-    .unwrap();
+    let dialled = dial_any(&both, port, Duration::from_secs(10), &Outgoing::default())
+        .await
+        .unwrap();
     assert_eq!(dialled.remote.ip(), LOOPBACK);
     let elapsed = begin.elapsed();
     assert!(

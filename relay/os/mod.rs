@@ -1,5 +1,6 @@
 //! What only the kernel knows or does: socket options, its own addresses, limits and identity. Linux only.
 
+mod activation;
 mod routes;
 
 use std::fs;
@@ -12,6 +13,8 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use socket2::{SockRef, TcpKeepalive};
+
+pub use self::activation::{ActivationError, PassedSockets};
 
 /// How a dead peer is noticed on an otherwise silent connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

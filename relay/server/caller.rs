@@ -67,14 +67,22 @@ impl Caller {
         names.iter().find(known).or(names.first())
     }
 
-    /// Whether it is the relay itself that connected, to `here` or to the balancer.
+    /// Whether it is the relay itself that connected, to `here` or to the balancer; or, where that may have been `translated`, to
+    /// anywhere. What is on loopback has met no translator.
     pub(super) fn is_one_of(
         &self,
         outgoing: &Outgoing,
+        translated: bool,
         here: impl FnOnce() -> io::Result<SocketAddr>,
     ) -> bool {
-        let through_balancer =
-            |Announced { client, server }| outgoing.contains(client, || Ok(server));
-        outgoing.contains(self.peer, here) || self.announced.is_some_and(through_balancer)
+        let anywhere = |from: SocketAddr| {
+            translated && !from.ip().to_canonical().is_loopback() && outgoing.starts_at(from)
+        };
+        let through_balancer = |Announced { client, server }| {
+            anywhere(client) || outgoing.contains(client, || Ok(server))
+        };
+        anywhere(self.peer)
+            || outgoing.contains(self.peer, here)
+            || self.announced.is_some_and(through_balancer)
     }
 }

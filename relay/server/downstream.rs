@@ -1,6 +1,6 @@
 //! The client's side of a session until the tunnel takes over: bytes come in, answers go out, under TLS where the listener has it.
 //!
-//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it, or where no request can be read yet.
+//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it, or where no HTTP can be spoken.
 
 mod tls_end;
 
@@ -35,6 +35,7 @@ pub(super) struct Downstream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     ByAnswer,
+    /// To a client that now speaks TLS, with its destination or with the relay.
     ByAlert,
 }
 
@@ -47,6 +48,14 @@ pub(super) enum NoArrival {
     Tls(rustls::Error),
 }
 
+/// Why no byte has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// It hasn't ended in the time that it may take.
+    Lasting,
+    Closed,
+}
+
 /// Why there is no ClientHello.
 #[derive(Debug)]
 pub(super) enum NoHello {
@@ -55,13 +64,13 @@ pub(super) enum NoHello {
 }
 
 impl Downstream {
-    /// `sealed`: the listener speaks TLS.
-    pub(super) fn new(stream: TcpStream, sealed: bool) -> Self {
+    /// `begins_with_tls`: the client says nothing before its ClientHello, whether that is for the relay or for its destination.
+    pub(super) fn new(stream: TcpStream, begins_with_tls: bool) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
             tls: None,
-            told: if sealed {
+            told: if begins_with_tls {
                 Told::ByAlert
             } else {
                 Told::ByAnswer
@@ -69,9 +78,16 @@ impl Downstream {
         }
     }
 
-    /// Waits for the first bytes; false when the client closed or stayed silent instead.
-    pub(super) async fn speaks(&mut self, limit: usize, within: Duration) -> bool {
-        !self.buffer.is_empty() || matches!(timeout(within, self.read(limit)).await, Ok(Ok(1..)))
+    /// Waits for the first bytes.
+    pub(super) async fn speaks(&mut self, limit: usize, within: Duration) -> Result<(), Silence> {
+        if !self.buffer.is_empty() {
+            return Ok(());
+        }
+        match timeout(within, self.read(limit)).await {
+            Ok(Ok(1..)) => Ok(()),
+            Ok(_) => Err(Silence::Closed),
+            Err(_) => Err(Silence::Lasting),
+        }
     }
 
     /// Reads the PROXY header; what came behind it stays.
@@ -351,7 +367,10 @@ mod tests {
     #[tokio::test]
     async fn a_silent_client_takes_no_buffer() {
         let (_client, mut downstream) = connection().await;
-        assert!(!downstream.speaks(READ, Duration::from_millis(20)).await);
+        assert_eq!(
+            downstream.speaks(READ, Duration::from_millis(20)).await,
+            Err(Silence::Lasting)
+        );
         assert_eq!(downstream.buffer.capacity(), 0);
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Listener {
 
 /// A port that can't be had.
 #[derive(Debug, thiserror::Error)]
-#[error("listener \"{name}\" can't listen on {address}: {source}")]
+#[error("listener \"{name}\" can't listen on {address}")]
 pub struct BindError {
     name: Arc<str>,
     address: SocketAddr,
@@ -50,18 +50,20 @@ impl Listener {
             }
             result => result,
         };
-        let bound = socket.and_then(|socket| {
-            let address = socket.local_addr()?;
-            Ok(Self {
-                options: Arc::new(options.clone()),
-                address,
-                socket,
-            })
-        });
+        let bound = socket.and_then(|socket| Self::on(options, socket));
         bound.map_err(|source| BindError {
             name: options.name.clone(),
             address: options.bind,
             source,
+        })
+    }
+
+    /// The listener of these options on a socket that listens.
+    pub(super) fn on(options: &ListenerOptions, socket: TcpListener) -> io::Result<Self> {
+        Ok(Self {
+            options: Arc::new(options.clone()),
+            address: socket.local_addr()?,
+            socket,
         })
     }
 
@@ -119,7 +121,7 @@ fn admit(
         Err(full) => {
             shared.metrics.connections_turned_away.inc();
             tracing::debug!(client = %peer.ip(), %full, "turned away");
-            return turn_away(stream, listener.tls.is_some());
+            return turn_away(stream, listener);
         }
     };
     let (shared, listener) = (shared.clone(), listener.clone());
@@ -133,16 +135,19 @@ fn admit(
 }
 
 /// Answers without a session, in the accept loop: whatever this costs, an attacker gets as often as he likes.
-fn turn_away(mut stream: std::net::TcpStream, sealed: bool) {
+fn turn_away(mut stream: std::net::TcpStream, listener: &ListenerOptions) {
     use std::io::{Read, Write};
 
     // Unread bytes would turn the close into a reset, which can overtake the answer. The socket doesn't block.
     let mut sent = [0; 1024];
     let _ = stream.read(&mut sent);
-    let _ = match Reason::AtCapacity.alert() {
-        Some(alert) if sealed => stream.write(&alert.record()),
-        _ => stream.write(&answer::refusal(&Reason::AtCapacity.into(), NO_SESSION)),
+    let reason = Reason::AtCapacity;
+    let answer = match (listener.begins_with_tls(), reason.alert()) {
+        (true, Some(alert)) => alert.record().to_vec(),
+        (true, None) => return,
+        (false, _) => answer::refusal(&reason.into(), NO_SESSION),
     };
+    let _ = stream.write(&answer);
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

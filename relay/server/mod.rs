@@ -9,6 +9,9 @@ mod limits;
 mod listener;
 mod local;
 mod options;
+mod passed;
+mod passing;
+mod request;
 mod session;
 mod settings;
 mod tunnels;
@@ -27,7 +30,7 @@ use tokio::task::JoinSet;
 use crate::audit::Audit;
 use crate::authority::Host;
 use crate::dial::Outgoing;
-use crate::os;
+use crate::os::{self, PassedSockets};
 use crate::policy::{Client, PermittedAddrs, Policy};
 use crate::proxy_error::{Reason, Refusal};
 use crate::telemetry::Metrics;
@@ -35,12 +38,14 @@ use crate::tunnel::ClosedBy;
 
 use limits::Limiter;
 use listener::Listener;
+use passing::Passing;
 use tunnels::Tunnels;
 use worker::Workers;
 
 pub use certificates::{CertificateError, Certificates};
 pub use listener::BindError;
-pub use options::{Limits, ListenerOptions, Timeouts, TlsOptions};
+pub use options::{Limits, ListenerMode, ListenerOptions, Timeouts, TlsOptions};
+pub use passed::PassedError;
 pub use settings::Settings;
 
 /// Bound listeners that don't accept yet.
@@ -49,6 +54,8 @@ pub struct Server {
     handle: Handle,
     listeners: Vec<Listener>,
     workers: Workers,
+    /// Whether the sockets are kept by who passed them in.
+    kept: bool,
 }
 
 /// What the rest of the program can ask of a server that runs.
@@ -62,6 +69,7 @@ struct Shared {
     limiter: Limiter,
     tunnels: Tunnels,
     outgoing: Outgoing,
+    passing: Passing,
     audit: Audit,
     metrics: Arc<Metrics>,
     /// The relay's own ports: its listeners', and whatever else it serves.
@@ -72,6 +80,8 @@ struct Shared {
     gateway_told: AtomicBool,
     /// Whose bypass list was said to be missing.
     without_bypass: bypass::Named,
+    /// From where the relay was said to reach itself.
+    looping: bypass::Named,
 }
 
 /// Counts a connection as open while it lives.
@@ -82,23 +92,30 @@ struct OpenConnection<'a>(&'a Metrics);
 pub enum ServerError {
     #[error(transparent)]
     Bind(#[from] BindError),
-    #[error("threads or descriptors can't be had: {0}")]
+    #[error(transparent)]
+    Passed(#[from] PassedError),
+    #[error("threads or descriptors can't be had")]
     Resources(#[from] io::Error),
 }
 
 impl Server {
-    /// Binds every listener. `own` are further ports of this process, which the relay must never connect to.
+    /// Binds every listener, or takes the sockets that were passed in for them. `own` are further ports of this process, which the
+    /// relay must never connect to.
     pub fn bind(
         listeners: &[ListenerOptions],
+        passed: PassedSockets,
         settings: Settings,
         own: &[SocketAddr],
         audit: Audit,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ServerError> {
-        let listeners = listeners
-            .iter()
-            .map(Listener::bind)
-            .collect::<Result<Vec<_>, _>>()?;
+        let kept = !passed.is_empty();
+        let listeners = if kept {
+            passed::adopt(listeners, passed)?
+        } else {
+            let bound = listeners.iter().map(Listener::bind);
+            bound.collect::<Result<Vec<_>, _>>()?
+        };
         let own = own
             .iter()
             .copied()
@@ -110,6 +127,7 @@ impl Server {
             limiter: Limiter::default(),
             tunnels: Tunnels::default(),
             outgoing: Outgoing::default(),
+            passing: Passing::default(),
             audit,
             metrics,
             own,
@@ -117,6 +135,7 @@ impl Server {
             gateways: os::default_gateways(),
             gateway_told: AtomicBool::new(false),
             without_bypass: bypass::Named::default(),
+            looping: bypass::Named::default(),
         };
         let handle = Handle(Arc::new(shared));
         handle.review();
@@ -124,6 +143,7 @@ impl Server {
             handle,
             listeners,
             workers: Workers::start(cores)?,
+            kept,
         })
     }
 
@@ -150,6 +170,7 @@ impl Server {
             handle: self.handle,
             listeners,
             workers: self.workers,
+            kept: self.kept,
         }
     }
 }
@@ -160,6 +181,7 @@ pub struct Accepting {
     handle: Handle,
     listeners: JoinSet<io::Result<()>>,
     workers: Workers,
+    kept: bool,
 }
 
 impl Accepting {
@@ -173,10 +195,18 @@ impl Accepting {
         }
     }
 
-    /// Closes the listeners: from now on the port is refused, and a session that isn't a tunnel yet won't become one.
+    /// Whether connections wait for a successor when this server has stopped to listen.
+    pub fn keeps_backlog(&self) -> bool {
+        self.kept
+    }
+
+    /// Closes the listeners: from now on the port is refused, and a session that isn't a tunnel yet won't become one. Where the
+    /// sockets are kept for a successor no attempt is lost: what comes now waits for it, and what was accepted is served.
     pub async fn stop_listening(&mut self) {
-        self.handle.0.draining.store(true, Ordering::Relaxed);
         self.listeners.shutdown().await;
+        if !self.kept {
+            self.handle.refuse_new();
+        }
     }
 
     /// Completes when the last session has ended.
@@ -204,8 +234,14 @@ impl Handle {
             .review(settings.generation, &settings.policy, Timestamp::now())
     }
 
-    /// Ends every tunnel. Returns how many.
+    /// From now on a session that isn't a tunnel yet won't become one.
+    fn refuse_new(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends every tunnel, and lets no other begin. Returns how many.
     pub fn stop_tunnels(&self) -> usize {
+        self.refuse_new();
         self.0.tunnels.stop_all(ClosedBy::Shutdown)
     }
 
@@ -247,6 +283,19 @@ impl Shared {
                 %asked,
                 "a client asks the relay for a host of the inside: its bypass list is missing, or its proxy should be the relay's \
                  proxy.pac (`callhome-relay zvm setup`)"
+            );
+        }
+    }
+
+    /// Says, once an hour for where it comes from, that the relay has reached itself on a way that it couldn't know.
+    fn report_loop(&self, source: IpAddr, asked: &Host) {
+        if self.looping.is_due(source, Instant::now()) {
+            tracing::warn!(
+                %source,
+                %asked,
+                "the relay has reached itself: a translator (NAT) on the way, or a name server's answer for this host, leads back \
+                 to it; give the relay a name server that has the host's own addresses (`dns.servers`), and list every address \
+                 that leads to the relay (`policy.self_addresses`)"
             );
         }
     }

@@ -15,6 +15,7 @@ pub struct ListenerOptions {
     pub name: Arc<str>,
     /// `[::]` listens on both families, and on IPv4 alone where IPv6 is off.
     pub bind: SocketAddr,
+    pub mode: ListenerMode,
     /// The balancers that may connect, each with a PROXY header. Empty: anyone, without one.
     pub proxy_protocol_from: Vec<IpNet>,
     /// What makes it an HTTPS proxy.
@@ -29,6 +30,15 @@ pub struct TlsOptions {
     pub key: PathBuf,
     /// The authorities that may vouch for clients, each of which then needs a certificate.
     pub client_ca: Option<PathBuf>,
+}
+
+/// How the clients of a listener say where they want to go, and so how one is told that it may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerMode {
+    /// By a CONNECT; a refusal is an HTTP answer.
+    Proxy,
+    /// By the server name in the ClientHello that they begin with; a refusal is a TLS alert.
+    Sni { target_port: u16 },
 }
 
 /// How long each stage of a session may take.
@@ -75,6 +85,11 @@ pub struct Limits {
 }
 
 impl ListenerOptions {
+    /// Whether its clients say nothing before a ClientHello, so that a refusal is told by an alert.
+    pub(super) fn begins_with_tls(&self) -> bool {
+        self.tls.is_some() || self.mode != ListenerMode::Proxy
+    }
+
     /// Whether this peer announces the clients of its connections.
     pub(super) fn has_balancer(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();

@@ -1,4 +1,4 @@
-//! The one line that a CONNECT takes, from the first byte to the record of its end.
+//! The one line that a session takes, from the first byte to the record of its end, however it says where it wants to go.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -13,22 +13,22 @@ use tokio::time::timeout;
 use super::Shared;
 use super::arrival::arrive;
 use super::caller::Caller;
-use super::downstream::{Downstream, NoHello};
+use super::downstream::Downstream;
 use super::limits::{Claim, ConnectionSlot, Full, TunnelSlot};
 use super::listener::NO_SESSION;
 use super::local;
-use super::options::ListenerOptions;
+use super::options::{ListenerMode, ListenerOptions};
+use super::passing::Passage;
+use super::request::{self, Introduction};
 use super::settings::Settings;
 use super::tunnels::{Grounds, Outdated, Registration};
 use crate::audit;
 use crate::authority::{Authority, Host};
 use crate::dial::{self, Dialled};
 use crate::dns::AddressSource;
-use crate::http::head::Request;
 use crate::os;
 use crate::policy::{Client, Denial, Permit, PermittedAddrs};
 use crate::proxy_error::{Reason, Refusal};
-use crate::tls::ClientHello;
 use crate::tunnel::{self, Closed, ClosedBy};
 
 /// How a session ends that doesn't end as a tunnel.
@@ -63,7 +63,7 @@ pub(super) async fn serve(
     let mut record = shared
         .audit
         .session(listener.name.clone(), settings.policy_id.clone(), peer);
-    let mut client = Downstream::new(stream, listener.tls.is_some());
+    let mut client = Downstream::new(stream, listener.begins_with_tls());
     let arrived = arrive(
         shared,
         &settings,
@@ -73,8 +73,9 @@ pub(super) async fn serve(
         &mut slot,
         &mut record,
     );
+    let mode = listener.mode;
     let ended = match arrived.await {
-        Ok(caller) => converse(shared, &settings, &mut client, &caller, &mut record).await,
+        Ok(caller) => converse(shared, &settings, mode, &mut client, &caller, &mut record).await,
         Err(end) => Err(end),
     };
     match ended {
@@ -106,19 +107,14 @@ pub(super) async fn serve(
 async fn converse(
     shared: &Shared,
     settings: &Settings,
+    mode: ListenerMode,
     client: &mut Downstream,
     caller: &Caller,
     record: &mut audit::Session,
 ) -> Result<Closed, End> {
     let source = caller.source();
-    let target = request(shared, settings, client, caller, record).await?;
-    // A socket of the relay's own is registered before it can send the byte that was read.
-    let own = || client.stream().local_addr();
-    if caller.is_one_of(&shared.outgoing, own) {
-        return Err(
-            Refusal::new(Reason::LoopDetected, "the connection comes from this relay").into(),
-        );
-    }
+    let (target, introduction) =
+        request::read(shared, settings, mode, client, caller, record).await?;
     if shared.is_draining() {
         return Err(Refusal::from(Reason::Draining).into());
     }
@@ -126,7 +122,7 @@ async fn converse(
     if !shared.audit.admits() {
         return Err(Refusal::from(Reason::AuditUnavailable).into());
     }
-    let decided = decide(shared, caller, &target, record)?;
+    let decided = decide(shared, mode, caller, &target, record)?;
     let _slot = claim(shared, &decided, source)?;
     // Boxed, so that the tunnel doesn't keep the room that it took to reach the destination.
     let reaching = Box::pin(reach(shared, &decided, &target, record));
@@ -141,74 +137,31 @@ async fn converse(
             remote: upstream.remote.ip(),
             server_name: None,
         };
-        settle(shared, decided, &grounds, record)?
+        settle(shared, mode, decided, &grounds, record)?
     };
 
     record
         .opened()
         .await
         .map_err(|_| Refusal::from(Reason::AuditUnavailable))?;
-    client.establish().await.map_err(|_| End::Left)?;
-    if decided.permit.reads_client_hello() {
-        let named = tokio::select! {
-            named = identify(shared, &decided, &registration, client, record) => named?,
-            by = &mut stopped => Err(by.unwrap_or(ClosedBy::Error)),
-        };
-        if let Err(by) = named {
-            return Ok(Closed { by, error: None });
-        }
+    if mode == ListenerMode::Proxy {
+        client.establish().await.map_err(|_| End::Left)?;
     }
+    let identified = tokio::select! {
+        identified = identify(shared, &decided, &registration, client, introduction, record) => identified?,
+        by = &mut stopped => Err(by.unwrap_or(ClosedBy::Error)),
+    };
+    let _passage = match identified {
+        Ok(passage) => passage,
+        Err(by) => return Ok(Closed { by, error: None }),
+    };
     Ok(carry(&decided.settings, client, &upstream, stopped, record).await)
-}
-
-/// Reads the head and gives its target. The client is judged before a byte is read and told after, so that the trail has what
-/// was asked for.
-async fn request(
-    shared: &Shared,
-    settings: &Settings,
-    client: &mut Downstream,
-    caller: &Caller,
-    record: &mut audit::Session,
-) -> Result<Authority, End> {
-    let source = caller.source();
-    let (limit, within) = (settings.limits.request_head, settings.timeouts.request_head);
-    if !client.speaks(limit, within).await {
-        return Err(End::Silent);
-    }
-    shared.look_for_nat(source);
-    let admitted = caller.admitted(&settings.policy);
-    let own_rate = admitted.as_ref().ok().and_then(|client| client.limits.rate);
-    let rate = own_rate.unwrap_or(settings.limits.rate_per_client);
-    let in_rate = shared.limiter.request(source, rate, Instant::now());
-    if let Ok(known) = &admitted {
-        record.client(known.name.as_ref(), known.role.as_str());
-    }
-    if let Some(name) = caller.certificate_name(admitted.as_deref().ok()) {
-        record.certificate(name);
-    }
-
-    let head = client.head(limit, within).await;
-    if let Some(raw) = client.raw_target() {
-        record.sent(raw);
-    }
-    let head = head?;
-    let admitted = admitted?;
-    if !in_rate {
-        return Err(Refusal::new(Reason::RateLimited, format!("over {rate} and its burst")).into());
-    }
-    match head.request {
-        Request::Local => Err(End::Page(admitted)),
-        Request::Connect(target) => {
-            record.target(&target);
-            client.take_head(head.length);
-            Ok(target)
-        }
-    }
 }
 
 /// Decides under the settings of this moment.
 fn decide(
     shared: &Shared,
+    mode: ListenerMode,
     caller: &Caller,
     target: &Authority,
     record: &mut audit::Session,
@@ -221,7 +174,8 @@ fn decide(
         Ok(permit) => permit.destination(),
         Err(denial) => denial.destination.as_ref(),
     };
-    if destination.is_none() {
+    // Who has no proxy has no bypass list.
+    if destination.is_none() && mode == ListenerMode::Proxy {
         shared.look_for_bypass(caller.source(), &client, &target.host, &settings.policy);
     }
     let permit = decided.map_err(|denial| denied(denial, record))?;
@@ -318,6 +272,7 @@ fn denied(denial: Denial, record: &mut audit::Session) -> Refusal {
 /// Registers the tunnel under the current policy; when that isn't the one that decided, it decides again.
 fn settle(
     shared: &Shared,
+    mode: ListenerMode,
     mut decided: Decided,
     grounds: &Grounds,
     record: &mut audit::Session,
@@ -327,30 +282,31 @@ fn settle(
         if let Ok((registration, stopped)) = shared.tunnels.register(generation, grounds.clone()) {
             return Ok((decided, registration, stopped));
         }
-        decided = decide(shared, &grounds.caller, &grounds.target, record)?;
+        decided = decide(shared, mode, &grounds.caller, &grounds.target, record)?;
         let _ = screen(&decided.permit, &[grounds.remote], record)?;
     }
 }
 
-/// Reads the ClientHello and holds its name against the target. The inner error is for a tunnel that ends without refusal.
+/// Holds the name in the ClientHello against the target, and has it known that this one is passing. The inner error is for a
+/// tunnel that ends without refusal.
 async fn identify(
     shared: &Shared,
     decided: &Decided,
     registration: &Registration,
     client: &mut Downstream,
+    introduction: Option<Introduction>,
     record: &mut audit::Session,
-) -> Result<Result<(), ClosedBy>, End> {
-    let hello = client
-        .client_hello(decided.settings.timeouts.client_hello)
-        .await
-        .map_err(|no_hello| match no_hello {
-            NoHello::Left => End::Left,
-            NoHello::Refused(refusal) => End::Refused(refusal),
-        })?;
-    let ClientHello { server_name, .. } = &hello;
-    let checked = decided.permit.check_server_name(server_name);
-    let named = registration.named(decided.settings.generation, server_name.clone());
-    record.client_hello(hello);
+) -> Result<Result<Option<Passage>, ClosedBy>, End> {
+    let Introduction {
+        server_name,
+        random,
+    } = match introduction {
+        Some(introduction) => introduction,
+        None if !decided.permit.reads_client_hello() => return Ok(Ok(None)),
+        None => request::introduce(client, decided.settings.timeouts.client_hello, record).await?,
+    };
+    let checked = decided.permit.check_server_name(&server_name);
+    let named = registration.named(decided.settings.generation, server_name);
     checked.map_err(Refusal::from)?;
     // A policy that came since then has reviewed this tunnel without its name.
     let current = shared.settings.load();
@@ -358,7 +314,7 @@ async fn identify(
         Err(Outdated) if !registration.holds(&current.policy, Timestamp::now()) => {
             Ok(Err(ClosedBy::PolicyRevoked))
         }
-        _ => Ok(Ok(())),
+        _ => Ok(Ok(Some(shared.passing.enter(random)))),
     }
 }
 

@@ -132,3 +132,92 @@ impl Drop for Dealt {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::limits::{Claim, Limiter};
+    use super::super::options::Limits;
+    use super::*;
+    use crate::audit::{self, Audit, OnFailure};
+    use crate::policy::Rate;
+    use crate::telemetry::Metrics;
+
+    /// One tunnel at a time, so that a slot which isn't freed is missed.
+    const LIMITS: Limits = Limits {
+        connections: 1,
+        connections_per_client: 1,
+        tunnels: 1,
+        tunnels_per_client: 1,
+        inventory_reserve: 0,
+        rate_per_client: Rate {
+            count: 1,
+            per: Duration::from_secs(1),
+        },
+        request_head: 1024,
+    };
+
+    #[test]
+    fn a_session_that_panics_leaves_one_record_and_frees_its_slots() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = audit::Options {
+            directory: Some(directory.path().to_owned()),
+            stdout: false,
+            rotate_size: 1 << 20,
+            rotate_every: Duration::from_hours(1),
+            keep: Duration::from_hours(1),
+            max_size: 1 << 30,
+            sync: audit::Sync::Never,
+            on_failure: OnFailure::Refuse,
+            seal_every: Duration::from_hours(1),
+            syslog: None,
+        };
+        let metrics = Arc::<Metrics>::default();
+        let (audit, writer) = Audit::start(&options, "test", metrics.clone()).unwrap();
+        let limiter = Arc::new(Limiter::default());
+        let workers = Workers::start(1).unwrap();
+        let (ended, end) = mpsc::channel();
+        for panics in [true, false] {
+            let (audit, limiter, ended) = (audit.clone(), limiter.clone(), ended.clone());
+            workers.dealer().deal(async move || {
+                let peer = ([10, 0, 0, 1], 4000).into();
+                let claim = Claim {
+                    source: [10, 0, 0, 1].into(),
+                    listed: false,
+                    tunnels: None,
+                };
+                let _connection = limiter.connection(Some(claim.source), &LIMITS).unwrap();
+                let _tunnel = limiter.tunnel(claim, &LIMITS, false).unwrap();
+                let mut session = audit.session("proxy".into(), "1:p".into(), peer);
+                session.opened().await.unwrap();
+                assert!(!panics, "a defect, made for a test");
+                session.abandoned();
+                ended.send(()).unwrap();
+            });
+        }
+        // The second finds the worker alive, and both slots free.
+        end.recv_timeout(Duration::from_secs(10)).unwrap();
+        drop(workers);
+        writer.close();
+
+        let text = std::fs::read_to_string(directory.path().join("access.jsonl")).unwrap();
+        let events: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .filter(|record| record["session"].is_string())
+            .map(|record| format!("{} {}", record["event"], record["reason"]).replace('"', ""))
+            .collect();
+        assert_eq!(
+            events,
+            [
+                "tunnel_opened null",
+                "tunnel_closed internal",
+                "tunnel_opened null",
+                "tunnel_closed null",
+            ]
+        );
+        assert_eq!(metrics.tunnels_open.get(), 0);
+    }
+}

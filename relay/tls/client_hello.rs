@@ -26,6 +26,7 @@ pub enum Progress {
 /// What a `ClientHello` says in the clear about the connection to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientHello {
+    pub random: Random,
     pub server_name: ServerName,
     /// The protocols offered (RFC 7301), the first [`MAX_LISTED`]; bytes outside printable ASCII are escaped.
     pub alpn: Vec<Box<str>>,
@@ -34,6 +35,9 @@ pub struct ClientHello {
     /// Whether `encrypted_client_hello` is there (RFC 9849). GREASE looks the same from outside.
     pub ech: bool,
 }
+
+/// 32 bytes that a client takes for one `ClientHello` and no other.
+pub type Random = [u8; RANDOM];
 
 /// A `ProtocolVersion`, by its number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +70,7 @@ impl ClientHello {
     fn parse(message: &[u8]) -> Result<Self, NotTls> {
         let mut body = Reader(message);
         let legacy_version = Version(body.u16()?);
-        body.take(RANDOM)?;
+        let random = body.random()?;
         if body.vector8()?.len() > MAX_SESSION_ID {
             return Err(NotTls("a session id has at most 32 bytes"));
         }
@@ -80,6 +84,7 @@ impl ClientHello {
             return Err(NotTls("there is at least one compression method"));
         }
         let mut hello = Self {
+            random,
             server_name: ServerName::Absent,
             alpn: Vec::new(),
             versions: vec![legacy_version],
@@ -301,6 +306,12 @@ impl<'a> Reader<'a> {
 
     fn u16(&mut self) -> Result<u16, NotTls> {
         Ok(u16::from_be_bytes([self.u8()?, self.u8()?]))
+    }
+
+    fn random(&mut self) -> Result<Random, NotTls> {
+        let (&random, rest) = self.0.split_first_chunk().ok_or(CUT_SHORT)?;
+        self.0 = rest;
+        Ok(random)
     }
 
     /// `opaque<0..2^8-1>`.

@@ -5,5 +5,5 @@ mod client_hello;
 mod session;
 
 pub use certificate::host_names;
-pub use client_hello::{ClientHello, MAX_CLIENT_HELLO, Progress, Version, parse};
+pub use client_hello::{ClientHello, MAX_CLIENT_HELLO, Progress, Random, Version, parse};
 pub use session::{MAX_WAITING, Session};

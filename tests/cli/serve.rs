@@ -23,6 +23,8 @@ fn a_port_that_is_taken_is_69() {
         assert_eq!(ran.code, Some(69), "{}", ran.stderr);
         assert!(ran.stderr.contains(&address), "{}", ran.stderr);
         assert!(ran.stderr.contains(name), "{}", ran.stderr);
+        let why = ran.stderr.matches("Address already in use").count();
+        assert_eq!(why, 1, "{}", ran.stderr);
         assert_eq!(ran.stdout, "", "no trail begins");
     }
 }

@@ -27,11 +27,7 @@ impl Upload {
         let directory = tempfile::tempdir().unwrap();
         let body: Vec<u8> = (0..2_u32 << 20).flat_map(u32::to_le_bytes).collect();
         fs::write(directory.path().join("body"), &body).unwrap();
-        fs::write(
-            directory.path().join("server.pem"),
-            &*server.certificate_pem,
-        )
-        .unwrap();
+        fs::write(directory.path().join("server.pem"), &*server.ca_pem).unwrap();
         Self {
             server,
             directory,

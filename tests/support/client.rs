@@ -1,6 +1,6 @@
 //! A client that sends what it is told to, byte for byte.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -59,6 +59,13 @@ pub(crate) async fn dial_from(source: &str, proxy: SocketAddr) -> TcpStream {
         .bind(SocketAddr::new(source.parse().unwrap(), 0))
         .unwrap();
     socket.connect(proxy).await.unwrap()
+}
+
+/// An address of this machine that no other test listens on, so that each of its ports is free. The tests of this crate share
+/// the numbers up to 191.
+pub(crate) fn own_address(n: u8) -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 + n, high, low)
 }
 
 /// [`ask`], from a source address of its own.

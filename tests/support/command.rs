@@ -22,7 +22,7 @@ pub(crate) struct Ran {
 /// The binary with these arguments, and nothing of the caller's surroundings that it would take its configuration from.
 pub(crate) fn binary(args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
-    command.args(args);
+    command.args(args).stdin(Stdio::null());
     isolate(&mut command);
     command
 }
@@ -31,6 +31,7 @@ pub(crate) fn binary(args: &[&str]) -> Command {
 pub(crate) fn shell(script: &str, args: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script, BINARY]).args(args);
+    command.stdin(Stdio::null());
     isolate(&mut command);
     command
 }
@@ -47,7 +48,6 @@ pub(crate) fn finish(command: Command) -> Ran {
 /// The same for what may take its time.
 pub(crate) fn finish_within(mut command: Command, limit: Duration) -> Ran {
     let mut child = command
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -89,15 +89,17 @@ impl Pki {
 
     /// A listener that is an HTTPS proxy, with these further keys. `clients` is whose certificates are asked for.
     pub(crate) fn listener(&self, clients: Option<&Self>, keys: &str) -> String {
+        let tls = self.tls(clients);
+        format!("[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n{tls}\n{keys}\n")
+    }
+
+    /// The key that makes it one.
+    pub(crate) fn tls(&self, clients: Option<&Self>) -> String {
         let client_ca = clients.map_or_else(String::new, |pki| {
             format!(", client_ca = \"{}\"", pki.name("ca.pem"))
         });
-        format!(
-            "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n\
-             tls = {{ certificate = \"{}\", key = \"{}\"{client_ca} }}\n{keys}\n",
-            self.name("relay.pem"),
-            self.name("relay.key"),
-        )
+        let (certificate, key) = (self.name("relay.pem"), self.name("relay.key"));
+        format!("tls = {{ certificate = \"{certificate}\", key = \"{key}\"{client_ca} }}")
     }
 
     /// A client that trusts this authority, and shows a certificate if it is given one of somebody's.

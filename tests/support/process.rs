@@ -58,11 +58,7 @@ impl Process {
     }
 
     fn introduced(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, received) = mpsc::channel();
         // Read to the end, or the relay would block on a full pipe.

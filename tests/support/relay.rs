@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::support::client;
+use crate::support::{client, schema};
 
 pub(crate) struct Relay {
     pub(crate) proxy: SocketAddr,
@@ -193,6 +193,9 @@ impl Drop for Relay {
             && !thread::panicking()
         {
             std::panic::resume_unwind(panic);
+        }
+        if !thread::panicking() {
+            schema::validate(&self.directory.path().join("audit"));
         }
     }
 }

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
+    KeyUsagePurpose,
+};
 use ring::digest::{Context, SHA256};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
@@ -16,9 +19,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 #[derive(Clone)]
 pub(crate) struct TlsServer {
     pub(crate) address: SocketAddr,
-    certificate: CertificateDer<'static>,
-    /// For clients that read theirs from a file.
-    pub(crate) certificate_pem: Arc<str>,
+    ca: CertificateDer<'static>,
+    /// The throw-away CA that its certificate comes from, for clients that read theirs from a file.
+    pub(crate) ca_pem: Arc<str>,
     connections: Arc<AtomicUsize>,
 }
 
@@ -27,7 +30,8 @@ impl TlsServer {
         Self::start_with(names, |stream| async { drop(take_upload(stream).await) }).await
     }
 
-    /// One that speaks HTTP: it takes a POST, and answers with the digest of its content.
+    /// One that speaks HTTP: it takes a POST, and answers with the digest of its content. It leaves the closing to the client, to
+    /// which it only says that it has ended, in TLS, if asked to with `Connection: close`.
     pub(crate) async fn start_http(names: &[&str]) -> Self {
         Self::start_with(names, |stream| async { drop(take_post(stream).await) }).await
     }
@@ -40,23 +44,21 @@ impl TlsServer {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let ca = authority();
         let key = KeyPair::generate().unwrap();
         let names = names
             .iter()
             .map(|name| (*name).to_owned())
             .collect::<Vec<_>>();
-        let certificate = CertificateParams::new(names)
-            .unwrap()
-            .self_signed(&key)
-            .unwrap();
-        let certificate_pem = certificate.pem().into();
-        let certificate = certificate.der().clone();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key, &ca).unwrap();
         let config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(
-                vec![certificate.clone()],
+                vec![certificate.der().clone()],
                 PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
             )
             .unwrap();
@@ -64,8 +66,8 @@ impl TlsServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Self {
             address: listener.local_addr().unwrap(),
-            certificate,
-            certificate_pem,
+            ca_pem: ca.pem().into(),
+            ca: ca.der().clone(),
             connections: Arc::default(),
         };
         let connections = server.connections.clone();
@@ -99,7 +101,7 @@ impl TlsServer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = client_config([self.certificate.clone()]);
+        let config = client_config([self.ca.clone()]);
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut stream = TlsConnector::from(config).connect(name, stream).await?;
         stream.write_all(body).await?;
@@ -111,7 +113,7 @@ impl TlsServer {
 
     /// A client that wants `name` of this server and has no socket yet.
     pub(crate) fn client(&self, name: &str) -> ClientConnection {
-        client_of(name, [self.certificate.clone()])
+        client_of(name, [self.ca.clone()])
     }
 }
 
@@ -127,6 +129,14 @@ pub(crate) fn digest(bytes: &[u8]) -> String {
     hex(ring::digest::digest(&SHA256, bytes).as_ref())
 }
 
+/// Bytes that differ from each other wherever something could be lost, doubled or moved.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length.div_ceil(4))
+        .flat_map(|n| u32::try_from(n).unwrap().to_le_bytes())
+        .take(length)
+        .collect()
+}
+
 type Stream = tokio_rustls::server::TlsStream<TcpStream>;
 
 async fn take_upload(mut stream: Stream) -> std::io::Result<()> {
@@ -137,7 +147,7 @@ async fn take_upload(mut stream: Stream) -> std::io::Result<()> {
 
 async fn take_post(stream: Stream) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
-    let mut length = 0;
+    let (mut length, mut closes) = (0, false);
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).await?;
@@ -145,17 +155,25 @@ async fn take_post(stream: Stream) -> std::io::Result<()> {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                 length = value.parse().unwrap();
             }
+            Some((name, "close")) if name.eq_ignore_ascii_case("connection") => closes = true,
             None if line.trim_end().is_empty() => break,
             _ => {}
         }
     }
     let digest = digest_of(&mut (&mut stream).take(length)).await?;
     let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{digest}",
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{digest}",
         digest.len()
     );
     stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await
+    if closes {
+        stream.get_mut().get_mut().1.send_close_notify();
+        stream.flush().await?;
+    }
+    // What the client still says, `close_notify` with it, is read and not replied to: who closes TCP first is always the client.
+    let (mut stream, _) = stream.into_inner().into_inner();
+    while stream.read(&mut [0; 64]).await? > 0 {}
+    Ok(())
 }
 
 async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
@@ -167,6 +185,18 @@ async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Str
             count => context.update(&buffer[..count]),
         }
     }
+}
+
+/// A CA of this moment. Its name is its own: OpenSSL takes a certificate whose issuer has the same name for a self-signed one.
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "throw-away CA");
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
 fn client_of<const N: usize>(

@@ -1,18 +1,22 @@
-//! Targets that try to be more than text in the trail.
+//! What somebody sends, or writes into a trail, stays in its line, field and cell, and moves no terminal. One corpus, every format.
 
 use std::fs;
 use std::time::Duration;
 
+use calamine::{Data, Reader as _, Xlsx};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::support::hostile::{self, TARGETS, is_hidden};
 use crate::support::relay::Relay;
+use crate::support::trail::{Trail, audit, ecs_schema, export, printed};
 
-/// Each becomes one valid JSON line of printable ASCII, with one member `raw`, whatever it looks like.
+/// Each becomes one valid JSON line of printable ASCII, with one member `raw`, whatever it looks like; and one line, field or
+/// cell in every format.
 #[tokio::test]
 async fn a_target_is_text_and_nothing_else() {
-    let relay = Relay::start("[limits]\nrate_per_client = \"1000/s\"\n").await;
+    let mut relay = Relay::start("[limits]\nrate_per_client = \"1000/s\"\n").await;
     for (n, target) in TARGETS.iter().enumerate() {
         let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
         let head = [b"CONNECT ", *target, b" HTTP/1.1\r\nHost: h\r\n\r\n"].concat();
@@ -32,7 +36,7 @@ async fn a_target_is_text_and_nothing_else() {
         assert_eq!(record["outcome"], "refused", "{n}: {record}");
         let raw = record["target"]["raw"].as_str();
         assert!(
-            raw.is_none_or(|raw| !raw.contains("s3cret")),
+            raw.is_none_or(|raw| !raw.contains("S3CRET")),
             "{n}: {record}"
         );
     }
@@ -46,36 +50,140 @@ async fn a_target_is_text_and_nothing_else() {
     let refused = records.iter().filter(|record| !record["session"].is_null());
     assert_eq!(refused.count(), TARGETS.len());
     assert!(records.iter().all(|record| record["event"] != "forged"));
+    relay.stop().await;
+    let directory = relay.trail().parent().unwrap().to_owned();
+    let sessions = TARGETS.len();
+    let squid = export("squid", &directory);
+    assert_eq!(squid.lines().count(), sessions);
+    assert!(
+        squid
+            .lines()
+            .all(|line| line.split_ascii_whitespace().count() == 10)
+    );
+    assert!(!squid.contains("S3CRET"));
+    assert_harmless_csv(&export("csv", &directory), sessions);
+    let tail = printed(["tail", "-n", "1000", directory.to_str().unwrap()]);
+    assert!(!tail.contains(|c| is_hidden(c) && c != '\n'));
 }
 
-const TARGETS: &[&[u8]] = &[
-    b"a\nb:443",
-    b"a\r\nX-Injected: 1\r\n\r\n",
-    b"a\rb:443",
-    b"a\n{\"v\":1,\"event\":\"forged\"}\n:443",
-    b"\",\"event\":\"forged\",\"x\":\"",
-    b"\\\",\\\"event\\\":\\\"forged",
-    b"\\u000a\\n:443",
-    b"'; DROP TABLE t; --:443",
-    b"\x1b[2J\x1b]0;title\x07:443",
-    b"\x9b31m:443",
-    b"\x00:443",
-    b"a\tb:443",
-    b"\x7f\x08\x08\x08:443",
-    b"\xff\xfe\xc0\xaf:443",
-    b"\xe2\x80\xaegnp.exe:443",
-    b"\xe2\x80\xa8\xe2\x80\xa9:443",
-    b"=cmd|'/c calc'!A1:443",
-    b"+1+1:443",
-    b"-1+1:443",
-    b"@SUM(1):443",
-    b"|ls:443",
-    b"%0a%0d:443",
-    b"%s%n%x:443",
-    b"${jndi:ldap://example}:443",
-    b"a,b;c\"d'e:443",
-    b"<script>alert(1)</script>:443",
-    b"user:s3cret@host:443",
-    b"http://user:s3cret@host/",
-    b"host:443/?token=s3cret",
-];
+#[test]
+fn hostile_text_stays_in_its_place() {
+    let trail = Trail::hostile();
+    let file = trail.file();
+    let sessions = 2 * TARGETS.len();
+
+    let squid = export("squid", &file);
+    assert_eq!(squid.lines().count(), sessions);
+    for line in squid.lines() {
+        assert!(
+            line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "{line}"
+        );
+        assert_eq!(line.split_ascii_whitespace().count(), 10, "{line}");
+    }
+
+    let combined = export("combined", &file);
+    assert_eq!(combined.lines().count(), sessions);
+    for line in combined.lines() {
+        assert!(
+            line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "{line}"
+        );
+        assert_eq!(line.split('"').count(), 7, "{line}");
+        assert_eq!(line.split(' ').count(), 12, "{line}");
+    }
+
+    assert_harmless_csv(&export("csv", &file), sessions);
+
+    let ecs = export("ecs", &file);
+    assert_eq!(ecs.lines().count(), trail.len());
+    assert!(!ecs.contains(|c| is_hidden(c) && c != '\n'));
+    let schema = ecs_schema();
+    for line in ecs.lines() {
+        let document = serde_json::from_str(line).unwrap();
+        assert!(schema.is_valid(&document), "{document:#}");
+    }
+
+    let shown = printed(["tail", "-n", "1000000", file.to_str().unwrap()]);
+    assert_eq!(shown.lines().count(), trail.len());
+    assert!(!shown.contains(|c| is_hidden(c) && c != '\n'));
+}
+
+#[test]
+fn hostile_text_stays_in_its_place_in_reports() {
+    let trail = Trail::hostile();
+    let file = trail.file();
+    let report = |more: &[&str]| {
+        let month = ["report", "--month", "2026-11", file.to_str().unwrap()];
+        printed([&month[..], more].concat())
+    };
+    let table = report(&[]);
+    assert!(!table.contains(|c| is_hidden(c) && c != '\n'));
+    // A client, a destination and the head; three lines of the trail, and its gaps.
+    let rows = distinct_texts() + 1;
+    assert!(table.lines().count() > rows + TARGETS.len());
+
+    let json = report(&["--json"]);
+    assert!(!json.contains(|c| is_hidden(c) && c != '\n'));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["rows"].as_array().unwrap().len(), rows);
+
+    assert_harmless_csv(&report(&["--csv"]), rows);
+
+    let xlsx = trail.beside("report.xlsx");
+    report(&["--xlsx", xlsx.to_str().unwrap()]);
+    let mut workbook: Xlsx<_> = calamine::open_workbook(&xlsx).unwrap();
+    let names = workbook.sheet_names();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(name.len() <= 31 && name.is_ascii(), "{name}");
+        assert!(
+            workbook.worksheet_formula(&name).unwrap().is_empty(),
+            "{name}"
+        );
+        for (_, _, cell) in workbook.worksheet_range(&name).unwrap().used_cells() {
+            if let Data::String(text) = cell {
+                assert!(!text.contains(is_hidden), "{text:?}");
+                assert!(!text.starts_with(['=', '+', '-', '@']), "{text:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_text_stays_in_its_place_in_a_verdict() {
+    let trail = Trail::hostile();
+    let file = trail.file();
+    let output = audit(["verify", "--accept-gaps", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("gap") && !text.contains(|c| is_hidden(c) && c != '\n'),
+        "{text:?}"
+    );
+}
+
+fn assert_harmless_csv(text: &str, rows: usize) {
+    assert_eq!(text.lines().count(), rows + 1, "{text}");
+    assert!(!text.contains(|c| is_hidden(c) && c != '\n'));
+    // A reader that isn't flexible: each row has as many cells as the header.
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    for row in reader.records() {
+        for cell in &row.unwrap() {
+            // A semicolon ends a cell where decimals have the comma.
+            for cell in cell.split(';') {
+                let cell = cell.trim_start_matches([' ', '"']);
+                assert!(
+                    !cell.starts_with(['=', '+', '-', '@', '\u{ff1d}']),
+                    "{cell:?}"
+                );
+            }
+        }
+    }
+}
+
+fn distinct_texts() -> usize {
+    hostile::texts()
+        .collect::<std::collections::BTreeSet<_>>()
+        .len()
+}

@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use crate::support::client;
 use crate::support::process::{Process, relay, write_config};
 use crate::support::relay::upstream;
+use crate::support::schema;
 
 mod edits;
 mod injection;
@@ -279,6 +280,7 @@ fn target(echo: SocketAddr) -> String {
 }
 
 fn whole(audit: &Path) -> Report {
+    schema::validate(audit);
     verify(audit, None, None, |_| ()).unwrap_or_else(|error| panic!("{error}"))
 }
 

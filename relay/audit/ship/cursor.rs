@@ -70,7 +70,8 @@ impl Cursor {
                     if seq > self.next {
                         self.missed = Some((self.next, seq - 1));
                     }
-                    self.next = seq + 1;
+                    // A number that somebody made up may be the last there is.
+                    self.next = seq.saturating_add(1);
                     // It has just been parsed; only the borrow checker needs it twice.
                     return Ok(Line::parse(&self.line).ok());
                 }

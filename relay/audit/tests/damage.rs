@@ -3,7 +3,7 @@
 use super::*;
 
 /// The segment being written.
-fn active(directory: &Path) -> PathBuf {
+pub(super) fn active(directory: &Path) -> PathBuf {
     directory.join("access.jsonl")
 }
 
@@ -26,7 +26,7 @@ fn broken_with(path: &Path, key: &PublicKey) -> String {
 }
 
 /// A trail of several closed segments and an active one.
-fn segmented(options: &Options) {
+pub(super) fn segmented(options: &Options) {
     let options = Options {
         rotate_size: 4000,
         ..options.clone()
@@ -42,7 +42,7 @@ fn segmented(options: &Options) {
     writer.close();
 }
 
-fn closed(directory: &Path) -> Vec<PathBuf> {
+pub(super) fn closed(directory: &Path) -> Vec<PathBuf> {
     let segments = segments::list(directory).unwrap();
     let mut paths: Vec<_> = segments.into_iter().map(|segment| segment.path).collect();
     paths.retain(|path| !segments::is_active(path));
@@ -300,64 +300,6 @@ fn a_line_that_stands_twice_is_one_that_was_inserted() {
     assert!(broken(directory.path()).contains("inserted"));
     // In a copy that was sent at least once it is what was to be expected.
     assert_eq!(whole(&active).duplicates, 1);
-}
-
-#[test]
-fn a_live_trail_is_whole_at_any_moment() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = Options {
-        rotate_size: 10_000,
-        sync: Sync::Every(Duration::from_millis(1)),
-        ..options(directory.path())
-    };
-    let (audit, writer) = start(&options);
-    refuse(&audit);
-    wait_for(|| {
-        active(directory.path())
-            .metadata()
-            .is_ok_and(|it| it.len() > 0)
-    });
-    thread::scope(|scope| {
-        let load = scope.spawn(|| {
-            for _ in 0..600 {
-                refuse(&audit);
-                thread::sleep(Duration::from_millis(1));
-            }
-        });
-        while !load.is_finished() {
-            let _ = whole(directory.path());
-        }
-    });
-    writer.close();
-    assert_eq!(whole(directory.path()).duplicates, 0);
-}
-
-#[test]
-fn a_reader_keeps_to_the_trail_that_it_opened() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = options(directory.path());
-    trail(&options, 5);
-    let before = segments::free_name(directory.path(), 1);
-    fs::rename(active(directory.path()), &before).unwrap();
-    trail(&options, 5);
-    let compressed = segments::compressed(&before);
-    let bytes = fs::read(&compressed).unwrap();
-    fs::write(&before, zstd::decode_all(&*bytes).unwrap()).unwrap();
-    fs::remove_file(&compressed).unwrap();
-    let mut reader = Reader::open(directory.path()).unwrap();
-    // Before it comes to them, one is rotated, and one compressed.
-    fs::rename(
-        active(directory.path()),
-        segments::free_name(directory.path(), 8),
-    )
-    .unwrap();
-    fs::write(compressed, bytes).unwrap();
-    fs::remove_file(before).unwrap();
-    let mut seen = Vec::new();
-    while let Some(raw) = reader.next_line().unwrap() {
-        seen.push(Line::parse(raw.bytes).unwrap().seq);
-    }
-    assert_eq!(seen, (1..=14).collect::<Vec<_>>());
 }
 
 #[test]

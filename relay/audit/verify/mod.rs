@@ -9,6 +9,7 @@ mod seals;
 mod witness;
 
 use std::collections::VecDeque;
+use std::io;
 use std::path::Path;
 
 use super::chain::{Hash, Line, LineError};
@@ -34,12 +35,13 @@ pub struct Verifier {
     /// The hashes of the latest records, to know a line that stands twice.
     recent: VecDeque<(u64, Hash)>,
     missing: Missing,
+    /// The last record that a directory says it had.
+    head: Option<Head>,
     seals: Seals,
     witness: Option<Witness>,
     /// A last line without its line feed, which only a trail's very end may have.
     unfinished: Option<Place>,
-    /// A copy may repeat lines anywhere, and have something before the record, as syslog leaves it; in a directory lines stand twice
-    /// only where a segment takes up what a failed one held.
+    /// A copy may repeat lines anywhere; in a directory they stand twice only where a segment takes up what a failed one held.
     is_copy: bool,
     /// The record that stood again in the line before, and where the first such line is.
     repeated: Option<(u64, Place)>,
@@ -54,44 +56,20 @@ pub fn verify(
     witness: Option<&Path>,
     mut progress: impl FnMut(&Reader),
 ) -> Result<Report, VerifyError> {
-    let mut verifier = Verifier {
-        witness: witness.map(Witness::load).transpose()?,
-        ..Verifier::default()
-    };
+    let mut verifier = Verifier::of(path)?;
+    verifier.witness = witness.map(Witness::load).transpose()?;
     if let Some(key) = key {
         verifier.seals.trust(key);
-    }
-    // Both may lag behind the trail, never lead; so they are read first, should a relay be writing.
-    let mut head = None;
-    if path.is_dir() {
-        verifier.seals.load(path)?;
-        head = Head::load(path);
-    } else {
-        verifier.is_copy = true;
     }
     let mut reader = Reader::open(path)?;
     let mut lines = 0_u64;
     loop {
         match reader.next_line() {
             Ok(Some(raw)) => {
-                let taken = verifier.take(&raw);
-                // What is missing comes before what is wrong.
-                taken.map_err(|broken| verifier.missing.unexplained().unwrap_or(broken))?;
+                verifier.take(&raw)?;
             }
             Ok(None) => break,
-            Err(error) => {
-                // A file that can't be opened says nothing of the trail; one that ends badly does.
-                let Some(place) = reader.place() else {
-                    return Err(error.into());
-                };
-                let what = format!("it can't be read on: {error}");
-                return Err(Broken {
-                    place,
-                    seq: None,
-                    what,
-                }
-                .into());
-            }
+            Err(error) => return Err(unreadable(&reader, error)),
         }
         lines += 1;
         if lines.is_multiple_of(4096) {
@@ -99,12 +77,44 @@ pub fn verify(
         }
     }
     progress(&reader);
-    Ok(verifier.finish(head.as_ref())?)
+    Ok(verifier.finish()?)
+}
+
+/// What an error says of the trail: a file that ends badly is damage, one that can't be opened is none.
+pub(super) fn unreadable(reader: &Reader, error: io::Error) -> VerifyError {
+    match reader.place() {
+        Some(place) => VerifyError::Broken(Broken {
+            place,
+            seq: None,
+            what: format!("it can't be read on: {error}"),
+        }),
+        None => error.into(),
+    }
 }
 
 impl Verifier {
-    /// Takes the next line of the trail.
-    fn take(&mut self, raw: &Raw<'_>) -> Result<(), Broken> {
+    /// For a directory, a file, or standard input for `-`. To be made before the trail is opened: what a directory keeps beside
+    /// its trail may lag behind it and never leads, even while a relay writes.
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        let mut verifier = Self {
+            is_copy: !path.is_dir(),
+            ..Self::default()
+        };
+        if path.is_dir() {
+            verifier.seals.load(path)?;
+            verifier.head = Head::load(path);
+        }
+        Ok(verifier)
+    }
+
+    /// Takes the next line of the trail. Gives it back when it is a record that wasn't there yet.
+    pub(super) fn take<'a>(&mut self, raw: &Raw<'a>) -> Result<Option<Line<'a>>, Broken> {
+        // What is missing comes before what is wrong.
+        self.take_line(raw)
+            .map_err(|broken| self.missing.unexplained().unwrap_or(broken))
+    }
+
+    fn take_line<'a>(&mut self, raw: &Raw<'a>) -> Result<Option<Line<'a>>, Broken> {
         let broken = |seq, what: String| Broken {
             place: raw.place.clone(),
             seq,
@@ -121,16 +131,11 @@ impl Verifier {
             }
             self.report.torn += 1;
         }
-        let bytes = if self.is_copy {
-            record_in(raw.bytes)
-        } else {
-            raw.bytes
-        };
-        let line = match Line::parse(bytes) {
+        let line = match Line::parse(raw.bytes) {
             Ok(line) => line,
             Err(LineError::NotARecord) if !raw.whole => {
                 self.unfinished = Some(raw.place.clone());
-                return Ok(());
+                return Ok(None);
             }
             Err(error) => return Err(broken(None, error.to_string())),
         };
@@ -139,7 +144,7 @@ impl Verifier {
             let place = repeated.map_or_else(|| raw.place.clone(), |(_, place)| place);
             self.repeated = Some((line.seq, place));
             self.report.duplicates += 1;
-            return Ok(());
+            return Ok(None);
         }
         self.has_caught_up(repeated)?;
         self.follow(&line, raw)
@@ -161,8 +166,8 @@ impl Verifier {
         if self.report.first_time.is_empty() {
             self.report.first_time = line.time.clone().into_owned();
         }
-        self.report.last_time = line.time.into_owned();
-        Ok(())
+        self.report.last_time = line.time.clone().into_owned();
+        Ok(Some(line))
     }
 
     /// A segment that takes up what a failed one held begins with records that were read, and goes on without a break.
@@ -288,14 +293,14 @@ impl Verifier {
     }
 
     /// The end of the trail: what is missing at its ends.
-    fn finish(mut self, head: Option<&Head>) -> Result<Report, Broken> {
+    pub(super) fn finish(mut self) -> Result<Report, Broken> {
         let at_end = |place: Place, what: String| Broken {
             place,
             seq: None,
             what,
         };
         let Some(begin) = self.first.take() else {
-            let what = match head {
+            let what = match &self.head {
                 Some(head) => format!("there is no record, and there were {}", head.seq),
                 None => "there is no record".into(),
             };
@@ -316,7 +321,7 @@ impl Verifier {
         }
         self.report.gaps.extend(self.missing.gaps());
         self.report.torn += u64::from(self.unfinished.is_some());
-        if let Some(head) = head.filter(|head| head.seq >= self.next) {
+        if let Some(head) = self.head.filter(|head| head.seq >= self.next) {
             let what = format!(
                 "the end is cut off: records {} to {} were there",
                 self.next, head.seq
@@ -337,14 +342,5 @@ impl Verifier {
     }
 }
 
-/// The record in a line of a log that put something before it, as syslog does.
-fn record_in(bytes: &[u8]) -> &[u8] {
-    let start = bytes
-        .windows(START.len())
-        .position(|window| window == START);
-    &bytes[start.unwrap_or(0)..]
-}
-
-const START: &[u8] = b"{\"v\":1,\"trail\":";
 /// A segment that failed holds at most so many records that stand again in the next.
 const RECENT: usize = 16 * 1024;

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use super::record_in;
 use crate::audit::chain::{Hash, Line};
 use crate::audit::reader::Reader;
 
@@ -19,12 +18,12 @@ pub(super) struct Witness {
 type Records = HashMap<u64, Option<Hash>>;
 
 impl Witness {
-    /// Reads a file in which records stand, with other lines between them, or something before them.
+    /// Reads a file in which records stand, with other lines between them.
     pub(super) fn load(path: &Path) -> io::Result<Self> {
         let mut trails: HashMap<Box<str>, Records> = HashMap::new();
         let mut reader = Reader::open(path)?;
         while let Some(raw) = reader.next_line()? {
-            let Ok(line) = Line::parse(record_in(raw.bytes)) else {
+            let Ok(line) = Line::parse(raw.bytes) else {
                 continue;
             };
             trails

@@ -1,6 +1,11 @@
 //! `audit`: proves the trail, and shows it to people and to other programs.
 
+mod export;
+mod human;
 mod keygen;
+mod report;
+mod schema;
+mod tail;
 mod verify;
 
 use std::path::PathBuf;
@@ -15,6 +20,14 @@ use crate::config::Config;
 pub(super) enum Command {
     /// Prove that no record was changed, removed, inserted or moved
     Verify(verify::Args),
+    /// Show the records to people, as they are or as they come
+    Tail(tail::Args),
+    /// Sum up a month, by client and destination
+    Report(report::Args),
+    /// Convert the records for another program
+    Export(export::Args),
+    /// Print the JSON Schema of a record
+    Schema,
     /// Make the first key that seals a trail, and print its public half
     Keygen(keygen::Args),
 }
@@ -32,6 +45,10 @@ struct TrailArg {
 pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Verify(args) => verify::run(args),
+        Command::Tail(args) => tail::run(args),
+        Command::Report(args) => report::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Schema => schema::run(),
         Command::Keygen(args) => keygen::run(args),
     }
 }

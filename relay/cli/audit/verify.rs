@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::TrailArg;
 use crate::audit::PublicKey;
+use crate::audit::text::{visible, visible_json};
 use crate::audit::verify::{Broken, Report, VerifyError, verify};
 use crate::cli::exit::Exit;
 use crate::cli::out;
@@ -59,8 +60,8 @@ fn print(verdict: &Result<Report, Broken>) -> io::Result<()> {
     let report = match verdict {
         Ok(report) => report,
         Err(broken) => {
-            let broken = printable(&broken.to_string());
-            return writeln!(out, "{bad}broken{bad:#}   {broken}");
+            let broken = broken.to_string();
+            return writeln!(out, "{bad}broken{bad:#}   {}", visible(&broken));
         }
     };
     if report.gaps.is_empty() {
@@ -72,13 +73,13 @@ fn print(verdict: &Result<Report, Broken>) -> io::Result<()> {
             report.records
         )?;
     }
-    writeln!(out, "trail    {}", printable(&report.trail))?;
+    writeln!(out, "trail    {}", visible(&report.trail))?;
     writeln!(out, "records  {} to {}", report.from, report.to)?;
     writeln!(
         out,
         "times    {} to {}",
-        printable(&report.first_time),
-        printable(&report.last_time)
+        visible(&report.first_time),
+        visible(&report.last_time)
     )?;
     if report.from > 1 && report.gaps.iter().all(|gap| gap.from != Some(1)) {
         let last = report.from - 1;
@@ -86,7 +87,7 @@ fn print(verdict: &Result<Report, Broken>) -> io::Result<()> {
     }
     for gap in &report.gaps {
         let told = format!("told at {}: {}", gap.time, gap.cause);
-        let told = printable(&told);
+        let told = visible(&told);
         match (gap.from, gap.to, gap.count) {
             (Some(from), Some(to), _) => {
                 writeln!(out, "gap      records {from} to {to}, {told}")?;
@@ -144,22 +145,12 @@ fn print_json(verdict: &Result<Report, Broken>) -> anyhow::Result<()> {
             "what": broken.what,
         }),
     };
-    writeln!(out::stdout(), "{}", serde_json::to_string_pretty(&json)?)?;
+    let json = serde_json::to_string_pretty(&json)?;
+    writeln!(out::stdout(), "{}", visible_json(&json))?;
     Ok(())
 }
 
-/// A forged trail may say anything; a terminal is shown no control character of it.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            ' '..='~' => c,
-            _ if c.is_alphanumeric() => c,
-            _ => char::REPLACEMENT_CHARACTER,
-        })
-        .collect()
-}
-
-fn progress_bar() -> ProgressBar {
+pub(super) fn progress_bar() -> ProgressBar {
     let target = if io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()
     } else {

@@ -27,7 +27,7 @@ impl Downstream {
         within: Duration,
     ) -> Result<&tls::Session, NoArrival> {
         let deadline = Instant::now() + within;
-        if !self.speaks(READ, within).await {
+        if self.speaks(READ, within).await.is_err() {
             return Err(NoArrival::Silent);
         }
         let mut first = std::mem::take(&mut self.buffer);

@@ -1,0 +1,178 @@
+//! A calendar month in UTC, and sets of its days.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
+use serde::{Serialize, Serializer};
+
+/// A month, written `2026-11`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Month {
+    first: Date,
+}
+
+/// Days of a month, the first as bit 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Days(u32);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a month is written like 2026-11")]
+pub struct MonthError;
+
+impl Month {
+    /// The day of the month that a time is on, counted from 0; None in any other month.
+    pub(super) fn day(self, time: Timestamp) -> Option<u8> {
+        let date = TimeZone::UTC.to_datetime(time).date();
+        let same = (date.year(), date.month()) == (self.first.year(), self.first.month());
+        same.then(|| u8::try_from(date.day() - 1).ok()).flatten()
+    }
+
+    pub(super) fn date(self, day: u8) -> Date {
+        self.first.saturating_add(i64::from(day).days())
+    }
+
+    pub(super) fn length(self) -> u8 {
+        u8::try_from(self.first.days_in_month()).unwrap_or(31)
+    }
+
+    /// The days of the month between two times, those of the times included.
+    pub(super) fn between(self, from: Timestamp, to: Timestamp) -> Days {
+        let date = |time| TimeZone::UTC.to_datetime(time).date();
+        let (from, to) = (date(from), date(to));
+        (0..self.length())
+            .filter(|day| (from..=to).contains(&self.date(*day)))
+            .collect()
+    }
+
+    pub(super) fn dates(self, days: Days) -> Vec<Date> {
+        days.iter().map(|day| self.date(day)).collect()
+    }
+}
+
+impl Days {
+    pub(super) fn insert(&mut self, day: u8) {
+        self.0 |= 1 << day;
+    }
+
+    pub(super) fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The most days in a row.
+    pub(super) fn longest_run(self) -> u8 {
+        let mut rest = self.0;
+        let mut longest = 0;
+        // Each round takes the last day off every run.
+        while rest != 0 {
+            rest &= rest << 1;
+            longest += 1;
+        }
+        longest
+    }
+
+    fn iter(self) -> impl Iterator<Item = u8> {
+        (0..31).filter(move |day| self.0 & (1 << day) != 0)
+    }
+}
+
+impl FromIterator<u8> for Days {
+    fn from_iter<I: IntoIterator<Item = u8>>(days: I) -> Self {
+        let mut set = Self::default();
+        days.into_iter().for_each(|day| set.insert(day));
+        set
+    }
+}
+
+impl FromStr for Month {
+    type Err = MonthError;
+
+    fn from_str(text: &str) -> Result<Self, MonthError> {
+        let (year, month) = text.split_once('-').ok_or(MonthError)?;
+        let digits = |text: &str, count| {
+            text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if !digits(year, 4) || !digits(month, 2) {
+            return Err(MonthError);
+        }
+        let year = year.parse().map_err(|_| MonthError)?;
+        let month = month.parse().map_err(|_| MonthError)?;
+        let first = Date::new(year, month, 1).map_err(|_| MonthError)?;
+        Ok(Self { first })
+    }
+}
+
+impl fmt::Display for Month {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}", self.first.year(), self.first.month())
+    }
+}
+
+impl Serialize for Month {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_month_is_written_one_way() {
+        let month: Month = "2026-11".parse().unwrap();
+        assert_eq!(month.to_string(), "2026-11");
+        assert_eq!(month.length(), 30);
+        assert_eq!("2028-02".parse::<Month>().unwrap().length(), 29);
+        for wrong in [
+            "2026-13",
+            "2026-00",
+            "2026-1",
+            "26-11",
+            "2026",
+            "+026-11",
+            "2026-11-01",
+            "",
+        ] {
+            assert!(wrong.parse::<Month>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn its_days_are_those_of_utc() {
+        let month: Month = "2026-11".parse().unwrap();
+        assert_eq!(month.day(time("2026-11-01T00:00:00Z")), Some(0));
+        assert_eq!(month.day(time("2026-11-30T23:59:59.999999Z")), Some(29));
+        assert_eq!(month.day(time("2026-12-01T00:00:00Z")), None);
+        assert_eq!(month.day(time("2026-10-31T23:59:59Z")), None);
+        assert_eq!(month.day(time("2025-11-15T00:00:00Z")), None);
+        assert_eq!(month.day(time("2026-12-01T01:30:00+02:00")), Some(29));
+    }
+
+    #[test]
+    fn runs_of_days_are_counted() {
+        let days = |days: &[u8]| days.iter().copied().collect::<Days>();
+        assert_eq!(days(&[]).longest_run(), 0);
+        assert_eq!(days(&[0, 1, 2, 5, 6, 30]).longest_run(), 3);
+        assert_eq!((0..31).collect::<Days>().longest_run(), 31);
+    }
+
+    #[test]
+    fn what_is_between_two_times() {
+        let month: Month = "2026-11".parse().unwrap();
+        let days = month.between(time("2026-10-05T00:00:00Z"), time("2026-11-03T00:00:00Z"));
+        assert_eq!(days, [0, 1, 2].into_iter().collect());
+        let none = month.between(time("2026-12-05T00:00:00Z"), time("2026-12-06T00:00:00Z"));
+        assert_eq!(none, Days::default());
+    }
+}

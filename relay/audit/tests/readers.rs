@@ -1,0 +1,153 @@
+//! Reading a trail while it is written, and in spite of what is damaged in it.
+
+use std::io::BufRead as _;
+
+use super::damage::{active, closed, segmented};
+use super::*;
+
+#[test]
+fn a_live_trail_is_whole_at_any_moment() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        rotate_size: 10_000,
+        sync: Sync::Every(Duration::from_millis(1)),
+        ..options(directory.path())
+    };
+    let (audit, writer) = start(&options);
+    refuse(&audit);
+    wait_for(|| {
+        active(directory.path())
+            .metadata()
+            .is_ok_and(|it| it.len() > 0)
+    });
+    thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            for _ in 0..600 {
+                refuse(&audit);
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        while !load.is_finished() {
+            let _ = whole(directory.path());
+        }
+    });
+    writer.close();
+    assert_eq!(whole(directory.path()).duplicates, 0);
+}
+
+#[test]
+fn a_reader_keeps_to_the_trail_that_it_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    trail(&options, 5);
+    let before = segments::free_name(directory.path(), 1);
+    fs::rename(active(directory.path()), &before).unwrap();
+    trail(&options, 5);
+    let compressed = segments::compressed(&before);
+    let bytes = fs::read(&compressed).unwrap();
+    fs::write(&before, zstd::decode_all(&*bytes).unwrap()).unwrap();
+    fs::remove_file(&compressed).unwrap();
+    let mut reader = Reader::open(directory.path()).unwrap();
+    // Before it comes to them, one is rotated, and one compressed.
+    fs::rename(
+        active(directory.path()),
+        segments::free_name(directory.path(), 8),
+    )
+    .unwrap();
+    fs::write(compressed, bytes).unwrap();
+    fs::remove_file(before).unwrap();
+    let mut seen = Vec::new();
+    while let Some(raw) = reader.next_line().unwrap() {
+        seen.push(Line::parse(raw.bytes).unwrap().seq);
+    }
+    assert_eq!(seen, (1..=14).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_follower_sees_every_record_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        rotate_size: 4_000,
+        sync: Sync::Every(Duration::from_millis(1)),
+        ..options(directory.path())
+    };
+    let (audit, writer) = start(&options);
+    let mut follower = Follower::open(directory.path(), 0).unwrap();
+    let mut seen = Vec::new();
+    let mut look = |seen: &mut Vec<u64>| {
+        let take = |line: Result<Line<'_>, String>| {
+            seen.push(line.unwrap().seq);
+            Ok(())
+        };
+        follower.drain(take).unwrap();
+    };
+    for n in 0..200 {
+        tunnel(&audit);
+        // A segment is full at the latest after a few of them.
+        if n % 5 == 0 {
+            wait_for(|| waiting(&audit) == 0);
+        }
+        // Now and then some segments come and go between two looks.
+        if n % 100 < 50 {
+            look(&mut seen);
+        }
+    }
+    writer.close();
+    look(&mut seen);
+    assert!(segments::list(directory.path()).unwrap().len() > 5);
+    assert_eq!(seen, (1..=402).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_damaged_keeps_nobody_from_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    segmented(&options);
+    let all = whole(directory.path()).records;
+    let paths = closed(directory.path());
+    let lines = |path: &Path| segments::open(path).unwrap().lines().count() as u64;
+    let lost: u64 = paths[..2].iter().map(|path| lines(path)).sum();
+    // Two in a row, neither of which says where it belongs but by its name; and one that doesn't even have that.
+    for path in &paths[..2] {
+        fs::write(path, b"nothing of use").unwrap();
+    }
+    fs::write(directory.path().join("access-x.jsonl"), "nothing\n").unwrap();
+    let mut follower = Follower::open(directory.path(), 0).unwrap();
+    let (mut given, mut not) = (0, Vec::new());
+    for _ in 0..2 {
+        follower
+            .drain(|line| {
+                match line {
+                    Ok(_) => given += 1,
+                    Err(error) => not.push(error),
+                }
+                Ok(())
+            })
+            .unwrap();
+    }
+    assert_eq!(given, all - lost);
+    assert!(not.len() >= 2, "{not:?}");
+    assert!(not[0].starts_with(paths[0].to_str().unwrap()), "{not:?}");
+}
+
+#[test]
+fn the_greatest_number_is_no_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    let zeros = "0".repeat(64);
+    let body = format!(
+        "{{\"v\":1,\"trail\":\"t\",\"seq\":{},\"time\":\"x\",\"event\":\"a\",\"prev\":\"{zeros}\"",
+        u64::MAX
+    );
+    let line = format!("{body},\"hash\":\"{}\"}}\n", Hash::of(body.as_bytes()));
+    let path = active(directory.path());
+    fs::write(&path, &line).unwrap();
+    assert!(broken(&path).contains("no pruning says so"));
+    let mut follower = Follower::open(&path, 0).unwrap();
+    let mut given = 0;
+    let count = |_: Result<Line<'_>, String>| {
+        given += 1;
+        Ok(())
+    };
+    follower.drain(count).unwrap();
+    assert_eq!(given, 1);
+}

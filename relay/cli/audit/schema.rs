@@ -1,0 +1,13 @@
+//! `audit schema`: what a record looks like, for programs.
+
+use std::io::Write as _;
+
+use crate::audit;
+use crate::cli::exit::Exit;
+use crate::cli::out;
+
+pub(super) fn run() -> anyhow::Result<Exit> {
+    let schema = serde_json::to_string_pretty(&audit::schema())?;
+    writeln!(out::stdout(), "{schema}")?;
+    Ok(Exit::Fine)
+}

@@ -1,0 +1,228 @@
+//! `audit tail`: the trail for people, as it is or as it grows.
+
+mod filter;
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
+
+use anstyle::Style;
+use jiff::{SignedDuration, Timestamp};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{TrailArg, human};
+use crate::audit::entry::Client;
+use crate::audit::text::{visible, visible_json};
+use crate::audit::{Decision, Entry, Event, Follower, Line};
+use crate::cli::exit::Exit;
+use crate::cli::out;
+use filter::Filter;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    trail: TrailArg,
+    /// Go on with what is added, over rotation
+    #[arg(short, long)]
+    follow: bool,
+    /// So many of the last records that match [default: 10, or all with --since]
+    #[arg(short = 'n', long, value_name = "N")]
+    lines: Option<usize>,
+    #[command(flatten)]
+    filter: Filter,
+    /// The records themselves, as they stand in the trail
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is shown: the bytes of a record, what it says, or why a line is none.
+enum Shown {
+    Raw(Vec<u8>),
+    Entry(Box<Entry>),
+    Not(String),
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+    let path = args.trail.path()?;
+    let mut out = out::stdout();
+    let mut follower = match (args.lines, args.filter.since()) {
+        (None, Some(since)) => all_since(&path, since)?,
+        (lines, _) => {
+            let (follower, shown) = last(&path, lines.unwrap_or(10), args)?;
+            for shown in shown {
+                show(&mut out, &shown)?;
+            }
+            follower
+        }
+    };
+    loop {
+        follower.drain(|line| match select(line, args) {
+            Some(shown) => show(&mut out, &shown),
+            None => Ok(()),
+        })?;
+        out.flush()?;
+        if !args.follow || path == Path::new("-") || is_abandoned_after(PAUSE)? {
+            return Ok(Exit::Fine);
+        }
+    }
+}
+
+/// From the segment that has the first record since then. Times are in the order of the records but where the clock was set back;
+/// by less than a day, that hides nothing.
+fn all_since(path: &Path, since: Timestamp) -> io::Result<Follower> {
+    let follower = Follower::open(path, 0)?;
+    let early = since
+        .checked_sub(SignedDuration::from_hours(24))
+        .unwrap_or(Timestamp::MIN);
+    let beginnings = follower.beginnings()?;
+    match beginnings.iter().rfind(|(_, time)| *time <= early) {
+        Some((first, _)) => Follower::open(path, *first),
+        None => Ok(follower),
+    }
+}
+
+/// The last `wanted` records that match, and where they end. It looks twice as far back until there are enough.
+fn last(path: &Path, wanted: usize, args: &Args) -> io::Result<(Follower, VecDeque<Shown>)> {
+    let beginnings = Follower::open(path, 0)?.beginnings()?;
+    let mut segments = 1_usize;
+    loop {
+        let from = beginnings.len().saturating_sub(segments);
+        let first = if from == 0 { 0 } else { beginnings[from].0 };
+        let mut follower = Follower::open(path, first)?;
+        let mut shown = VecDeque::new();
+        follower.drain(|line| {
+            shown.extend(select(line, args));
+            if shown.len() > wanted {
+                shown.pop_front();
+            }
+            Ok(())
+        })?;
+        if shown.len() >= wanted || from == 0 {
+            return Ok((follower, shown));
+        }
+        segments = segments.saturating_mul(2);
+    }
+}
+
+fn select(line: Result<Line<'_>, String>, args: &Args) -> Option<Shown> {
+    let line = match line {
+        Ok(line) => line,
+        Err(error) => return (!args.json).then_some(Shown::Not(error)),
+    };
+    let Some(entry) = Entry::of(&line) else {
+        let what = format!(
+            "record {} is of a kind that this version doesn't know",
+            line.seq
+        );
+        return (!args.json).then_some(Shown::Not(what));
+    };
+    if !args.filter.matches(&entry) {
+        return None;
+    }
+    if args.json {
+        return Some(Shown::Raw(line.bytes.to_vec()));
+    }
+    // A seal every few minutes says nothing to people.
+    (entry.event != Event::Checkpoint).then(|| Shown::Entry(Box::new(entry)))
+}
+
+fn show(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
+    match shown {
+        Shown::Raw(bytes) if io::stdout().is_terminal() => {
+            writeln!(out, "{}", visible_json(&String::from_utf8_lossy(bytes)))
+        }
+        Shown::Raw(bytes) => {
+            out.write_all(bytes)?;
+            out.write_all(b"\n")
+        }
+        Shown::Entry(entry) if entry.client.is_some() => show_session(out, entry),
+        Shown::Entry(entry) => show_relay(out, entry),
+        Shown::Not(error) => {
+            let bad = out::BAD;
+            writeln!(out, "{bad}not shown{bad:#}  {}", visible(error))
+        }
+    }
+}
+
+fn show_session(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    let client = entry.client.as_ref().map(Client::label);
+    let target = entry.target.authority();
+    let target = target.as_deref().or(entry.target.raw.as_deref());
+    let (style, decision) = decision(entry);
+    let reason = match (&entry.reason, &entry.closed_by, entry.event) {
+        (Some(reason), ..) => reason,
+        (None, _, Event::TunnelOpened) => "opened",
+        (None, _, Event::TunnelProgress) => "still open",
+        (None, _, Event::TunnelLost) => "lost",
+        (None, Some(by), _) => by,
+        (None, None, _) => "",
+    };
+    let line = format!(
+        "{}  {:<20} {:<32} {style}{decision:<5}{style:#}  {:>10} up {:>10} down {:>8}  {}",
+        human::time(entry.time),
+        visible(client.as_deref().unwrap_or("-")),
+        visible(target.unwrap_or("-")),
+        human::bytes(entry.bytes_up),
+        human::bytes(entry.bytes_down),
+        human::duration(entry.duration_ms),
+        visible(reason),
+    );
+    writeln!(out, "{}", line.trim_end())
+}
+
+fn decision(entry: &Entry) -> (Style, &'static str) {
+    match entry.decision {
+        Some(Decision::Deny) => (out::BAD, "deny"),
+        Some(Decision::Allow) if entry.enforced == Some(false) => (out::WARN, "allow"),
+        Some(Decision::Allow) if !entry.had_tunnel() => (out::WARN, "allow"),
+        Some(Decision::Allow) => (out::GOOD, "allow"),
+        None => (Style::new(), "-"),
+    }
+}
+
+/// The event, and its data as `key=value`.
+fn show_relay(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    let style = match entry.event {
+        Event::AuditGap | Event::ConfigRejected | Event::ClockStepped => out::BAD,
+        Event::Refusals | Event::TrailPruned => out::WARN,
+        _ => Style::new(),
+    };
+    let event = serde_json::to_value(entry.event).unwrap_or_default();
+    write!(
+        out,
+        "{}  {:<20} {style}{}{style:#}",
+        human::time(entry.time),
+        visible(&entry.relay),
+        visible(event.as_str().unwrap_or_default())
+    )?;
+    let data = entry.data.as_ref().and_then(serde_json::Value::as_object);
+    for (key, value) in data
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null())
+    {
+        let value = match value {
+            serde_json::Value::String(text) => text.clone(),
+            value => value.to_string(),
+        };
+        write!(out, " {}={}", visible(key), visible(&value))?;
+    }
+    writeln!(out)
+}
+
+/// Waits, and tells whether whoever reads standard output has gone meanwhile.
+fn is_abandoned_after(pause: Timespec) -> io::Result<bool> {
+    let stdout = io::stdout();
+    // Without a wish, only an end is told.
+    let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
+    match poll(&mut polled, Some(&pause)) {
+        Ok(ended) => Ok(ended > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};

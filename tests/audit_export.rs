@@ -1,0 +1,271 @@
+//! The trail in other programs' formats: what is in it, and that nothing gets out of its line, field or cell.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::client;
+use crate::support::relay::{Relay, upstream};
+use crate::support::tls::TlsServer;
+use crate::support::trail::{Trail, audit, ecs_schema, event, export, printed, session};
+
+/// One of each kind of end, as the formats must tell them apart.
+fn ends() -> Trail {
+    let mut trail = Trail::new();
+    trail.push(event("relay_started", "2026-11-24T14:00:00Z"));
+    trail.push(session("tunnel_opened", "2026-11-24T14:03:06Z", None));
+    trail.push(session(
+        "tunnel_closed",
+        "2026-11-24T14:03:07.123456Z",
+        None,
+    ));
+    let mut unlisted = session(
+        "request_denied",
+        "2026-11-24T14:03:08Z",
+        Some("port_not_allowed"),
+    );
+    unlisted["client"]["name"] = Value::Null;
+    unlisted["client"]["address"] = "fd00::1".into();
+    unlisted["target"]["host"] = "2001:db8::1".into();
+    trail.push(unlisted);
+    let mut late = session(
+        "tunnel_closed",
+        "2026-11-24T14:03:09Z",
+        Some("sni_mismatch"),
+    );
+    late["decision"] = "deny".into();
+    trail.push(late);
+    let mut failed = session(
+        "request_failed",
+        "2026-11-24T14:03:10Z",
+        Some("connection_timeout"),
+    );
+    failed["decision"] = "allow".into();
+    trail.push(failed);
+    let mut left = session("request_failed", "2026-11-24T14:03:11Z", None);
+    left["outcome"] = "abandoned".into();
+    left["decision"] = "allow".into();
+    trail.push(left);
+    let mut other = session(
+        "request_denied",
+        "2026-11-24T14:03:12Z",
+        Some("method_not_allowed"),
+    );
+    other["target"] = json!({"raw": "http://h/a b?***", "raw_length": 14, "host": null, "port": null, "address": null, "address_source": null});
+    trail.push(other);
+    let mut nothing = session(
+        "request_denied",
+        "2026-11-24T14:03:13Z",
+        Some("request_timeout"),
+    );
+    nothing["target"] = json!({"raw": null, "raw_length": 0, "host": null, "port": null, "address": null, "address_source": null});
+    trail.push(nothing);
+    trail
+}
+
+#[test]
+fn squid_lines_are_squids() {
+    let text = export("squid", &ends().file());
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "1795528987.123    841 10.20.0.11 TCP_TUNNEL/200 2211 CONNECT ch3.zerto.com:443 zvm-1 HIER_DIRECT/20.0.0.1 -",
+            "1795528988.000    841 fd00::1 TCP_DENIED/403 0 CONNECT [2001:db8::1]:443 - HIER_NONE/- -",
+            "1795528989.000    841 10.20.0.11 TCP_DENIED/200 2211 CONNECT ch3.zerto.com:443 zvm-1 HIER_DIRECT/20.0.0.1 -",
+            "1795528990.000    841 10.20.0.11 TCP_TUNNEL/504 0 CONNECT ch3.zerto.com:443 zvm-1 HIER_NONE/- -",
+            "1795528991.000    841 10.20.0.11 TCP_TUNNEL_ABORTED/499 0 CONNECT ch3.zerto.com:443 zvm-1 HIER_NONE/- -",
+            "1795528992.000    841 10.20.0.11 TCP_DENIED/405 0 NONE http://h/a%20b?*** zvm-1 HIER_NONE/- -",
+            "1795528993.000    841 10.20.0.11 TCP_DENIED/408 0 CONNECT error:invalid-request zvm-1 HIER_NONE/- -",
+        ]
+    );
+}
+
+#[test]
+fn combined_lines_are_apaches() {
+    let text = export("combined", &ends().file());
+    assert_eq!(
+        text.lines().next().unwrap(),
+        "10.20.0.11 - zvm-1 [24/Nov/2026:14:03:07 +0000] \"CONNECT ch3.zerto.com:443 HTTP/1.1\" 200 2211 \"-\" \"-\""
+    );
+    assert_eq!(text.lines().count(), 7);
+}
+
+#[test]
+fn csv_has_a_row_a_session_under_a_stable_header() {
+    let text = export("csv", &ends().file());
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    assert_eq!(header.len(), 38);
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 7);
+    let column = |name| header.iter().position(|column| column == name).unwrap();
+    let cell = |row: usize, name| &rows[row][column(name)];
+    assert_eq!(cell(0, "time"), "2026-11-24T14:03:07.123456Z");
+    assert_eq!(cell(0, "bytes_up"), "5123");
+    assert_eq!(cell(0, "tls_versions"), "1.3 1.2");
+    assert_eq!(cell(0, "duration_ms"), "841.2");
+    assert_eq!(cell(1, "client_name"), "");
+    assert_eq!(cell(1, "client_address"), "fd00::1");
+    assert_eq!(cell(1, "reason"), "port_not_allowed");
+    assert_eq!(cell(4, "outcome"), "abandoned");
+}
+
+#[test]
+fn ecs_documents_are_of_the_schema() {
+    let text = export("ecs", &ends().file());
+    let documents: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(documents.len(), 9, "every record");
+    let schema = ecs_schema();
+    for document in &documents {
+        assert!(schema.is_valid(document), "{document:#}");
+    }
+    let closed = &documents[2];
+    assert_eq!(
+        closed["event"]["type"],
+        json!(["connection", "end", "allowed"])
+    );
+    assert_eq!(closed["event"]["duration"], 841_200_000);
+    assert_eq!(closed["source"]["bytes"], 5123);
+    assert_eq!(closed["destination"]["ip"], "20.0.0.1");
+    assert_eq!(closed["tls"]["client"]["server_name"], "ch3.zerto.com");
+    assert_eq!(
+        documents[3]["destination"].get("domain"),
+        None,
+        "an address is no domain"
+    );
+    assert_eq!(documents[3]["event"]["outcome"], "failure");
+    assert_eq!(documents[0]["event"]["category"], json!(["process"]));
+
+    let mut wrong = closed.clone();
+    wrong["event"]["type"] = json!(["creation"]);
+    assert!(!schema.is_valid(&wrong), "the schema holds something");
+}
+
+#[test]
+fn a_line_that_is_no_record_is_told_and_passed_over() {
+    let trail = ends();
+    let file = trail.file();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("zvm-1", "zvm-2", 1)).unwrap();
+    let output = audit(["export", "--format", "squid", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("access.jsonl:2: it was changed"), "{error}");
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 7);
+}
+
+#[test]
+fn a_copy_that_syslog_kept_gives_the_same() {
+    let trail = ends();
+    let file = trail.file();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let copy = trail.beside("messages");
+    // Records come at least once, and behind what the server writes before them.
+    let lines = text.lines().zip(text.lines().skip(1));
+    let mut kept: Vec<String> = lines
+        .flat_map(|(one, two)| [one, two])
+        .map(|line| format!("2026-11-24T14:03:07Z dmz-1 callhome-relay[42] {line}\n"))
+        .collect();
+    kept.insert(0, kept[0].clone());
+    std::fs::write(&copy, kept.concat()).unwrap();
+    for format in ["squid", "csv", "ecs"] {
+        assert_eq!(export(format, &copy), export(format, &file), "{format}");
+    }
+    let shown = |path: &Path| printed(["tail", "-n", "100", path.to_str().unwrap()]);
+    assert_eq!(shown(&copy), shown(&file));
+    let report = |path: &Path| {
+        let path = path.to_str().unwrap();
+        let report = printed(["report", "--month", "2026-11", "--json", path]);
+        serde_json::from_str::<Value>(&report).unwrap()
+    };
+    assert_eq!(report(&copy)["rows"], report(&file)["rows"]);
+    assert_eq!(report(&copy)["trails"][0]["verdict"], "whole");
+}
+
+#[tokio::test]
+async fn an_upload_is_in_the_formats_and_the_report() {
+    let server = TlsServer::start(&["billing.example"]).await;
+    let port = server.address.port();
+    let mut relay = Relay::start(&upstream("billing.example", port)).await;
+    let target = format!("billing.example:{port}");
+    let stream = client::tunnel(relay.proxy, &target).await.unwrap();
+    server
+        .upload(stream, "billing.example", &vec![7; 100_000])
+        .await
+        .unwrap();
+    let record = relay.closing(0).await;
+    relay.stop().await;
+
+    let directory = relay.trail().parent().unwrap().to_owned();
+    let squid = export("squid", &directory);
+    assert!(
+        squid.contains(&format!(" CONNECT {target} - HIER_DIRECT/127.0.0.1 -")),
+        "{squid}"
+    );
+    let month = &record["time"].as_str().unwrap()[..7];
+    let report = printed([
+        "report",
+        "--json",
+        "--month",
+        month,
+        directory.to_str().unwrap(),
+    ]);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["trails"][0]["verdict"], "whole");
+    let row = &report["rows"][0];
+    assert_eq!(row["client"], "127.0.0.1");
+    assert_eq!(row["destination"], "upstream");
+    assert_eq!((&row["tunnels"], &row["uploads"]), (&json!(1), &json!(1)));
+    assert_eq!(row["bytes_up"], record["bytes_up"]);
+    let time = |time: &Value| time.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert_eq!(time(&row["last_upload"]), time(&record["time"]));
+    let csv = export("csv", &directory);
+    let written = record["time"].as_str().unwrap();
+    assert!(csv.contains(&format!("\n{written},")), "{csv}");
+}
+
+#[test]
+fn goaccess_takes_every_line() {
+    for trail in [ends(), Trail::hostile()] {
+        let file = trail.file();
+        for (format, options) in [
+            (
+                "squid",
+                &[
+                    "--log-format=%x.%^ %~%L %h %^/%s %b %^ %U %e %^",
+                    "--datetime-format=%s",
+                ][..],
+            ),
+            ("combined", &["--log-format=COMBINED"]),
+        ] {
+            let text = export(format, &file);
+            let log = trail.beside(&format!("{format}.log"));
+            std::fs::write(&log, &text).unwrap();
+            let invalid = trail.beside("invalid.log");
+            let output = Command::new("goaccess")
+                .arg(log)
+                .arg(format!("--invalid-requests={}", invalid.display()))
+                .args([
+                    "--no-global-config",
+                    "--no-progress",
+                    "--output-format=json",
+                ])
+                .args(options)
+                .output()
+                .unwrap();
+            let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+                panic!("{error}: {}", String::from_utf8_lossy(&output.stderr))
+            });
+            let general = &report["general"];
+            let lines = text.lines().count();
+            let invalid = std::fs::read_to_string(invalid).unwrap_or_default();
+            assert_eq!(general["failed_requests"], 0, "{format}: {invalid}");
+            assert_eq!(general["valid_requests"], lines, "{format}: {general}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! `audit report`: a month in figures, and how far they can be relied on.
+
+use std::path::Path;
+
+use calamine::{Data, Reader as _, Xlsx};
+use serde_json::{Value, json};
+
+use crate::support::trail::{Trail, audit, event, printed, session};
+
+/// Three days of two machines, a gap and a step of the clock.
+fn november() -> Trail {
+    let mut trail = Trail::new();
+    trail.push(session("tunnel_closed", "2026-11-01T08:00:00Z", None));
+    trail.push(session("tunnel_closed", "2026-11-03T09:30:15Z", None));
+    let mut denied = session(
+        "request_denied",
+        "2026-11-03T10:00:00Z",
+        Some("port_not_allowed"),
+    );
+    denied["client"]["name"] = Value::Null;
+    denied["client"]["address"] = "10.30.0.5".into();
+    trail.push(denied);
+    let mut gap = event("audit_gap", "2026-11-03T11:00:00Z");
+    gap["data"] = json!({"from": null, "to": null, "count": 3, "cause": "the disk was full"});
+    trail.push(gap);
+    let mut step = event("clock_stepped", "2026-11-03T12:00:00Z");
+    step["data"] = json!({"seconds": -3600.5});
+    trail.push(step);
+    trail.push(session("tunnel_closed", "2026-12-01T08:00:00Z", None));
+    trail
+}
+
+fn report(file: &Path, more: &[&str]) -> String {
+    printed(
+        [
+            &["report", "--month", "2026-11", file.to_str().unwrap()],
+            more,
+        ]
+        .concat(),
+    )
+}
+
+#[test]
+fn the_table_says_what_it_rests_on() {
+    let trail = november();
+    let file = trail.file();
+    let text = report(&file, &[]);
+    for part in [
+        "2026-11, UTC: the trails cover 30 of its 30 days",
+        "  gaps\n",
+        "t-1  of dmz-1",
+        "records   5 (1 to 5, 2026-11-01 08:00:00Z to 2026-11-03 12:00:00Z) in the month",
+        "          6 (1 to 6, 2026-11-01 08:00:00Z to 2026-12-01 08:00:00Z) in all",
+        "gap       3 requests without a record, told at 2026-11-03 11:00:00Z: the disk was full",
+        "clock     set by -3600.5 s at 2026-11-03 12:00:00Z",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    let row = |client: &str| {
+        let line = text.lines().find(|line| line.starts_with(client)).unwrap();
+        line.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        row("zvm-1"),
+        "zvm-1 billing 2 2 10.0 KiB 4.3 KiB 2026-11-01 08:00:00Z 2026-11-03 09:30:15Z 28 (27 in a row)"
+    );
+    assert!(
+        row("10.30.0.5").ends_with("denied: port_not_allowed=1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn csv_has_the_same_figures() {
+    let trail = november();
+    let text = report(&trail.file(), &["--csv"]);
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 2);
+    let cell = |row: usize, name: &str| {
+        let column = header.iter().position(|column| column == name).unwrap();
+        rows[row][column].to_owned()
+    };
+    assert_eq!(cell(0, "client"), "zvm-1");
+    assert_eq!(cell(0, "bytes_up"), "10246");
+    assert_eq!(cell(0, "last_upload"), "2026-11-03T09:30:15Z");
+    assert_eq!(cell(0, "days_without_upload"), "28");
+    assert_eq!(cell(0, "trails"), "gaps");
+    assert_eq!(cell(1, "refusals_by_reason"), "port_not_allowed=1");
+}
+
+#[test]
+fn the_workbook_has_real_dates_and_numbers() {
+    let trail = november();
+    let path = trail.beside("november.xlsx");
+    report(&trail.file(), &["--xlsx", path.to_str().unwrap()]);
+    let mut workbook: Xlsx<_> = calamine::open_workbook(&path).unwrap();
+    // The address that was only refused is in the summary alone.
+    assert_eq!(workbook.sheet_names(), ["Summary", "zvm-1"]);
+
+    let rows = |workbook: &mut Xlsx<_>, sheet: &str| -> Vec<Vec<Data>> {
+        let range = workbook.worksheet_range(sheet).unwrap();
+        range.rows().map(<[Data]>::to_vec).collect()
+    };
+    let text = |text: &str| Data::String(text.to_owned());
+    let summary = rows(&mut workbook, "Summary");
+    let head = summary
+        .iter()
+        .position(|row| row[0] == text("Client"))
+        .unwrap();
+    let column = |name: &str| {
+        summary[head]
+            .iter()
+            .position(|cell| *cell == text(name))
+            .unwrap()
+    };
+    let zvm = summary.iter().find(|row| row[0] == text("zvm-1")).unwrap();
+    assert_eq!(zvm[column("Bytes up")], Data::Float(10246.0));
+    assert_eq!(zvm[column("Days without upload")], Data::Float(28.0));
+    let Data::DateTime(last) = &zvm[column("Last upload")] else {
+        panic!("{zvm:?}");
+    };
+    assert_eq!(last.to_ymd_hms_milli(), (2026, 11, 3, 9, 30, 15, 0));
+    let flags: Vec<_> = summary.iter().map(|row| &row[1]).collect();
+    assert!(
+        flags.contains(&&text("gap")) && flags.contains(&&text("clock")),
+        "{summary:?}"
+    );
+
+    let client = rows(&mut workbook, "zvm-1");
+    let days = client.iter().position(|row| row[1] == text("Day")).unwrap() + 1;
+    let days = &client[days..];
+    assert_eq!(days.len(), 30, "every day of the month");
+    let Data::DateTime(second) = &days[1][1] else {
+        panic!("{days:?}");
+    };
+    assert_eq!(second.to_ymd_hms_milli(), (2026, 11, 2, 0, 0, 0, 0));
+    assert_eq!(days[1][2], Data::Float(0.0));
+    assert_eq!(days[2][3], Data::Float(5123.0));
+}
+
+#[test]
+fn a_broken_trail_is_summed_up_and_said_to_be_broken() {
+    let trail = november();
+    let file = trail.file();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("5123", "9999", 1)).unwrap();
+    let args = [
+        "report",
+        "--month",
+        "2026-11",
+        "--json",
+        file.to_str().unwrap(),
+    ];
+    let output = audit(args);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = &report["trails"][0];
+    assert_eq!(told["verdict"], "broken");
+    assert!(
+        told["broken"]
+            .as_str()
+            .unwrap()
+            .contains("access.jsonl:1: it was changed")
+    );
+    assert_eq!(told["unread"], 1);
+    // The changed record isn't in it, the others are.
+    assert_eq!(report["rows"][0]["tunnels"], 1);
+    assert_eq!(report["rows"][0]["bytes_up"], 5123);
+}
+
+#[test]
+fn a_damaged_segment_costs_its_own_records() {
+    let trail = november();
+    let text = std::fs::read_to_string(trail.file()).unwrap();
+    let directory = trail.beside("segments");
+    std::fs::create_dir(&directory).unwrap();
+    for (n, line) in text.split_inclusive('\n').enumerate() {
+        let mut bytes = zstd::encode_all(line.as_bytes(), 3).unwrap();
+        if n == 1 {
+            bytes.truncate(bytes.len() - 5);
+        }
+        let name = format!("access-{:012}.jsonl.zst", n + 1);
+        std::fs::write(directory.join(name), bytes).unwrap();
+    }
+    let directory = directory.to_str().unwrap();
+    let output = audit(["report", "--month", "2026-11", "--json", directory]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = &report["trails"][0];
+    assert_eq!(told["verdict"], "broken");
+    let broken = told["broken"].as_str().unwrap();
+    assert!(broken.contains("access-000000000002.jsonl.zst"), "{broken}");
+    assert_eq!(told["all"]["records"], 5);
+    assert_eq!(report["rows"][0]["tunnels"], 1);
+
+    let output = audit(["export", "--format", "squid", directory]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 3);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("access-000000000002.jsonl.zst"), "{error}");
+}
+
+#[test]
+fn a_trail_counts_once() {
+    let trail = november();
+    let file = trail.file();
+    let file = file.to_str().unwrap();
+    let output = audit(["report", "--month", "2026-11", file, file]);
+    assert_eq!(output.status.code(), Some(70));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("are one trail")
+    );
+}
+
+#[test]
+fn a_month_is_needed_and_one_format() {
+    let trail = november();
+    let file = trail.file();
+    let file = file.to_str().unwrap();
+    for wrong in [
+        &["report", file][..],
+        &["report", file, "--month", "2026-13"],
+        &["report", file, "--month", "2026-11", "--json", "--csv"],
+    ] {
+        assert_eq!(audit(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Trails that nobody's relay wrote: records as a test wants them, in a chain that is right.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::hostile;
+use super::process::relay;
+use super::tls::digest;
+
+pub(crate) struct Trail {
+    directory: TempDir,
+    text: String,
+    seq: u64,
+    prev: String,
+}
+
+impl Trail {
+    pub(crate) fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            text: String::new(),
+            seq: 1,
+            prev: "0".repeat(64),
+        }
+    }
+
+    /// A record a hostile text and event, which has the text wherever a record has text.
+    pub(crate) fn hostile() -> Self {
+        let mut trail = Self::new();
+        for text in hostile::texts() {
+            for event in ["request_denied", "tunnel_closed"] {
+                let mut record = session(event, "2026-11-24T14:03:07.5Z", None);
+                for (object, key) in [
+                    ("", "listener"),
+                    ("", "policy"),
+                    ("", "relay"),
+                    ("", "destination"),
+                    ("", "reason"),
+                    ("", "closed_by"),
+                    ("", "error"),
+                    ("", "session"),
+                    ("client", "name"),
+                    ("client", "role"),
+                    ("client", "certificate"),
+                    ("target", "raw"),
+                    ("target", "address_source"),
+                    ("tls", "sni"),
+                ] {
+                    let parent = if object.is_empty() {
+                        &mut record
+                    } else {
+                        &mut record[object]
+                    };
+                    parent[key] = text.clone().into();
+                }
+                record["tls"]["alpn"] = json!([text]);
+                if event == "tunnel_closed" {
+                    record["target"]["host"] = text.clone().into();
+                }
+                trail.push(record);
+            }
+            let mut gap = event("audit_gap", "2026-11-24T14:03:08Z");
+            gap["data"] = json!({"from": null, "to": null, "count": 3, "cause": text});
+            trail.push(gap);
+            let mut refusals = event("refusals", "2026-11-24T14:03:09Z");
+            refusals["data"] = json!({
+                "address": "10.9.9.9",
+                "since": text,
+                "count": u64::MAX,
+                "reasons": {text: u64::MAX},
+            });
+            trail.push(refusals);
+        }
+        trail
+    }
+
+    pub(crate) fn push(&mut self, record: Value) {
+        let Value::Object(members) = record else {
+            panic!("{record}");
+        };
+        let mut line = json!({"v": 1, "trail": "t-1", "seq": self.seq});
+        line.as_object_mut().unwrap().extend(members);
+        line["prev"] = self.prev.clone().into();
+        let line = line.to_string();
+        let hashed = line.strip_suffix('}').unwrap();
+        self.prev = digest(hashed.as_bytes());
+        writeln!(self.text, "{hashed},\"hash\":\"{}\"}}", self.prev).unwrap();
+        self.seq += 1;
+    }
+
+    /// The records so far.
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.seq - 1).unwrap()
+    }
+
+    /// The trail's file, written now.
+    pub(crate) fn file(&self) -> PathBuf {
+        let file = self.directory.path().join("access.jsonl");
+        std::fs::write(&file, &self.text).unwrap();
+        file
+    }
+
+    /// A path beside it.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+/// A session of `zvm-1` with everything that a session can have.
+pub(crate) fn session(event: &str, time: &str, reason: Option<&str>) -> Value {
+    let allowed = event.starts_with("tunnel");
+    json!({
+        "time": time,
+        "relay": "dmz-1",
+        "event": event,
+        "session": "0197-1",
+        "listener": "proxy",
+        "policy": "7:3f2a",
+        "client": {
+            "address": "10.20.0.11",
+            "port": 51514,
+            "via": null,
+            "certificate": null,
+            "name": "zvm-1",
+            "role": "zvm",
+        },
+        "target": {
+            "raw": "CH3.zerto.com:443",
+            "raw_length": 17,
+            "host": "ch3.zerto.com",
+            "port": 443,
+            "address": allowed.then_some("20.0.0.1"),
+            "address_source": allowed.then_some("dns"),
+        },
+        "upstream_local": allowed.then_some("192.0.2.7:40112"),
+        "destination": "billing",
+        "decision": if allowed { "allow" } else { "deny" },
+        "enforced": true,
+        "reason": reason,
+        "outcome": if allowed { "closed" } else { "refused" },
+        "closed_by": allowed.then_some("client"),
+        "error": null,
+        "tls": {"sni": "ch3.zerto.com", "alpn": ["h2"], "versions": ["1.3", "1.2"], "ech": false},
+        "bytes_up": if allowed { 5123 } else { 0 },
+        "bytes_down": if allowed { 2211 } else { 0 },
+        "dns_ms": 3.1,
+        "connect_ms": 21.0,
+        "duration_ms": 841.2,
+    })
+}
+
+/// What a record of the relay itself begins with.
+pub(crate) fn event(event: &str, time: &str) -> Value {
+    json!({"time": time, "relay": "dmz-1", "event": event})
+}
+
+/// Runs `callhome-relay audit` to its end.
+pub(crate) fn audit<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Output {
+    relay().arg("audit").args(args).output().unwrap()
+}
+
+/// The same, when it must go well: what it prints.
+pub(crate) fn printed<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> String {
+    let output = audit(args);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The trail in another program's format.
+pub(crate) fn export(format: &str, trail: &Path) -> String {
+    printed(["export", "--format", format, trail.to_str().unwrap()])
+}
+
+/// The part of the Elastic Common Schema that the export uses.
+pub(crate) fn ecs_schema() -> jsonschema::Validator {
+    let schema = serde_json::from_str(include_str!("../data/ecs.schema.json")).unwrap();
+    jsonschema::validator_for(&schema).unwrap()
+}
