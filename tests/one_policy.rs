@@ -270,8 +270,8 @@ impl Way {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a row, and where it is tried")]
     /// Asks for a target and, where it is to be had, says hello to the server there.
+    #[expect(clippy::too_many_arguments, reason = "a row, and where it is tried")]
     async fn ask(
         &self,
         relay: &Relay,
