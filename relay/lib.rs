@@ -11,7 +11,7 @@
 //! | 4 | `audit` | the trail |
 //! | 3 | `dns` `dial` `tunnel` | one effect each |
 //! | 2 | `telemetry` `os` | metrics and logs; what only the kernel knows |
-//! | 1 | `policy` `http` `tls` `pac` | pure: no runtime, no sockets, no clock |
+//! | 1 | `policy` `http` `tls` `pac` `proxy_protocol` | pure: no runtime, no sockets, no clock |
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 
 pub mod admin;
@@ -27,6 +27,7 @@ pub mod os;
 pub mod pac;
 pub mod policy;
 pub mod proxy_error;
+pub mod proxy_protocol;
 pub mod server;
 pub mod telemetry;
 pub mod tls;

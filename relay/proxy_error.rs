@@ -83,6 +83,14 @@ reasons! {
     Draining, "draining", 503, ProxyInternalResponse, Failed, OURS;
     AuditUnavailable, "audit_unavailable", 503, ProxyInternalError, Failed, OURS;
     Internal, "internal", 500, ProxyInternalError, Failed, OURS;
+    // Before a request can be sent. A balancer that sent no proper header may be told; of TLS the handshake has told by itself.
+    ProxyHeaderInvalid, "proxy_header_invalid", 400, HttpRequestError, Denied, NONE;
+    ProxyHeaderTimeout, "proxy_header_timeout", 408, HttpRequestError, Denied, NONE;
+    TlsHandshakeFailed, "tls_handshake_failed", 400, HttpRequestError, Denied, NONE;
+    TlsHandshakeTimeout, "tls_handshake_timeout", 408, HttpRequestError, Denied, NONE;
+    CertificateMissing, "certificate_missing", 403, HttpRequestDenied, Denied, NONE;
+    CertificateExpired, "certificate_expired", 403, HttpRequestDenied, Denied, NONE;
+    CertificateUntrusted, "certificate_untrusted", 403, HttpRequestDenied, Denied, NONE;
     // After the 200, or on an SNI listener: told by an alert, never by a status of their own.
     SniMismatch, "sni_mismatch", 403, HttpRequestDenied, Denied, NAME;
     SniMissing, "sni_missing", 403, HttpRequestDenied, Denied, NAME;

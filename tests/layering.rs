@@ -12,6 +12,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("http", 1),
     ("tls", 1),
     ("pac", 1),
+    ("proxy_protocol", 1),
     ("telemetry", 2),
     ("os", 2),
     ("dns", 3),

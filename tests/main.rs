@@ -13,6 +13,7 @@ mod cli;
 mod clients;
 mod dns;
 mod draining;
+mod fronts;
 mod hostile;
 mod interop;
 mod layering;

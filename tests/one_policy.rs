@@ -5,21 +5,38 @@ use std::collections::BTreeMap;
 
 use callhome_relay::proxy_error::Reason;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::sni::hello_for;
 use crate::support::client::{answer, connect, dial_from};
 use crate::support::dns::{NameServer, Script};
+use crate::support::pki::{Pki, TLS13, shake_hands};
 use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, is_closing};
 
 /// A way in: its name, the listener for targets at a port, and what a client does there.
 struct Way {
     name: &'static str,
-    listener: fn(u16) -> String,
+    listener: fn(u16, &Pki) -> String,
     front: Front,
+    through: Through,
 }
+
+/// What comes before that.
+#[derive(Clone, Copy, PartialEq)]
+enum Through {
+    Nothing,
+    /// TLS with the relay itself.
+    Tls,
+    /// A balancer that announces the client.
+    Balancer,
+    BalancerAndTls,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
 /// How a client says where it wants to go, and so how it is told that it may not.
 #[derive(Clone, Copy, PartialEq)]
@@ -31,13 +48,39 @@ enum Front {
 const WAYS: &[Way] = &[
     Way {
         name: "proxy",
-        listener: |_| listener("mode = \"proxy\""),
+        listener: |_, _| listener("mode = \"proxy\""),
         front: Front::Connect,
+        through: Through::Nothing,
     },
     Way {
         name: "sni",
-        listener: |port| listener(&format!("mode = \"sni\"\ntarget_port = {port}")),
+        listener: |port, _| listener(&format!("mode = \"sni\"\ntarget_port = {port}")),
         front: Front::Hello,
+        through: Through::Nothing,
+    },
+    Way {
+        name: "https",
+        listener: |_, pki| listener(&pki.tls(None)),
+        front: Front::Connect,
+        through: Through::Tls,
+    },
+    Way {
+        name: "proxy behind a balancer",
+        listener: |_, _| listener(BALANCED),
+        front: Front::Connect,
+        through: Through::Balancer,
+    },
+    Way {
+        name: "sni behind a balancer",
+        listener: |port, _| listener(&format!("{BALANCED}\nmode = \"sni\"\ntarget_port = {port}")),
+        front: Front::Hello,
+        through: Through::Balancer,
+    },
+    Way {
+        name: "https behind a balancer",
+        listener: |_, pki| listener(&format!("{BALANCED}\n{}", pki.tls(None))),
+        front: Front::Connect,
+        through: Through::BalancerAndTls,
     },
 ];
 
@@ -151,6 +194,7 @@ async fn every_way_in_decides_alike() {
     }
     dns.script("gone.example", Script::NoSuchName { ttl: 60 });
     let server = PlainServer::start().await;
+    let pki = Pki::with_relay();
     let closed = unused_port().await;
     let ports = BTreeMap::from([
         (Place::Served, server.address.port()),
@@ -176,7 +220,7 @@ async fn every_way_in_decides_alike() {
     for way in WAYS {
         let mut relays = BTreeMap::new();
         for (place, port) in &ports {
-            let relay = Relay::start(&format!("{}{keys}", (way.listener)(*port))).await;
+            let relay = Relay::start(&format!("{}{keys}", (way.listener)(*port, &pki))).await;
             relays.insert(*place, relay);
         }
         for (n, &(client, host, place, decided)) in MATRIX.iter().enumerate() {
@@ -184,7 +228,7 @@ async fn every_way_in_decides_alike() {
             let relay = &relays[&place];
             let before = relay.count_of(is_closing);
             let told = way
-                .ask(relay, client, host, ports[&place], &server, decided)
+                .ask(relay, client, host, ports[&place], &server, &pki, decided)
                 .await;
             assert_eq!(told, way.front.tells(decided), "{what}");
             let mut record = relay.closing(before).await;
@@ -194,6 +238,9 @@ async fn every_way_in_decides_alike() {
                 decided,
                 "{what}: {record}"
             );
+            let balanced = matches!(way.through, Through::Balancer | Through::BalancerAndTls);
+            let via = balanced.then_some(BALANCER);
+            assert_eq!(record["client"]["via"], Value::from(via), "{what}");
             strip(&mut record);
             match expected.get(n) {
                 None => expected.push(record),
@@ -205,7 +252,26 @@ async fn every_way_in_decides_alike() {
 }
 
 impl Way {
+    /// Connects as this client, or as its balancer.
+    async fn enter(&self, relay: &Relay, client: &str, pki: &Pki) -> Box<dyn Stream> {
+        let balanced = matches!(self.through, Through::Balancer | Through::BalancerAndTls);
+        let from = if balanced { BALANCER } else { client };
+        let mut stream = dial_from(from, relay.proxy).await;
+        if balanced {
+            let line = format!("PROXY TCP4 {client} 192.0.2.1 51514 443\r\n");
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+        match self.through {
+            Through::Nothing | Through::Balancer => Box::new(stream),
+            Through::Tls | Through::BalancerAndTls => {
+                let client = pki.client(None, TLS13);
+                Box::new(shake_hands(&client, stream).await.unwrap())
+            }
+        }
+    }
+
     /// Asks for a target and, where it is to be had, says hello to the server there.
+    #[expect(clippy::too_many_arguments, reason = "a row, and where it is tried")]
     async fn ask(
         &self,
         relay: &Relay,
@@ -213,11 +279,12 @@ impl Way {
         host: &str,
         port: u16,
         server: &PlainServer,
+        pki: &Pki,
         decided: &str,
     ) -> Told {
         let before = relay.count_of(is_closing);
         let hello = hello_for(host.as_bytes());
-        let mut stream = dial_from(client, relay.proxy).await;
+        let mut stream = self.enter(relay, client, pki).await;
         if self.front == Front::Connect {
             let head = connect(&format!("{host}:{port}"));
             stream.write_all(head.as_bytes()).await.unwrap();
@@ -280,7 +347,9 @@ fn strip(record: &mut Value) {
     ] {
         assert!(record.remove(key).is_some(), "{key}");
     }
-    record["client"].as_object_mut().unwrap().remove("port");
+    let client = record["client"].as_object_mut().unwrap();
+    client.remove("port");
+    client.remove("via");
     let target = record["target"].as_object_mut().unwrap();
     target.remove("raw");
     target.remove("raw_length");
@@ -288,6 +357,9 @@ fn strip(record: &mut Value) {
         record.remove("tls");
     }
 }
+
+const BALANCER: &str = "127.0.0.77";
+const BALANCED: &str = "proxy_protocol_from = [\"127.0.0.77\"]";
 
 fn listener(mode: &str) -> String {
     format!("[[listener]]\nname = \"way\"\n{mode}\nbind = \"127.0.0.1:0\"\n")

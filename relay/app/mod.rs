@@ -19,7 +19,9 @@ use crate::config::Config;
 use crate::dns::{Resolver, ResolverError};
 use crate::os::{self, ActivationError, PassedSockets};
 use crate::policy::Mode;
-use crate::server::{Accepting, Handle, Server, ServerError, Settings};
+use crate::server::{
+    Accepting, CertificateError, Certificates, Handle, Server, ServerError, Settings,
+};
 use crate::telemetry::Metrics;
 
 pub use signals::commands;
@@ -59,6 +61,8 @@ pub enum StartError {
     #[error("the audit trail can't be opened: {0}")]
     Audit(io::Error),
     #[error(transparent)]
+    Certificates(#[from] CertificateError),
+    #[error(transparent)]
     Dns(#[from] ResolverError),
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -94,6 +98,7 @@ impl App {
     /// The same on sockets that were passed in, where there are any.
     pub async fn build_on(config: Config, passed: PassedSockets) -> Result<Self, StartError> {
         check_descriptors(&config)?;
+        let certificates = Certificates::load(&config.listeners)?;
         let metrics = Arc::new(Metrics::new());
         let resolver = Resolver::new(config.dns.clone())?;
         let (audit, writer) = Audit::start(&config.audit, &config.name, metrics.clone())
@@ -105,7 +110,7 @@ impl App {
             move || health.status(&audit)
         };
         let admin = Admin::bind(&config.admin, metrics.clone(), status).await?;
-        let settings = settings(&config, resolver, 1);
+        let settings = settings(&config, certificates, resolver, 1);
         let own = [admin.address()];
         let server = Server::bind(
             &config.listeners,
@@ -272,14 +277,19 @@ impl Running {
             .reloaded(new.dns.clone())
             .map_err(|error| error.to_string())?;
         check_descriptors(&new).map_err(|error| error.to_string())?;
+        let certificates = Certificates::load(&new.listeners).map_err(|error| error.to_string())?;
         self.config = new;
-        Ok(self.apply(resolver, old.generation + 1))
+        Ok(self.apply(certificates, resolver, old.generation + 1))
     }
 
     /// The end of report-only: the same policy, which from now on refuses what it let through.
     fn enforce(&mut self) {
         let old = self.handle.settings();
-        let ended = self.apply(old.resolver.clone(), old.generation + 1);
+        let ended = self.apply(
+            old.certificates.clone(),
+            old.resolver.clone(),
+            old.generation + 1,
+        );
         tracing::warn!(
             tunnels_ended = ended,
             "report-only has ended: the policy is enforced"
@@ -287,12 +297,12 @@ impl Running {
         self.record_config();
     }
 
-    fn apply(&self, resolver: Resolver, generation: u64) -> usize {
+    fn apply(&self, certificates: Certificates, resolver: Resolver, generation: u64) -> usize {
         self.metrics
             .policy_generation
             .set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.handle
-            .apply(settings(&self.config, resolver, generation))
+            .apply(settings(&self.config, certificates, resolver, generation))
     }
 
     fn end_of_report_only(&self) -> Option<Instant> {
@@ -398,13 +408,19 @@ impl Health {
 }
 
 /// The part of the configuration that a reload replaces.
-fn settings(config: &Config, resolver: Resolver, generation: u64) -> Settings {
+fn settings(
+    config: &Config,
+    certificates: Certificates,
+    resolver: Resolver,
+    generation: u64,
+) -> Settings {
     Settings {
         generation,
         policy_id: format!("{generation}:{}", config.digest).into(),
         policy: config.policy.clone(),
         self_addresses: config.self_addresses.clone(),
         pac_relays: config.pac_relays.clone(),
+        certificates,
         resolver,
         timeouts: config.timeouts.clone(),
         limits: config.limits.clone(),

@@ -1,6 +1,6 @@
 //! The guard of a session: it leaves exactly one closing record, on panic and cancellation too.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::record::{ABANDONED, Client, Decision, Event, Millis, Outcome, SessionRecord, Target};
 use super::{Audit, Handed, Kind, OnFailure, STALL, Unavailable};
-use crate::authority::Authority;
+use crate::authority::{Authority, DnsName};
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
 use crate::telemetry::Direction;
@@ -103,6 +103,18 @@ impl Session {
     /// This request is beyond its client's rate.
     pub fn over_rate(&mut self) {
         self.over_rate = true;
+    }
+
+    /// A balancer announced whose connection this is.
+    pub fn announced(&mut self, client: SocketAddr, balancer: IpAddr) {
+        self.record.client.address = client.ip().to_canonical();
+        self.record.client.port = client.port();
+        self.record.client.via = Some(balancer.to_canonical());
+    }
+
+    /// A name in the client's certificate.
+    pub fn certificate(&mut self, name: &DnsName) {
+        self.record.client.certificate = Some(name.as_str().into());
     }
 
     /// The target as it was sent.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::{ConfigArg, out};
-use crate::authority::{Authority, Host, ServerName};
+use crate::authority::{Authority, DnsName, Host, ServerName};
 use crate::config::Config;
 use crate::policy::{Client, Origin, Permit, Policy, classify};
 use crate::proxy_error::{Reason, Refusal};
@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// The client's address
     #[arg(long, value_name = "ADDR")]
     from: IpAddr,
+    /// A host name in the certificate that the client shows; none where the listener asks for none
+    #[arg(long, value_name = "NAME")]
+    certificate: Option<DnsName>,
     /// The target of the CONNECT
     #[arg(long, value_name = "HOST:PORT")]
     to: String,
@@ -78,8 +81,11 @@ fn explain(args: &Args, policy: &Policy, explanation: &mut Explanation) -> Resul
     let target = Authority::parse(args.to.as_bytes())
         .map_err(|error| Refusal::new(Reason::MalformedTarget, error.to_string()))?;
     explanation.target = Some(target.to_string());
-    let client = policy.admit(args.from)?;
-    explanation.client = Some(describe_client(&client, args.from));
+    let client = policy.admit_with(
+        args.from,
+        args.certificate.as_ref().map(std::slice::from_ref),
+    )?;
+    explanation.client = Some(describe_client(&client, args));
 
     let decided = policy.decide(&client, &target, Timestamp::now());
     let destination = match &decided {
@@ -143,7 +149,8 @@ fn explain_sni(sni: &str, permit: &Permit, explanation: &mut Explanation) -> Res
     Ok(())
 }
 
-fn describe_client(client: &Client, from: IpAddr) -> String {
+fn describe_client(client: &Client, args: &Args) -> String {
+    let from = args.from;
     let Some(name) = &client.name else {
         return format!("{from}, unlisted, admitted by [clients] unlisted");
     };
@@ -154,6 +161,9 @@ fn describe_client(client: &Client, from: IpAddr) -> String {
         .filter(|net| net.contains(&from))
         .max_by_key(|net| net.prefix_len());
     let role = client.role.as_str();
+    if let Some(certificate) = &args.certificate {
+        return format!("{name} ({role}), by its certificate name {certificate}");
+    }
     match source {
         Some(source) => format!("{name} ({role}), by its source {source}"),
         None => format!("{name} ({role})"),

@@ -9,7 +9,7 @@ use crate::app::{self, App, StartError};
 use crate::config::{Config, Source};
 use crate::os::{self, PassedSockets};
 use crate::policy::{Mode, Origin, Unlisted};
-use crate::server::ListenerMode;
+use crate::server::{ListenerMode, ListenerOptions};
 use crate::telemetry;
 
 pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
@@ -48,15 +48,8 @@ fn introduce(app: &App) -> std::io::Result<()> {
     )?;
     let listeners = app.listeners();
     for ((name, address), options) in listeners.iter().zip(&config.listeners) {
-        match options.mode {
-            ListenerMode::Proxy => {
-                writeln!(out, "  listens   {address}  (\"{name}\", HTTP CONNECT)")?;
-            }
-            ListenerMode::Sni { target_port } => writeln!(
-                out,
-                "  listens   {address}  (\"{name}\", TLS, passed through to the server that it names, port {target_port})"
-            )?,
-        }
+        let what = describe_listener(options);
+        writeln!(out, "  listens   {address}  (\"{name}\", {what})")?;
     }
     writeln!(
         out,
@@ -92,10 +85,12 @@ fn introduce(app: &App) -> std::io::Result<()> {
             "  REPORT-ONLY until {until}: names on no list are let through"
         )?;
     }
+    // One that a client can use as it is.
     let first = |wanted: fn(&ListenerMode) -> bool| {
+        let simple = |it: &ListenerOptions| it.tls.is_none() && it.proxy_protocol_from.is_empty();
         let mut listeners = listeners.iter().zip(&config.listeners);
         listeners
-            .find(|(_, options)| wanted(&options.mode))
+            .find(|(_, options)| wanted(&options.mode) && simple(options))
             .map(|((_, address), _)| reachable(*address))
     };
     if let Some(relay) = first(|mode| *mode == ListenerMode::Proxy) {
@@ -119,6 +114,21 @@ fn introduce(app: &App) -> std::io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn describe_listener(listener: &ListenerOptions) -> String {
+    let mut what = match (listener.mode, &listener.tls) {
+        (ListenerMode::Sni { target_port }, _) => {
+            format!("TLS, passed through to the server that it names, port {target_port}")
+        }
+        (ListenerMode::Proxy, None) => "HTTP CONNECT".to_owned(),
+        (ListenerMode::Proxy, Some(tls)) if tls.client_ca.is_none() => "HTTPS CONNECT".to_owned(),
+        (ListenerMode::Proxy, Some(_)) => "HTTPS CONNECT, with client certificates".to_owned(),
+    };
+    if !listener.proxy_protocol_from.is_empty() {
+        what += ", from balancers alone";
+    }
+    what
 }
 
 fn describe(unlisted: Unlisted) -> &'static str {

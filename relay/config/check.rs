@@ -7,6 +7,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::bound::Bound;
 use super::error::Problem;
 use super::file::{self, File};
@@ -14,7 +16,7 @@ use super::names::Name;
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
 use crate::policy::Rate;
-use crate::server::{Limits, ListenerMode, ListenerOptions, Timeouts};
+use crate::server::{Limits, ListenerMode, ListenerOptions, Timeouts, TlsOptions};
 use crate::{admin, dns, telemetry};
 
 /// What is found on the way. A problem makes the file unusable; a warning is for the operator to judge.
@@ -115,6 +117,8 @@ impl Findings {
                 name: "proxy".into(),
                 bind: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 3128),
                 mode: ListenerMode::Proxy,
+                proxy_protocol_from: Vec::new(),
+                tls: None,
             }];
         };
         let file::Listeners(written) = &listeners.value;
@@ -131,6 +135,8 @@ impl Findings {
             let name = self.read(&listener.name);
             let bind = self.read(&listener.bind);
             let mode = self.listener_mode(listener);
+            let proxy_protocol_from = self.balancers(listener);
+            let tls = listener.tls.as_ref().map(|tls| self.tls(tls, mode));
             let (Some(Name(name)), Some(bind)) = (name, bind) else {
                 continue;
             };
@@ -142,10 +148,56 @@ impl Findings {
                         .help("give one another port; `[::]` takes every address, IPv4 too"),
                 );
             }
-            options.push(ListenerOptions { name, bind, mode });
+            options.push(ListenerOptions {
+                name,
+                bind,
+                mode,
+                proxy_protocol_from,
+                tls,
+            });
             spans.push(span);
         }
         options
+    }
+
+    fn balancers(&mut self, written: &file::Listener) -> Vec<IpNet> {
+        let balancers = self.read_some(
+            "proxy_protocol_from",
+            written.proxy_protocol_from.as_ref(),
+            "remove the key to have clients connect themselves",
+        );
+        let balancers = balancers.unwrap_or_default();
+        if let Some(all) = balancers.iter().find(|net| net.prefix_len() == 0) {
+            self.warn(format!(
+                "proxy_protocol_from has {all}: whoever reaches the listener {} can claim to be any client",
+                written.name.value.text
+            ));
+        }
+        balancers
+    }
+
+    fn tls(&mut self, written: &At<file::Tls>, mode: ListenerMode) -> TlsOptions {
+        if mode != ListenerMode::Proxy {
+            let title = "`tls` is for a listener of mode \"proxy\"";
+            self.problem(
+                Problem::new(written.span.clone(), title)
+                    .label("mode \"sni\" passes its clients' TLS through")
+                    .help("remove the key"),
+            );
+        }
+        let mut path = |key, written: &At<String>| {
+            if written.value.is_empty() {
+                let title = format!("`{key}` is empty");
+                self.problem(Problem::new(written.span.clone(), title).help("name a PEM file"));
+            }
+            PathBuf::from(&written.value)
+        };
+        let file = &written.value;
+        TlsOptions {
+            certificate: path("certificate", &file.certificate),
+            key: path("key", &file.key),
+            client_ca: self.path("client_ca", file.client_ca.as_ref()),
+        }
     }
 
     fn listener_mode(&mut self, written: &file::Listener) -> ListenerMode {
@@ -196,6 +248,8 @@ impl Findings {
         let mut timeout =
             |text: &Option<Text<Timeout>>, default| self.read_or(text.as_ref(), Timeout(default)).0;
         Timeouts {
+            proxy_header: timeout(&file.proxy_header, seconds(5)),
+            tls_handshake: timeout(&file.tls_handshake, seconds(10)),
             request_head: timeout(&file.request_head, seconds(10)),
             client_hello: timeout(&file.client_hello, seconds(10)),
             connect: timeout(&file.connect, seconds(10)),

@@ -12,7 +12,7 @@ use super::names::Name;
 use super::net::{HostName, Nameserver, Nat64Prefix};
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, List, Text, table, tables, words};
-use crate::authority::Authority;
+use crate::authority::{Authority, DnsName};
 use crate::policy::{self, HostPattern, NamePattern, Rate, VersionRange, ZertoVersion};
 use crate::{audit, telemetry};
 
@@ -93,6 +93,26 @@ pub(super) struct Listener {
     pub(super) bind: Text<std::net::SocketAddr>,
     /// The port of every target of mode "sni", which a server name doesn't have. Default: 443.
     pub(super) target_port: Option<At<NonZeroU16>>,
+    /// Balancers: only these may connect then, and each connection must begin with a PROXY header, version 1 or 2.
+    pub(super) proxy_protocol_from: Option<List<IpNet>>,
+    /// Makes it an HTTPS proxy.
+    pub(super) tls: Option<At<Tls>>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table: tls = { certificate = \"relay.pem\", key = \"relay.key\" }"
+)]
+#[schemars(inline)]
+pub(super) struct Tls {
+    /// A PEM file with the listener's certificate, and those of the authorities in between behind it.
+    pub(super) certificate: At<String>,
+    /// A PEM file with its private key.
+    pub(super) key: At<String>,
+    /// A PEM file with the authorities that vouch for clients. With it, each client needs a certificate, whose alternative name says
+    /// which `[[client]]` it is.
+    pub(super) client_ca: Option<At<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -106,6 +126,8 @@ pub(super) struct Client {
     pub(super) version: Option<Text<ZertoVersion>>,
     /// Where it connects from. The most specific network wins; two clients can't have the same.
     pub(super) sources: Option<List<IpNet>>,
+    /// The host names that its certificate may have, on listeners with `client_ca`. With it, sources and certificate must both match.
+    pub(super) certificate_names: Option<List<DnsName>>,
     /// Which destinations it may use, by name; `*` only at the end. Default: all.
     pub(super) destinations: Option<List<NamePattern>>,
     /// Limits of its own.
@@ -191,6 +213,10 @@ pub(super) struct Dns {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct Timeouts {
+    /// From accept to the end of a PROXY header. Default: "5s".
+    pub(super) proxy_header: Option<Text<Timeout>>,
+    /// The TLS handshake of a listener with `tls`. Default: "10s".
+    pub(super) tls_handshake: Option<Text<Timeout>>,
     /// From the first byte of a request head to its end. Default: "10s".
     pub(super) request_head: Option<Text<Timeout>>,
     /// From the 200 to the end of the ClientHello. Default: "10s".

@@ -150,6 +150,7 @@ impl Config {
         let listeners = findings.listeners(&file);
         let limits = findings.limits(&file.limits);
         let policy = findings.policy(&file, limits.tunnels, environment.now);
+        findings.certificates(&file, &listeners);
         let dns = findings.dns(&file.dns);
         let timeouts = findings.timeouts(&file.timeouts);
         let self_addresses = findings.read_all(file.policy.self_addresses.as_ref());

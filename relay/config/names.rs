@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::value::{Form, Mistake};
+use crate::authority::{AuthorityError, DnsName};
 use crate::policy::{HostPattern, NamePattern, PatternError, VersionRange, ZertoVersion};
 
 /// What the site calls a thing. It ends in records, metrics and tables, so it is short and printable.
@@ -28,6 +29,24 @@ impl Form for Name {
 
     fn write(&self) -> String {
         self.0.to_string()
+    }
+}
+
+impl Form for DnsName {
+    const NOUN: &'static str = "a host name";
+    const EXAMPLE: &'static str = "zvm-ams-1";
+
+    fn read(text: &str) -> Result<Self, Mistake> {
+        text.parse().map_err(|error: AuthorityError| {
+            Mistake::new(
+                error.to_string(),
+                "write a host name as the certificate has it",
+            )
+        })
+    }
+
+    fn write(&self) -> String {
+        self.to_string()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::policy::{
     Client, ClientLimits, Destination, NamePattern, Origin, Policy, Purpose, Role, RuleError,
     Rules, SniRule, Subject, Unlisted,
 };
+use crate::server::ListenerOptions;
 
 /// Rules, and where each of them stands in the file, for what the policy finds wrong with them.
 struct Sources {
@@ -220,12 +221,24 @@ impl Findings {
                     let help = "name an address or a network, or remove the client";
                     self.refuse_empty("sources", sources, help);
                 }
+                None if written.certificate_names.is_some() => {}
                 None => self.problem(
-                    Problem::new(written.name.span.clone(), "the client has no `sources`")
-                        .help("add the addresses it connects from: sources = [\"10.20.0.11\"]"),
+                    Problem::new(
+                        written.name.span.clone(),
+                        "the client has neither `sources` nor `certificate_names`",
+                    )
+                    .help("add the addresses it connects from: sources = [\"10.20.0.11\"]"),
                 ),
             }
             let sources = self.read_all(written.sources.as_ref());
+            if let Some(names) = &written.certificate_names {
+                self.refuse_empty(
+                    "certificate_names",
+                    names,
+                    "remove the key for a client that is known by its sources",
+                );
+            }
+            let certificate_names = self.read_all(written.certificate_names.as_ref());
             let version = written.version.as_ref().and_then(|it| self.read(it));
             let destinations = written
                 .destinations
@@ -252,14 +265,39 @@ impl Findings {
                     .map_or(Role::Other, |it| it.value.into()),
                 version,
                 sources,
+                certificate_names,
                 destinations,
                 limits,
             });
             let mut of_this = vec![(String::new(), written.name.span.clone())];
             of_this.extend(places_of(written.sources.as_ref()));
+            of_this.extend(places_of(written.certificate_names.as_ref()));
             places.push(of_this);
         }
         (clients, places)
+    }
+
+    /// Certificates that nobody can show, or that no client has.
+    pub(super) fn certificates(&mut self, file: &File, listeners: &[ListenerOptions]) {
+        let asks = |listener: &&ListenerOptions| {
+            listener
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.client_ca.is_some())
+        };
+        let named = |client: &&file::Client| client.certificate_names.is_some();
+        let (asking, known) = (listeners.iter().find(asks), file.client.iter().find(named));
+        match (asking, known) {
+            (None, Some(client)) => self.warn(format!(
+                "the client {} is known by its certificate, and no listener has a client_ca: it will be refused everywhere",
+                client.name.value.text
+            )),
+            (Some(listener), None) => self.warn(format!(
+                "no client has certificate_names: everyone will be refused on the listener {}",
+                listener.name
+            )),
+            _ => {}
+        }
     }
 
     /// A pattern that is no destination's name is a misspelt one, or one that was forgotten when the destination went.

@@ -122,6 +122,14 @@ fn listener_mirror(listener: &ListenerOptions) -> file::Listener {
         mode: word(mode),
         bind: Text::of(&listener.bind),
         target_port: target_port.and_then(NonZeroU16::new).map(At::nowhere),
+        proxy_protocol_from: some_list(listener.proxy_protocol_from.iter().copied()),
+        tls: listener.tls.as_ref().map(|tls| {
+            At::nowhere(file::Tls {
+                certificate: path(&tls.certificate),
+                key: path(&tls.key),
+                client_ca: tls.client_ca.as_deref().map(path),
+            })
+        }),
     }
 }
 
@@ -130,7 +138,8 @@ fn client_mirror(client: &Client) -> file::Client {
         name: name(client.name.as_deref().unwrap_or_default()),
         role: word(client.role.into()),
         version: client.version.as_ref().and_then(text),
-        sources: Some(list(client.sources.iter().copied())),
+        sources: some_list(client.sources.iter().copied()),
+        certificate_names: some_list(client.certificate_names.iter().cloned()),
         destinations: client
             .destinations
             .as_ref()
@@ -183,6 +192,8 @@ fn policy_mirror(config: &Config) -> file::Policy {
 fn timeouts_mirror(config: &Config) -> file::Timeouts {
     let timeouts = &config.timeouts;
     file::Timeouts {
+        proxy_header: timeout(timeouts.proxy_header),
+        tls_handshake: timeout(timeouts.tls_handshake),
         request_head: timeout(timeouts.request_head),
         client_hello: timeout(timeouts.client_hello),
         connect: timeout(timeouts.connect),

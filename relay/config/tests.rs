@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::authority::Authority;
+use crate::authority::{Authority, DnsName};
 use crate::policy::{Mode, Origin, Unlisted};
 use crate::server::ListenerMode;
 
@@ -176,6 +176,13 @@ zerto_v9_ip_ranges = ["192.0.2.0/24"]
 [[listener]]
 name = "inside"
 bind = "10.0.0.2:3128"
+proxy_protocol_from = ["10.0.0.5", "2001:db8:5::/64"]
+tls = { certificate = "relay.pem", key = "relay.key", client_ca = "clients.pem" }
+
+[[listener]]
+name = "tls"
+bind = "10.0.0.2:3129"
+tls = { certificate = "relay.pem", key = "relay.key" }
 
 [[listener]]
 name = "passthrough"
@@ -188,8 +195,13 @@ name = "zvm-ams-1"
 role = "zvm"
 version = "9.7"
 sources = ["10.20.0.11", "2001:db8::/64"]
+certificate_names = ["ZVM-Ams-1", "zvm-ams-1.example."]
 destinations = ["zerto-*"]
 limits = { tunnels = 64, rate = "5/m" }
+
+[[client]]
+name = "certified"
+certificate_names = ["zvm-fra-1"]
 
 [[client]]
 name = "idle"
@@ -229,6 +241,8 @@ serve_stale = "0s"
 nat64_prefixes = ["2001:db8:64::/96"]
 
 [timeouts]
+proxy_header = "1s"
+tls_handshake = "2s"
 idle = "90s"
 drain = "0s"
 
@@ -266,9 +280,20 @@ fn every_key_arrives() {
     let config = parse(FULL);
     assert_eq!(&*config.name, "dmz-1");
     assert_eq!(config.listeners[0].bind.to_string(), "10.0.0.2:3128");
+    let listener = &config.listeners[0];
+    assert_eq!(listener.proxy_protocol_from.len(), 2);
+    let tls = listener.tls.as_ref().unwrap();
+    assert_eq!(
+        (&*tls.certificate, &*tls.key),
+        (Path::new("relay.pem"), Path::new("relay.key"))
+    );
+    assert_eq!(tls.client_ca.as_deref(), Some(Path::new("clients.pem")));
+    assert_eq!(config.listeners[1].tls.as_ref().unwrap().client_ca, None);
+    assert_eq!(config.timeouts.proxy_header.as_secs(), 1);
+    assert_eq!(config.timeouts.tls_handshake.as_secs(), 2);
     assert_eq!(config.listeners[0].mode, ListenerMode::Proxy);
     let passthrough = ListenerMode::Sni { target_port: 8443 };
-    assert_eq!(config.listeners[1].mode, passthrough);
+    assert_eq!(config.listeners[2].mode, passthrough);
     assert_eq!(config.policy.unlisted(), Unlisted::Any);
     let until = "2026-12-01T08:00:00Z".parse().unwrap();
     assert_eq!(config.policy.mode(), Mode::ReportOnly { until });
@@ -295,8 +320,11 @@ fn every_key_arrives() {
     let zvm = &config.policy.clients()[0];
     assert_eq!(zvm.version.unwrap().to_string(), "9.7");
     assert_eq!(zvm.limits.tunnels, Some(64));
+    let names: Vec<_> = zvm.certificate_names.iter().map(DnsName::as_str).collect();
+    assert_eq!(names, ["zvm-ams-1", "zvm-ams-1.example"]);
+    assert!(config.policy.clients()[1].sources.is_empty());
     assert_eq!(
-        config.policy.clients()[1].destinations.as_deref(),
+        config.policy.clients()[2].destinations.as_deref(),
         Some(&[][..])
     );
     assert_eq!(
@@ -322,7 +350,9 @@ fn every_key_arrives() {
     assert_eq!(config.log.level, telemetry::Level::Debug);
     assert_eq!(config.log.format, telemetry::Format::Json);
     assert!(!allows(&config, "10.21.0.1", "ch3.zerto.com:443"));
-    assert!(allows(&config, "10.20.0.11", "ch3.zerto.com:443"));
+    // Known by a certificate, and none was shown.
+    assert!(!allows(&config, "10.20.0.11", "ch3.zerto.com:443"));
+    assert!(allows(&config, "10.20.0.12", "ch3.zerto.com:443"));
 }
 
 #[test]
@@ -386,6 +416,14 @@ fn only_what_a_running_relay_cannot_change_needs_a_restart() {
         ("name = \"b\"", &["name"]),
         (
             "[[listener]]\nname = \"proxy\"\nbind = \"[::]:3129\"",
+            &["[[listener]]"],
+        ),
+        (
+            "[[listener]]\nname = \"proxy\"\nbind = \"[::]:3128\"\nproxy_protocol_from = [\"10.0.0.5\"]",
+            &["[[listener]]"],
+        ),
+        (
+            "[[listener]]\nname = \"proxy\"\nbind = \"[::]:3128\"\ntls = { certificate = \"a\", key = \"b\" }",
             &["[[listener]]"],
         ),
         (
@@ -492,6 +530,18 @@ fn suspicious_files_are_warned_about() {
             "preset_groups has no effect",
         ),
         ("[clients]\nunlisted = \"any\"", "unlisted = \"any\""),
+        (
+            "[[client]]\nname = \"a\"\ncertificate_names = [\"a\"]",
+            "no listener has a client_ca",
+        ),
+        (
+            "[[listener]]\nname = \"tls\"\nbind = \"[::]:1\"\ntls = { certificate = \"a\", key = \"b\", client_ca = \"c\" }",
+            "everyone will be refused on the listener tls",
+        ),
+        (
+            "[[listener]]\nname = \"a\"\nbind = \"[::]:1\"\nproxy_protocol_from = [\"10.0.0.5\", \"::/0\"]",
+            "proxy_protocol_from has ::/0",
+        ),
         (
             "[policy]\nreport_only_until = 2026-12-01T08:00:00Z",
             "report_only_until has no effect",

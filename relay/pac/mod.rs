@@ -15,6 +15,14 @@ pub struct Rule<'a> {
     pub relayed: bool,
 }
 
+/// How a client speaks with the relays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Proxy,
+    /// Under TLS.
+    Https,
+}
+
 /// One host, or all that lie below a name by one or more labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hosts<'a> {
@@ -29,15 +37,20 @@ pub enum Hosts<'a> {
 /// names of what is allowed to others.
 pub fn script<'a>(
     rules: impl IntoIterator<Item = Rule<'a>>,
+    way: Way,
     first: &Authority,
     more: &[Authority],
 ) -> String {
     let mut script = String::from(OPENING);
     // Neither a name nor an authority has a character that a JavaScript string would need escaped. Writing to one of ours doesn't
     // fail.
-    let _ = write!(script, "    var relay = \"PROXY {first}");
+    let word = match way {
+        Way::Proxy => "PROXY",
+        Way::Https => "HTTPS",
+    };
+    let _ = write!(script, "    var relay = \"{word} {first}");
     for relay in more {
-        let _ = write!(script, "; PROXY {relay}");
+        let _ = write!(script, "; {word} {relay}");
     }
     script += "\";\n";
     script += CANONICAL;
@@ -116,7 +129,7 @@ mod tests {
             relayed: *relayed,
         });
         let relays: Vec<Authority> = relays.iter().map(|it| it.parse().unwrap()).collect();
-        let script = script(rules, &relays[0], &relays[1..]);
+        let script = script(rules, Way::Proxy, &relays[0], &relays[1..]);
         let told = |line: &str| line.starts_with("if (host ===") || line.starts_with("if (below");
         script
             .lines()

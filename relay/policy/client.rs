@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::name::{NamePattern, Rate, ZertoVersion};
+use crate::authority::DnsName;
 
 /// One machine, or one group of them, as the inventory has it.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Client {
     pub version: Option<ZertoVersion>,
     /// Where it comes from. The most specific prefix of all clients wins.
     pub sources: Vec<IpNet>,
+    /// The names that its certificate may have. With any, it is known by its certificate, and `sources` say where it may be shown.
+    pub certificate_names: Vec<DnsName>,
     /// The destinations it is held to, by name; None is all of them.
     pub destinations: Option<Vec<NamePattern>>,
     pub limits: ClientLimits,
@@ -54,6 +57,11 @@ impl Client {
             .is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(destination)))
     }
 
+    /// Whether it may come from a canonical address.
+    pub(super) fn comes_from(&self, source: IpAddr) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|net| net.contains(&source))
+    }
+
     /// What to call it in a sentence.
     pub(super) fn title(&self) -> &str {
         self.name.as_deref().unwrap_or("outside the inventory")
@@ -66,6 +74,7 @@ impl Client {
             role: Role::Other,
             version: None,
             sources: Vec::new(),
+            certificate_names: Vec::new(),
             destinations: None,
             limits: ClientLimits::default(),
         }
@@ -76,7 +85,7 @@ impl Client {
         if self.name.is_none() {
             return Err("a client needs a name: add the key `name`".into());
         }
-        if self.sources.is_empty() {
+        if self.sources.is_empty() && self.certificate_names.is_empty() {
             return Err("`sources` is empty, so the client matches nothing: \
                         list its addresses, or remove the client"
                 .into());

@@ -23,7 +23,7 @@ use ipnet::Ipv6Net;
 use jiff::Timestamp;
 
 use self::index::{HostIndex, PrefixMap};
-use crate::authority::{Authority, Host};
+use crate::authority::{Authority, DnsName, Host};
 use crate::proxy_error::{Reason, Refusal};
 
 pub use self::client::{Client, ClientLimits, Role, Unlisted};
@@ -62,6 +62,7 @@ pub struct Policy {
     nat64: Arc<[Ipv6Net]>,
     hosts: HostIndex,
     sources: PrefixMap,
+    certificates: HashMap<DnsName, usize>,
     /// What every admitted machine outside the inventory shares.
     stranger: Arc<Client>,
 }
@@ -95,6 +96,7 @@ impl Policy {
         Ok(Self {
             hosts: index_hosts(&rules)?,
             sources: index_sources(&rules)?,
+            certificates: index_certificates(&rules)?,
             destinations: rules.destinations.into_iter().map(Arc::new).collect(),
             clients: rules.clients.into_iter().map(Arc::new).collect(),
             unlisted: rules.unlisted,
@@ -135,21 +137,79 @@ impl Policy {
     ///
     /// `ClientNotAllowed`.
     pub fn admit(&self, source: IpAddr) -> Result<Arc<Client>, Refusal> {
+        self.admit_with(source, None)
+    }
+
+    /// The same where a listener may ask for a certificate: then its names decide alone who it is, and the address whether that
+    /// client may be there. The names are of a certificate whose issuer has been checked.
+    ///
+    /// # Errors
+    ///
+    /// `ClientNotAllowed`.
+    pub fn admit_with(
+        &self,
+        source: IpAddr,
+        certificate: Option<&[DnsName]>,
+    ) -> Result<Arc<Client>, Refusal> {
         let source = source.to_canonical();
+        match certificate {
+            Some(names) => self.admit_by_certificate(source, names),
+            None => self.admit_by_address(source),
+        }
+        .map_err(|detail| Refusal::new(Reason::ClientNotAllowed, detail))
+    }
+
+    fn admit_by_certificate(
+        &self,
+        source: IpAddr,
+        names: &[DnsName],
+    ) -> Result<Arc<Client>, String> {
+        let mut places: Vec<usize> = names
+            .iter()
+            .filter_map(|name| self.certificates.get(name).copied())
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        let clients: Vec<_> = places
+            .iter()
+            .filter_map(|at| self.clients.get(*at))
+            .collect();
+        match clients.as_slice() {
+            [client] if client.comes_from(source) => Ok(Arc::clone(client)),
+            [client] => Err(format!(
+                "the certificate is that of client {}, which has no source {source}",
+                client.title()
+            )),
+            [] if names.is_empty() => Err("the certificate has no host name".into()),
+            [] => {
+                let told = &names[..names.len().min(MAX_TOLD)];
+                Err(format!("no client has the certificate name {}", list(told)))
+            }
+            [one, other, ..] => Err(format!(
+                "the certificate is that of several clients: {} and {}",
+                one.title(),
+                other.title()
+            )),
+        }
+    }
+
+    fn admit_by_address(&self, source: IpAddr) -> Result<Arc<Client>, String> {
         let listed = self
             .sources
             .find(source)
             .and_then(|at| self.clients.get(at));
         match listed {
+            // Nor is it any other: it may be that client's machine in the hands of somebody else.
+            Some(client) if !client.certificate_names.is_empty() => Err(format!(
+                "{source} is a source of client {}, which is known by its certificate, and this listener asks for none",
+                client.title()
+            )),
             Some(client) => Ok(Arc::clone(client)),
             None if self.unlisted.admits(source) => Ok(Arc::clone(&self.stranger)),
-            None => Err(Refusal::new(
-                Reason::ClientNotAllowed,
-                match self.unlisted {
-                    Unlisted::Private => format!("no client lists {source}, and it isn't private"),
-                    Unlisted::Deny | Unlisted::Any => format!("no client lists {source}"),
-                },
-            )),
+            None => Err(match self.unlisted {
+                Unlisted::Private => format!("no client lists {source}, and it isn't private"),
+                Unlisted::Deny | Unlisted::Any => format!("no client lists {source}"),
+            }),
         }
     }
 
@@ -348,7 +408,27 @@ fn index_sources(rules: &Rules) -> Result<PrefixMap, RuleError> {
     Ok(sources)
 }
 
+fn index_certificates(rules: &Rules) -> Result<HashMap<DnsName, usize>, RuleError> {
+    let mut certificates = HashMap::new();
+    for (place, client) in rules.clients.iter().enumerate() {
+        for name in &client.certificate_names {
+            let owner = *certificates.entry(name.clone()).or_insert(place);
+            if owner != place {
+                let other = rules.clients.get(owner).map(Client::title);
+                return Err(Subject::Client(place).error(format!(
+                    "{name} is also a certificate name of client {:?}, and only one can have it: remove it from one of the two",
+                    other.unwrap_or_default()
+                )));
+            }
+        }
+    }
+    Ok(certificates)
+}
+
 fn list<T: Display>(items: &[T]) -> String {
     let items: Vec<String> = items.iter().map(T::to_string).collect();
     items.join(", ")
 }
+
+/// How many names of a certificate a message repeats.
+const MAX_TOLD: usize = 4;

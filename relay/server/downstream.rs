@@ -1,6 +1,8 @@
-//! The client's side of a session until the tunnel takes over: bytes come in, answers go out.
+//! The client's side of a session until the tunnel takes over: bytes come in, answers go out, under TLS where the listener has it.
 //!
-//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it or where there is none.
+//! Here a [`Refusal`] becomes bytes: an HTTP answer before the 200, a TLS alert after it, or where no HTTP can be spoken.
+
+mod tls_end;
 
 use std::future::poll_fn;
 use std::io;
@@ -14,8 +16,10 @@ use tokio::io::{AsyncRead as _, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::tls_end::{TlsEnd, flush};
 use crate::http::{answer, head};
 use crate::proxy_error::{Reason, Refusal};
+use crate::proxy_protocol::{self, Announced};
 use crate::tls::{self, ClientHello};
 
 #[derive(Debug)]
@@ -23,8 +27,25 @@ pub(super) struct Downstream {
     stream: TcpStream,
     /// What has been read and not been taken. Empty and unallocated while nothing has come.
     buffer: Vec<u8>,
-    /// Whether the client now speaks TLS to its destination, so that it is told of a refusal by an alert.
-    established: bool,
+    tls: Option<Box<TlsEnd>>,
+    told: Told,
+}
+
+/// How a refusal is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    ByAnswer,
+    /// To a client that now speaks TLS, with its destination or with the relay.
+    ByAlert,
+}
+
+/// Why no request can be read.
+#[derive(Debug)]
+pub(super) enum NoArrival {
+    /// No byte came.
+    Silent,
+    Refused(Refusal),
+    Tls(rustls::Error),
 }
 
 /// Why no byte has come.
@@ -43,25 +64,63 @@ pub(super) enum NoHello {
 }
 
 impl Downstream {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    /// `begins_with_tls`: the client says nothing before its ClientHello, whether that is for the relay or for its destination.
+    pub(super) fn new(stream: TcpStream, begins_with_tls: bool) -> Self {
         Self {
             stream,
             buffer: Vec::new(),
-            established: false,
+            tls: None,
+            told: if begins_with_tls {
+                Told::ByAlert
+            } else {
+                Told::ByAnswer
+            },
         }
-    }
-
-    /// For a client that asks for nothing first, but begins with its ClientHello.
-    pub(super) fn begin_with_hello(&mut self) {
-        self.established = true;
     }
 
     /// Waits for the first bytes.
     pub(super) async fn speaks(&mut self, limit: usize, within: Duration) -> Result<(), Silence> {
+        if !self.buffer.is_empty() {
+            return Ok(());
+        }
         match timeout(within, self.read(limit)).await {
             Ok(Ok(1..)) => Ok(()),
             Ok(_) => Err(Silence::Closed),
             Err(_) => Err(Silence::Lasting),
+        }
+    }
+
+    /// Reads the PROXY header; what came behind it stays.
+    pub(super) async fn proxy_header(
+        &mut self,
+        within: Duration,
+    ) -> Result<Option<Announced>, NoArrival> {
+        let deadline = Instant::now() + within;
+        loop {
+            match proxy_protocol::parse(&self.buffer) {
+                proxy_protocol::Progress::Complete(header) => {
+                    self.buffer.drain(..header.length);
+                    return Ok(header.announced);
+                }
+                proxy_protocol::Progress::Refused(why) => {
+                    return Err(NoArrival::Refused(Refusal::new(
+                        Reason::ProxyHeaderInvalid,
+                        why,
+                    )));
+                }
+                proxy_protocol::Progress::Incomplete => {}
+            }
+            let read = timeout_at(deadline, self.read(proxy_protocol::MAX_HEADER)).await;
+            let refusal = match read {
+                Ok(Ok(1..)) => continue,
+                _ if self.buffer.is_empty() => return Err(NoArrival::Silent),
+                Ok(_) => Refusal::new(
+                    Reason::ProxyHeaderInvalid,
+                    "the connection was closed within its PROXY header",
+                ),
+                Err(_) => Reason::ProxyHeaderTimeout.into(),
+            };
+            return Err(NoArrival::Refused(refusal));
         }
     }
 
@@ -131,8 +190,8 @@ impl Downstream {
 
     /// Tells the client that its tunnel is open.
     pub(super) async fn establish(&mut self) -> io::Result<()> {
-        self.established = true;
-        self.stream.write_all(answer::ESTABLISHED).await
+        self.told = Told::ByAlert;
+        self.write(answer::ESTABLISHED).await
     }
 
     /// Reads the ClientHello, which stays in the buffer to be sent on.
@@ -161,41 +220,82 @@ impl Downstream {
         &self.stream
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
-        self.stream
+    /// Whether the client speaks TLS with the relay itself.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What a tunnel is made of.
+    pub(super) fn parts(&mut self) -> (&TcpStream, Option<&mut tls::Session>) {
+        (&self.stream, self.tls.as_mut().map(|tls| &mut tls.session))
     }
 
     /// What has been read and not been taken: a head that is to be replayed, or the first bytes for the destination.
     pub(super) fn take_read(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.buffer)
+        let mut read = std::mem::take(&mut self.buffer);
+        if let Some(tls) = &mut self.tls {
+            read.append(&mut tls.opened);
+            tls.opened = Vec::new();
+        }
+        read
     }
 
-    /// Answers, closes, and drains for a moment: a close with unread bytes would be a reset, and a reset can overtake the answer.
-    pub(super) async fn refuse(mut self, refusal: &Refusal, session: &str) {
+    /// Tells the client why not, and closes.
+    pub(super) async fn refuse(self, refusal: &Refusal, session: &str) {
+        match (self.told, refusal.reason.alert()) {
+            (Told::ByAnswer, _) => self.finish(&answer::refusal(refusal, session)).await,
+            (Told::ByAlert, Some(alert)) => self.finish(&alert.record()).await,
+            (Told::ByAlert, None) => self.finish(&[]).await,
+        }
+    }
+
+    /// Says the last words, closes, and drains for a moment: a close with unread bytes would be a reset, and a reset can overtake
+    /// what was said.
+    pub(super) async fn finish(mut self, words: &[u8]) {
         self.buffer = Vec::new();
-        let answered = if self.established {
-            match refusal.reason.alert() {
-                Some(alert) => self.stream.write_all(&alert.record()).await,
-                None => Ok(()),
-            }
-        } else {
-            let answer = answer::refusal(refusal, session);
-            match timeout(LINGER, self.stream.write_all(&answer)).await {
-                Ok(result) => result,
-                Err(_) => return,
-            }
+        let said = async {
+            self.write(words).await?;
+            self.close().await
         };
-        if answered.is_ok()
-            && SockRef::from(&self.stream)
-                .shutdown(Shutdown::Write)
-                .is_ok()
-        {
+        if matches!(timeout(LINGER, said).await, Ok(Ok(()))) {
             let _ = timeout(LINGER, self.drain()).await;
         }
     }
 
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(tls) = self
+            .tls
+            .as_mut()
+            .filter(|tls| !tls.session.is_handshaking())
+        else {
+            return self.stream.write_all(bytes).await;
+        };
+        let mut sealed = Vec::new();
+        tls.session
+            .seal(bytes, &mut sealed)
+            .map_err(io::Error::other)?;
+        flush(&self.stream, &mut tls.session).await?;
+        self.stream.write_all(&sealed).await
+    }
+
+    /// Sends the FIN, and under TLS what says that it is one (RFC 8446, 6.1).
+    async fn close(&mut self) -> io::Result<()> {
+        if let Some(tls) = self
+            .tls
+            .as_mut()
+            .filter(|tls| !tls.session.is_handshaking())
+        {
+            let mut sealed = Vec::new();
+            tls.session.close(&mut sealed).map_err(io::Error::other)?;
+            self.stream.write_all(&sealed).await?;
+        }
+        SockRef::from(&self.stream).shutdown(Shutdown::Write)
+    }
+
     async fn drain(&mut self) {
         let mut drained = 0;
+        // Nobody looks at what it is.
+        self.tls = None;
         while drained < DRAIN {
             match self.read(READ).await {
                 Ok(0) | Err(_) => return,
@@ -211,6 +311,10 @@ impl Downstream {
     }
 
     fn poll_read(&mut self, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &mut self.tls {
+            let room = limit.saturating_sub(self.buffer.len());
+            return tls.poll_read(&self.stream, &mut self.buffer, room, cx);
+        }
         // A client that says nothing takes no buffer.
         ready!(self.stream.poll_read_ready(cx))?;
         let length = self.buffer.len();
@@ -257,7 +361,7 @@ mod tests {
         // The listener's threads hand a socket over as such; one that this runtime accepts is taken to have something to read.
         let accepted = accepted.unwrap().0.into_std().unwrap();
         let accepted = TcpStream::from_std(accepted).unwrap();
-        (client.unwrap(), Downstream::new(accepted))
+        (client.unwrap(), Downstream::new(accepted, false))
     }
 
     #[tokio::test]

@@ -18,7 +18,8 @@ pub(super) struct Limiter(Arc<Mutex<Counts>>);
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     limiter: Limiter,
-    source: Source,
+    /// None while it isn't known whose it is.
+    source: Option<Source>,
 }
 
 /// A counted tunnel; dropped, it is given back.
@@ -84,17 +85,20 @@ struct Bucket {
 }
 
 impl Limiter {
-    pub(super) fn connection(&self, peer: IpAddr, limits: &Limits) -> Result<ConnectionSlot, Full> {
-        let source = Source::of(peer);
+    /// For a client, or, until its address is announced, for nobody.
+    pub(super) fn connection(
+        &self,
+        client: Option<IpAddr>,
+        limits: &Limits,
+    ) -> Result<ConnectionSlot, Full> {
         let mut counts = self.lock();
         if counts.connections >= limits.connections {
             return Err(Full::Connections);
         }
-        let entry = counts.sources.entry(source).or_default();
-        if entry.connections >= limits.connections_per_client {
-            return Err(Full::ConnectionsPerClient);
+        let source = client.map(Source::of);
+        if let Some(source) = source {
+            counts.connect(source, limits)?;
         }
-        entry.connections += 1;
         counts.connections += 1;
         Ok(ConnectionSlot {
             limiter: self.clone(),
@@ -151,11 +155,23 @@ impl Limiter {
     }
 }
 
+impl ConnectionSlot {
+    /// Counts the connection as a client's, now that it is known whose it is.
+    pub(super) fn belongs_to(&mut self, client: IpAddr, limits: &Limits) -> Result<(), Full> {
+        let source = Source::of(client);
+        self.limiter.lock().connect(source, limits)?;
+        self.source = Some(source);
+        Ok(())
+    }
+}
+
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut counts = self.limiter.lock();
         counts.connections -= 1;
-        counts.release(self.source, |entry| entry.connections -= 1);
+        if let Some(source) = self.source {
+            counts.release(source, |entry| entry.connections -= 1);
+        }
     }
 }
 
@@ -169,6 +185,15 @@ impl Drop for TunnelSlot {
 }
 
 impl Counts {
+    fn connect(&mut self, source: Source, limits: &Limits) -> Result<(), Full> {
+        let entry = self.sources.entry(source).or_default();
+        if entry.connections >= limits.connections_per_client {
+            return Err(Full::ConnectionsPerClient);
+        }
+        entry.connections += 1;
+        Ok(())
+    }
+
     fn release(&mut self, source: Source, give_back: impl FnOnce(&mut SourceCounts)) {
         if let Some(entry) = self.sources.get_mut(&source) {
             give_back(entry);
@@ -280,23 +305,42 @@ mod tests {
     fn the_limit_is_exact_per_client_and_in_all() {
         let (limiter, limits) = (Limiter::default(), limits());
         let mut held: Vec<_> = (0..3)
-            .map(|_| limiter.connection(address(1), &limits).unwrap())
+            .map(|_| limiter.connection(Some(address(1)), &limits).unwrap())
             .collect();
-        let full = limiter.connection(address(1), &limits).unwrap_err();
+        let full = limiter.connection(Some(address(1)), &limits).unwrap_err();
         assert_eq!(full, Full::ConnectionsPerClient);
         for client in [2, 2, 2, 3, 3] {
-            held.push(limiter.connection(address(client), &limits).unwrap());
+            held.push(limiter.connection(Some(address(client)), &limits).unwrap());
         }
         assert_eq!(
-            limiter.connection(address(4), &limits).unwrap_err(),
+            limiter.connection(Some(address(4)), &limits).unwrap_err(),
             Full::Connections
         );
         held.clear();
-        assert!(limiter.connection(address(1), &limits).is_ok());
+        assert!(limiter.connection(Some(address(1)), &limits).is_ok());
         assert!(
             limiter.lock().sources.is_empty(),
             "nothing is kept of who is gone"
         );
+    }
+
+    #[test]
+    fn a_connection_may_become_a_clients_later() {
+        let (limiter, limits) = (Limiter::default(), limits());
+        let connect = || limiter.connection(None, &limits);
+        let mut held: Vec<_> = (0..8).map(|_| connect().unwrap()).collect();
+        assert_eq!(connect().unwrap_err(), Full::Connections);
+        for slot in &mut held[..3] {
+            slot.belongs_to(address(1), &limits).unwrap();
+        }
+        let full = held[3].belongs_to(address(1), &limits).unwrap_err();
+        assert_eq!(full, Full::ConnectionsPerClient);
+        held[3].belongs_to(address(2), &limits).unwrap();
+        held.remove(0);
+        held[4].belongs_to(address(1), &limits).unwrap();
+        held.clear();
+        assert!(limiter.lock().sources.is_empty());
+        assert_eq!(limiter.lock().connections, 0);
     }
 
     #[test]
@@ -347,16 +391,16 @@ mod tests {
     fn a_slash_64_is_one_client() {
         let (limiter, limits) = (Limiter::default(), limits());
         let _held: Vec<_> = ["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::1"]
-            .map(|a| limiter.connection(a.parse().unwrap(), &limits).unwrap())
+            .map(|a| limiter.connection(a.parse().ok(), &limits).unwrap())
             .into();
         assert!(
             limiter
-                .connection("2001:db8::3".parse().unwrap(), &limits)
+                .connection("2001:db8::3".parse().ok(), &limits)
                 .is_err()
         );
         assert!(
             limiter
-                .connection("2001:db8:0:1::1".parse().unwrap(), &limits)
+                .connection("2001:db8:0:1::1".parse().ok(), &limits)
                 .is_ok()
         );
         assert_eq!(

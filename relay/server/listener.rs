@@ -12,7 +12,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
-use super::options::{ListenerMode, ListenerOptions};
+use super::options::ListenerOptions;
 use super::{Shared, worker::Dealer};
 use crate::http::answer;
 use crate::os::{self, AcceptTrouble};
@@ -21,9 +21,8 @@ use crate::proxy_error::Reason;
 /// A bound socket.
 #[derive(Debug)]
 pub(super) struct Listener {
-    pub(super) name: Arc<str>,
+    pub(super) options: Arc<ListenerOptions>,
     pub(super) address: SocketAddr,
-    mode: ListenerMode,
     socket: TcpListener,
 }
 
@@ -62,9 +61,8 @@ impl Listener {
     /// The listener of these options on a socket that listens.
     pub(super) fn on(options: &ListenerOptions, socket: TcpListener) -> io::Result<Self> {
         Ok(Self {
-            name: options.name.clone(),
+            options: Arc::new(options.clone()),
             address: socket.local_addr()?,
-            mode: options.mode,
             socket,
         })
     }
@@ -88,7 +86,7 @@ impl Listener {
             let error = match accepted {
                 Ok((socket, peer)) => {
                     if let Some(Ok(peer)) = peer.map(SocketAddr::try_from) {
-                        admit(&shared, &dealer, (&self.name, self.mode), socket, peer);
+                        admit(&shared, &dealer, &self.options, socket, peer);
                     }
                     continue;
                 }
@@ -96,7 +94,7 @@ impl Listener {
             };
             shared.metrics.accept_errors.inc();
             if let AcceptTrouble::BackOff = os::triage_accept(&error) {
-                complaint.say(&self.name, &error);
+                complaint.say(&self.options.name, &error);
                 sleep(BACK_OFF).await;
             }
         }
@@ -107,46 +105,47 @@ impl Listener {
 fn admit(
     shared: &Arc<Shared>,
     dealer: &Dealer,
-    (listener, mode): (&Arc<str>, ListenerMode),
+    listener: &Arc<ListenerOptions>,
     socket: OwnedFd,
     peer: SocketAddr,
 ) {
     shared.metrics.connections.inc();
     let stream = std::net::TcpStream::from(socket);
+    // A balancer's connections are those of whom it will announce.
+    let source = (!listener.has_balancer(peer.ip())).then_some(peer.ip());
     let slot = match shared
         .limiter
-        .connection(peer.ip(), &shared.settings.load().limits)
+        .connection(source, &shared.settings.load().limits)
     {
         Ok(slot) => slot,
         Err(full) => {
             shared.metrics.connections_turned_away.inc();
             tracing::debug!(client = %peer.ip(), %full, "turned away");
-            return turn_away(stream, mode);
+            return turn_away(stream, listener);
         }
     };
     let (shared, listener) = (shared.clone(), listener.clone());
     dealer.deal(async move || {
-        let _slot = slot;
         let _open = shared.open_connection();
         match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => super::session::serve(&shared, stream, peer, listener, mode).await,
+            Ok(stream) => super::session::serve(&shared, stream, peer, &listener, slot).await,
             Err(error) => tracing::error!(%error, "an accepted connection can't be served"),
         }
     });
 }
 
 /// Answers without a session, in the accept loop: whatever this costs, an attacker gets as often as he likes.
-fn turn_away(mut stream: std::net::TcpStream, mode: ListenerMode) {
+fn turn_away(mut stream: std::net::TcpStream, listener: &ListenerOptions) {
     use std::io::{Read, Write};
 
     // Unread bytes would turn the close into a reset, which can overtake the answer. The socket doesn't block.
     let mut sent = [0; 1024];
     let _ = stream.read(&mut sent);
     let reason = Reason::AtCapacity;
-    let answer = match (mode, reason.alert()) {
-        (ListenerMode::Sni { .. }, Some(alert)) => alert.record().to_vec(),
-        (ListenerMode::Sni { .. }, None) => return,
-        (ListenerMode::Proxy, _) => answer::refusal(&reason.into(), NO_SESSION),
+    let answer = match (listener.begins_with_tls(), reason.alert()) {
+        (true, Some(alert)) => alert.record().to_vec(),
+        (true, None) => return,
+        (false, _) => answer::refusal(&reason.into(), NO_SESSION),
     };
     let _ = stream.write(&answer);
 }
@@ -192,4 +191,4 @@ const EAFNOSUPPORT: i32 = 97;
 const BACKLOG: i32 = 4096;
 const BACK_OFF: Duration = Duration::from_millis(100);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-const NO_SESSION: &str = "-";
+pub(super) const NO_SESSION: &str = "-";

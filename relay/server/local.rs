@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io::Cursor;
-use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -11,49 +10,63 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::io::{self, AsyncReadExt};
-use tokio::time::timeout;
+use tokio::io;
 
 use super::downstream::Downstream;
 use super::settings::Settings;
 use crate::authority::Authority;
-use crate::pac::{self, Hosts, Rule};
+use crate::pac::{self, Hosts, Rule, Way};
 use crate::policy::{Client, HostPattern, Policy};
 
 type Page = Response<Full<Bytes>>;
 
 /// Replays the head to hyper and lets it answer. `asker` is who the downstream belongs to, as policy has it.
 pub(super) async fn answer(mut client: Downstream, asker: &Client, settings: &Settings) {
-    let head = Cursor::new(client.take_read());
-    let mut stream = client.into_stream();
-    let (read, write) = stream.split();
-    let io = TokioIo::new(io::join(head.chain(read), write));
-    let connection = http1::Builder::new().keep_alive(false).serve_connection(
-        io,
-        service_fn(async |request| Ok::<_, Infallible>(page(&request, asker, settings))),
-    );
-    // Whether the page arrived is the client's concern.
-    let _ = timeout(WITHIN, connection).await;
+    let (sealed, head) = (client.is_sealed(), Cursor::new(client.take_read()));
+    let mut answer = Vec::new();
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        // The head is all that there is to read.
+        .half_close(true)
+        .serve_connection(
+            TokioIo::new(io::join(head, &mut answer)),
+            service_fn(async |request| {
+                Ok::<_, Infallible>(page(&request, asker, settings, sealed))
+            }),
+        );
+    // A head that hyper doesn't take has an answer too.
+    let _ = connection.await;
+    client.finish(&answer).await;
 }
 
-fn page(request: &Request<Incoming>, asker: &Client, settings: &Settings) -> Page {
+fn page(request: &Request<Incoming>, asker: &Client, settings: &Settings, sealed: bool) -> Page {
     match request.uri().path() {
         "/" => text(StatusCode::OK, ABOUT),
-        "/proxy.pac" => proxy_pac(request, asker, settings),
+        "/proxy.pac" => proxy_pac(request, asker, settings, sealed),
         _ => text(StatusCode::NOT_FOUND, "There is no such page here.\n"),
     }
 }
 
-/// The relays that are configured, or else the one that was asked, by the name it was asked under.
-fn proxy_pac(request: &Request<Incoming>, asker: &Client, settings: &Settings) -> Page {
+/// The relays that are configured, or else the one that was asked, by the name it was asked under and the way it was asked.
+fn proxy_pac(
+    request: &Request<Incoming>,
+    asker: &Client,
+    settings: &Settings,
+    sealed: bool,
+) -> Page {
     let rules = rules(asker, &settings.policy);
     let script = if let [first, more @ ..] = settings.pac_relays.as_slice() {
-        pac::script(rules, first, more)
+        pac::script(rules, Way::Proxy, first, more)
     } else {
         let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
-        // No port is http's (RFC 9110, 4.2.1).
-        match host.map(|host| Authority::parse_host_field(host, 80)) {
-            Some(Ok(relay)) => pac::script(rules, &relay, &[]),
+        // No port is the scheme's own (RFC 9110, 4.2).
+        let (way, port) = if sealed {
+            (Way::Https, 443)
+        } else {
+            (Way::Proxy, 80)
+        };
+        match host.map(|host| Authority::parse_host_field(host, port)) {
+            Some(Ok(relay)) => pac::script(rules, way, &relay, &[]),
             _ => return text(StatusCode::BAD_REQUEST, NAMELESS),
         }
     };
@@ -104,4 +117,3 @@ A /proxy.pac says where the relay is, and this request has no Host that would. [
 ";
 /// Registered nowhere, and what every client of such files knows.
 const PAC: &str = "application/x-ns-proxy-autoconfig";
-const WITHIN: Duration = Duration::from_secs(5);

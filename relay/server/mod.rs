@@ -1,6 +1,9 @@
 //! The relay's listeners, and the sessions they begin.
 
+mod arrival;
 mod bypass;
+mod caller;
+mod certificates;
 mod downstream;
 mod hourly;
 mod limits;
@@ -41,8 +44,9 @@ use passing::Passing;
 use tunnels::Tunnels;
 use worker::Workers;
 
+pub use certificates::{CertificateError, Certificates};
 pub use listener::BindError;
-pub use options::{Limits, ListenerMode, ListenerOptions, Timeouts};
+pub use options::{Limits, ListenerMode, ListenerOptions, Timeouts, TlsOptions};
 pub use passed::PassedError;
 pub use settings::Settings;
 
@@ -153,7 +157,7 @@ impl Server {
     pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
         self.listeners
             .iter()
-            .map(|l| (l.name.clone(), l.address))
+            .map(|l| (l.options.name.clone(), l.address))
             .collect()
     }
 

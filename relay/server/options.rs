@@ -1,8 +1,11 @@
 //! What the server is told: where to listen, how long to wait, how much to take.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::policy::Rate;
 
@@ -13,6 +16,20 @@ pub struct ListenerOptions {
     /// `[::]` listens on both families, and on IPv4 alone where IPv6 is off.
     pub bind: SocketAddr,
     pub mode: ListenerMode,
+    /// The balancers that may connect, each with a PROXY header. Empty: anyone, without one.
+    pub proxy_protocol_from: Vec<IpNet>,
+    /// What makes it an HTTPS proxy.
+    pub tls: Option<TlsOptions>,
+}
+
+/// PEM files, read at the start and at each reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsOptions {
+    /// The listener's chain, its own certificate first.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    /// The authorities that may vouch for clients, each of which then needs a certificate.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// How the clients of a listener say where they want to go, and so how one is told that it may not.
@@ -27,6 +44,10 @@ pub enum ListenerMode {
 /// How long each stage of a session may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// From accept to the end of a PROXY header.
+    pub proxy_header: Duration,
+    /// From there to the end of a listener's own TLS handshake.
+    pub tls_handshake: Duration,
     /// From the first byte of a request head to its end.
     pub request_head: Duration,
     /// From the 200 to the end of the ClientHello.
@@ -61,4 +82,19 @@ pub struct Limits {
     pub rate_per_client: Rate,
     /// Bytes.
     pub request_head: usize,
+}
+
+impl ListenerOptions {
+    /// Whether its clients say nothing before a ClientHello, so that a refusal is told by an alert.
+    pub(super) fn begins_with_tls(&self) -> bool {
+        self.tls.is_some() || self.mode != ListenerMode::Proxy
+    }
+
+    /// Whether this peer announces the clients of its connections.
+    pub(super) fn has_balancer(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.proxy_protocol_from
+            .iter()
+            .any(|net| net.contains(&peer))
+    }
 }

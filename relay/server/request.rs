@@ -1,9 +1,9 @@
 //! What a client asks for: the two ways in which it can say so, and one in which it is heard.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Shared;
+use super::caller::Caller;
 use super::downstream::{Downstream, NoHello, Silence};
 use super::options::ListenerMode;
 use super::session::End;
@@ -36,7 +36,7 @@ pub(super) async fn read(
     settings: &Settings,
     mode: ListenerMode,
     client: &mut Downstream,
-    peer: SocketAddr,
+    caller: &Caller,
     record: &mut audit::Session,
 ) -> Result<(Authority, Option<Introduction>), End> {
     let (limit, within) = match mode {
@@ -49,9 +49,9 @@ pub(super) async fn read(
         (Ok(()), _) | (Err(Silence::Lasting), ListenerMode::Sni { .. }) => {}
         (Err(_), _) => return Err(End::Silent),
     }
-    let source = peer.ip().to_canonical();
+    let source = caller.source();
     shared.look_for_nat(source);
-    let admitted = settings.policy.admit(source);
+    let admitted = caller.admitted(&settings.policy);
     let own_rate = admitted.as_ref().ok().and_then(|client| client.limits.rate);
     let rate = own_rate.unwrap_or(settings.limits.rate_per_client);
     let in_rate = shared.limiter.request(source, rate, Instant::now());
@@ -60,6 +60,9 @@ pub(super) async fn read(
     }
     if let Ok(known) = &admitted {
         record.client(known.name.as_ref(), known.role.as_str());
+    }
+    if let Some(name) = caller.certificate_name(admitted.as_deref().ok()) {
+        record.certificate(name);
     }
 
     let asked = match mode {
@@ -74,7 +77,7 @@ pub(super) async fn read(
         target,
         introduction,
     } = &asked
-        && let Some(how) = came_back(shared, mode, client, peer, introduction.as_ref())
+        && let Some(how) = came_back(shared, mode, client, caller, introduction.as_ref())
     {
         record.target(target);
         shared.report_loop(source, &target.host);
@@ -172,18 +175,15 @@ fn came_back(
     shared: &Shared,
     mode: ListenerMode,
     client: &Downstream,
-    peer: SocketAddr,
+    caller: &Caller,
     introduction: Option<&Introduction>,
 ) -> Option<&'static str> {
-    // A socket of the relay's own is registered before it can send the byte that was read.
-    let own = match mode {
-        // A translator on the way may have made this relay the destination, and no CONNECT is needed to be served here. What is on
-        // loopback has met no translator.
-        ListenerMode::Sni { .. } if !peer.ip().to_canonical().is_loopback() => {
-            shared.outgoing.starts_at(peer)
-        }
-        _ => (shared.outgoing).contains(peer, || client.stream().local_addr()),
-    };
+    // A socket of the relay's own is registered before it can send the byte that was read. No CONNECT is needed to be served by
+    // server name, so there a translator on the way may have made this relay the destination.
+    let translated = mode != ListenerMode::Proxy;
+    let own = caller.is_one_of(&shared.outgoing, translated, || {
+        client.stream().local_addr()
+    });
     if own {
         return Some("the connection comes from this relay");
     }

@@ -11,10 +11,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Shared;
+use super::arrival::arrive;
+use super::caller::Caller;
 use super::downstream::Downstream;
-use super::limits::{Claim, TunnelSlot};
+use super::limits::{Claim, ConnectionSlot, Full, TunnelSlot};
+use super::listener::NO_SESSION;
 use super::local;
-use super::options::ListenerMode;
+use super::options::{ListenerMode, ListenerOptions};
 use super::passing::Passage;
 use super::request::{self, Introduction};
 use super::settings::Settings;
@@ -35,6 +38,8 @@ pub(super) enum End {
     Left,
     /// No byte came.
     Silent,
+    /// One connection too many of a client that was announced.
+    TurnedAway(Full),
     /// A GET or HEAD of this client, to be answered with a page.
     Page(Arc<Client>),
 }
@@ -51,18 +56,29 @@ pub(super) async fn serve(
     shared: &Shared,
     stream: TcpStream,
     peer: SocketAddr,
-    listener: Arc<str>,
-    mode: ListenerMode,
+    listener: &ListenerOptions,
+    mut slot: ConnectionSlot,
 ) {
     let settings = shared.settings.load_full();
     let mut record = shared
         .audit
-        .session(listener, settings.policy_id.clone(), peer);
-    let mut client = Downstream::new(stream);
-    if mode != ListenerMode::Proxy {
-        client.begin_with_hello();
-    }
-    match converse(shared, &settings, mode, &mut client, peer, &mut record).await {
+        .session(listener.name.clone(), settings.policy_id.clone(), peer);
+    let mut client = Downstream::new(stream, listener.begins_with_tls());
+    let arrived = arrive(
+        shared,
+        &settings,
+        listener,
+        &mut client,
+        peer,
+        &mut slot,
+        &mut record,
+    );
+    let mode = listener.mode;
+    let ended = match arrived.await {
+        Ok(caller) => converse(shared, &settings, mode, &mut client, &caller, &mut record).await,
+        Err(end) => Err(end),
+    };
+    match ended {
         Ok(closed) => record.closed(closed),
         Err(End::Refused(refusal)) => {
             let session = record.id().to_owned();
@@ -73,6 +89,12 @@ pub(super) async fn serve(
         Err(End::Silent) => {
             record.dismissed();
             shared.metrics.connections_silent.inc();
+        }
+        Err(End::TurnedAway(full)) => {
+            record.dismissed();
+            shared.metrics.connections_turned_away.inc();
+            tracing::debug!(balancer = %peer.ip(), %full, "turned away");
+            client.refuse(&Reason::AtCapacity.into(), NO_SESSION).await;
         }
         Err(End::Page(asker)) => {
             record.dismissed();
@@ -87,12 +109,12 @@ async fn converse(
     settings: &Settings,
     mode: ListenerMode,
     client: &mut Downstream,
-    peer: SocketAddr,
+    caller: &Caller,
     record: &mut audit::Session,
 ) -> Result<Closed, End> {
-    let source = peer.ip().to_canonical();
+    let source = caller.source();
     let (target, introduction) =
-        request::read(shared, settings, mode, client, peer, record).await?;
+        request::read(shared, settings, mode, client, caller, record).await?;
     if shared.is_draining() {
         return Err(Refusal::from(Reason::Draining).into());
     }
@@ -100,7 +122,7 @@ async fn converse(
     if !shared.audit.admits() {
         return Err(Refusal::from(Reason::AuditUnavailable).into());
     }
-    let decided = decide(shared, mode, source, &target, record)?;
+    let decided = decide(shared, mode, caller, &target, record)?;
     let _slot = claim(shared, &decided, source)?;
     // Boxed, so that the tunnel doesn't keep the room that it took to reach the destination.
     let reaching = Box::pin(reach(shared, &decided, &target, record));
@@ -110,7 +132,7 @@ async fn converse(
     };
     let (decided, registration, mut stopped) = {
         let grounds = Grounds {
-            source,
+            caller: caller.clone(),
             target,
             remote: upstream.remote.ip(),
             server_name: None,
@@ -140,13 +162,13 @@ async fn converse(
 fn decide(
     shared: &Shared,
     mode: ListenerMode,
-    source: IpAddr,
+    caller: &Caller,
     target: &Authority,
     record: &mut audit::Session,
 ) -> Result<Decided, Refusal> {
     let settings = shared.settings.load_full();
     record.policy(&settings.policy_id);
-    let client = settings.policy.admit(source)?;
+    let client = caller.admitted(&settings.policy)?;
     let decided = settings.policy.decide(&client, target, Timestamp::now());
     let destination = match &decided {
         Ok(permit) => permit.destination(),
@@ -154,7 +176,7 @@ fn decide(
     };
     // Who has no proxy has no bypass list.
     if destination.is_none() && mode == ListenerMode::Proxy {
-        shared.look_for_bypass(source, &client, &target.host, &settings.policy);
+        shared.look_for_bypass(caller.source(), &client, &target.host, &settings.policy);
     }
     let permit = decided.map_err(|denial| denied(denial, record))?;
     record.destination(permit.destination().map(|destination| &destination.name));
@@ -260,7 +282,7 @@ fn settle(
         if let Ok((registration, stopped)) = shared.tunnels.register(generation, grounds.clone()) {
             return Ok((decided, registration, stopped));
         }
-        decided = decide(shared, mode, grounds.source, &grounds.target, record)?;
+        decided = decide(shared, mode, &grounds.caller, &grounds.target, record)?;
         let _ = screen(&decided.permit, &[grounds.remote], record)?;
     }
 }
@@ -309,8 +331,9 @@ async fn carry(
     let limits = settings.tunnel_limits();
     // The sender goes only with the registration, which outlives the tunnel.
     let stop = async { stopped.await.unwrap_or(ClosedBy::Error) };
+    let (stream, tls) = client.parts();
     let mut relay = pin!(tunnel::relay(
-        client.stream(),
+        tunnel::Client { stream, tls },
         &upstream.stream,
         first,
         &limits,
@@ -322,7 +345,7 @@ async fn carry(
     if let Ok(closed) = timeout(settled, &mut relay).await {
         return closed;
     }
-    for stream in [client.stream(), &upstream.stream] {
+    for stream in [stream, &upstream.stream] {
         if let Err(error) = os::keep_alive(stream, &keepalive) {
             tracing::warn!(%error, "a dead peer of this tunnel is noticed late: keepalive can't be set");
         }

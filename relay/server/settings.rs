@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::certificates::Certificates;
 use super::options::{Limits, Timeouts};
 use crate::authority::Authority;
 use crate::dns::Resolver;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub self_addresses: Vec<IpAddr>,
     /// The relays that `/proxy.pac` names, in order. None: the one that is asked.
     pub pac_relays: Vec<Authority>,
+    /// Of the listeners that speak TLS.
+    pub certificates: Certificates,
     pub resolver: Resolver,
     pub timeouts: Timeouts,
     pub limits: Limits,

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
+use super::caller::Caller;
 use crate::authority::{Authority, ServerName};
 use crate::policy::Policy;
 use crate::tunnel::ClosedBy;
@@ -22,7 +23,7 @@ pub(super) struct Tunnels(Arc<Mutex<Open>>);
 /// What a tunnel was allowed on, and so what a new policy must allow again.
 #[derive(Clone, Debug)]
 pub(super) struct Grounds {
-    pub(super) source: IpAddr,
+    pub(super) caller: Caller,
     pub(super) target: Authority,
     pub(super) remote: IpAddr,
     /// None until the ClientHello has been read.
@@ -147,7 +148,7 @@ impl Drop for Registration {
 
 impl Grounds {
     fn hold(&self, policy: &Policy, now: Timestamp) -> bool {
-        let Ok(client) = policy.admit(self.source) else {
+        let Ok(client) = self.caller.admitted(policy) else {
             return false;
         };
         let Ok(permit) = policy.decide(&client, &self.target, now) else {

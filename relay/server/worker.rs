@@ -188,7 +188,7 @@ mod tests {
                     listed: false,
                     tunnels: None,
                 };
-                let _connection = limiter.connection(claim.source, &LIMITS).unwrap();
+                let _connection = limiter.connection(Some(claim.source), &LIMITS).unwrap();
                 let _tunnel = limiter.tunnel(claim, &LIMITS, false).unwrap();
                 let mut session = audit.session("proxy".into(), "1:p".into(), peer);
                 session.opened().await.unwrap();

@@ -1,5 +1,9 @@
-//! TLS as far as it can be read without a key: the `ClientHello`.
+//! TLS: the `ClientHello`, as far as it can be read without a key, and the relay's own end of a connection.
 
+mod certificate;
 mod client_hello;
+mod session;
 
+pub use certificate::host_names;
 pub use client_hello::{ClientHello, MAX_CLIENT_HELLO, Progress, Random, Version, parse};
+pub use session::{MAX_WAITING, Session};

@@ -13,20 +13,24 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::pipe::{Pipe, Pool, is_unsupported};
+use super::sealed::Seals;
 
 /// Where one direction stands. It owns no buffer and no pipe unless bytes wait in it.
 #[derive(Debug)]
 pub(super) struct Direction {
-    held: Held,
+    pub(super) held: Held,
     way: Way,
-    stage: Stage,
+    pub(super) stage: Stage,
+    /// Bytes that were sealed, and whose last record hasn't been taken yet.
+    pub(super) unsettled: usize,
 }
 
 /// What all tunnels of a thread share. It is borrowed while one of them is polled, never across a wait.
 #[derive(Debug)]
 pub(super) struct Workbench {
-    scratch: Box<[u8]>,
+    pub(super) scratch: Box<[u8]>,
     pub(super) pipes: Pool,
+    pub(super) seals: Seals,
 }
 
 /// The two ends of a direction, and the count of bytes that the receiver's kernel took.
@@ -40,11 +44,19 @@ pub(super) struct Ends<'a> {
 /// One poll of a tunnel: what its two directions work with, and what they noticed.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
-    bench: &'a mut Workbench,
+    pub(super) bench: &'a mut Workbench,
     /// Bytes moved.
     pub(super) active: bool,
     /// A direction used up its share, so that no wake-up is registered for it.
     pub(super) unfinished: bool,
+}
+
+/// What a round leaves to do.
+pub(super) enum Round {
+    More,
+    /// For the other direction, which wakes the tunnel.
+    Waits,
+    Last,
 }
 
 /// The socket that failed.
@@ -56,7 +68,7 @@ pub(super) enum Fault {
 
 /// Bytes read that the receiver didn't take yet. While there are any, nothing more is read.
 #[derive(Debug)]
-enum Held {
+pub(super) enum Held {
     Nothing,
     Bytes { bytes: Vec<u8>, written: usize },
     Pipe(Pipe),
@@ -70,10 +82,12 @@ enum Way {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     Open,
     /// The sender's FIN came.
     Ended,
+    /// The receiver is being told.
+    Closing,
     /// Everything is delivered, or can't be any more.
     Finished,
 }
@@ -85,6 +99,7 @@ impl Direction {
             held: Held::rest(bytes),
             way: Way::Copy,
             stage: Stage::Open,
+            unsettled: 0,
         }
     }
 
@@ -96,17 +111,35 @@ impl Direction {
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Fault>> {
+        self.poll_rounds(ends, turn, cx, |direction, turn| {
+            match (&direction.held, direction.stage) {
+                (Held::Nothing, Stage::Open) => direction.read(ends, turn),
+                (Held::Nothing, _) => return Ok(direction.finish()),
+                _ => direction.flush(ends, turn),
+            }
+            .map(|()| Round::More)
+        })
+    }
+
+    /// The last thing that a round does.
+    pub(super) fn finish(&mut self) -> Round {
+        self.stage = Stage::Finished;
+        Round::Last
+    }
+
+    /// As many rounds as one turn has, until one is the last or has to wait.
+    pub(super) fn poll_rounds(
+        &mut self,
+        ends: Ends<'_>,
+        turn: &mut Turn<'_>,
+        cx: &mut Context<'_>,
+        mut round: impl FnMut(&mut Self, &mut Turn<'_>) -> Result<Round, Fault>,
+    ) -> Poll<Result<(), Fault>> {
         for _ in 0..ROUNDS {
-            let round = match (&self.held, self.stage) {
-                (Held::Nothing, Stage::Open) => self.read(ends, turn),
-                (Held::Nothing, _) => {
-                    self.stage = Stage::Finished;
-                    return Poll::Ready(Ok(()));
-                }
-                _ => self.flush(ends, turn),
-            };
-            match round {
-                Ok(()) => {}
+            match round(self, turn) {
+                Ok(Round::More) => {}
+                Ok(Round::Waits) => return Poll::Pending,
+                Ok(Round::Last) => return Poll::Ready(Ok(())),
                 Err(Fault::Sender(e)) if e.kind() == WouldBlock => {
                     ready!(ends.from.poll_read_ready(cx)).map_err(Fault::Sender)?;
                 }
@@ -211,7 +244,7 @@ impl Direction {
     }
 
     /// Writes what is held, and lets go of buffer and pipe once nothing is.
-    fn flush(&mut self, ends: Ends<'_>, turn: &mut Turn<'_>) -> Result<(), Fault> {
+    pub(super) fn flush(&mut self, ends: Ends<'_>, turn: &mut Turn<'_>) -> Result<(), Fault> {
         let sent = match &mut self.held {
             Held::Nothing => return Ok(()),
             Held::Bytes { bytes, written } => {
@@ -243,6 +276,7 @@ impl Workbench {
         Self {
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             pipes: Pool::new(),
+            seals: Seals::default(),
         }
     }
 }
@@ -258,13 +292,13 @@ impl<'a> Turn<'a> {
 }
 
 impl Ends<'_> {
-    fn count(&self, sent: usize) {
+    pub(super) fn count(&self, sent: usize) {
         self.delivered.fetch_add(sent as u64, Ordering::Relaxed);
     }
 }
 
 impl Held {
-    fn rest(bytes: Vec<u8>) -> Self {
+    pub(super) fn rest(bytes: Vec<u8>) -> Self {
         if bytes.is_empty() {
             Self::Nothing
         } else {
@@ -295,14 +329,14 @@ pub(super) fn try_io(
     }
 }
 
-fn send(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(super) fn send(to: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     try_io(to, Interest::WRITABLE, bytes.len(), || {
         rustix::net::send(to, bytes, SendFlags::NOSIGNAL)
     })
 }
 
 /// What a read takes at most, and what a direction holds at most: the same as a pipe.
-const SCRATCH: usize = 64 * 1024;
+pub(super) const SCRATCH: usize = 64 * 1024;
 
 /// How often a direction may read or write in one turn, so that a fast tunnel leaves the thread to the others.
 const ROUNDS: usize = 8;

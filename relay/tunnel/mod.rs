@@ -6,12 +6,16 @@
 //! - A limit or a stop closes both sides by FIN. Only a side for which bytes are still held gets a reset: for it the stream
 //!   is known to be cut short. TLS tells a cut from an end by itself (`close_notify`, RFC 8446, 6.1).
 //!
+//! Where the client speaks TLS with the relay itself, an end is a `close_notify` with a FIN behind it, both ways; a FIN alone counts
+//! as one, and is told. Counters count what is in the records; what is sealed at a time counts once the kernel has taken all of it.
+//!
 //! One task moves both directions, on the runtime where the sockets are registered. Beyond the kernel's socket buffers a
 //! direction holds at most 64 KiB, and only while its receiver doesn't take them; an idle tunnel holds no buffer and no pipe.
 
 mod clock;
 mod direction;
 mod pipe;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +35,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use self::clock::Clock;
 use self::direction::{Direction, Ends, Fault, Turn, Workbench};
+use crate::tls;
 
 /// How long a tunnel may last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +46,14 @@ pub struct Limits {
     pub half_closed: Duration,
     /// In all.
     pub lifetime: Duration,
+}
+
+/// The client's end of a tunnel.
+#[derive(Debug)]
+pub struct Client<'a> {
+    pub stream: &'a TcpStream,
+    /// The relay's end of TLS, shaken hands, where the client speaks TLS with the relay itself.
+    pub tls: Option<&'a mut tls::Session>,
 }
 
 /// Bytes that the receiving side's kernel took. Any thread may read them while the tunnel runs.
@@ -81,7 +94,7 @@ pub struct Closed {
 /// ends the tunnel at once with what it resolves to. The caller drops both sockets afterwards, which is what closes them: the
 /// last FIN, and a reset to be passed on, are sent by the drop.
 pub async fn relay(
-    client: &TcpStream,
+    client: Client<'_>,
     upstream: &TcpStream,
     first: Vec<u8>,
     limits: &Limits,
@@ -89,7 +102,8 @@ pub async fn relay(
     counters: &Counters,
 ) -> Closed {
     let mut tunnel = Tunnel {
-        client,
+        client: client.stream,
+        tls: client.tls,
         upstream,
         counters,
         limits,
@@ -115,6 +129,7 @@ pub async fn relay(
 
 struct Tunnel<'a> {
     client: &'a TcpStream,
+    tls: Option<&'a mut tls::Session>,
     upstream: &'a TcpStream,
     counters: &'a Counters,
     limits: &'a Limits,
@@ -238,7 +253,11 @@ impl<'a> Tunnel<'a> {
             to,
             delivered,
         };
-        let polled = direction.poll(ends, turn, cx);
+        let polled = match (&mut self.tls, side) {
+            (None, _) => direction.poll(ends, turn, cx),
+            (Some(tls), Side::Client) => direction.poll_opening(tls, ends, turn, cx),
+            (Some(tls), Side::Upstream) => direction.poll_sealing(tls, ends, turn, cx),
+        };
         if direction.has_ended() {
             self.first_fin.get_or_insert(side);
         }
@@ -285,10 +304,19 @@ impl<'a> Tunnel<'a> {
         if self.up.holds_bytes() {
             reset_on_close(self.upstream);
         }
-        if self.down.holds_bytes() {
+        if self.down.holds_bytes()
+            || self
+                .tls
+                .as_ref()
+                .is_some_and(|tls| !tls.outgoing().is_empty())
+        {
             reset_on_close(self.client);
         }
-        Closed { by, error: None }
+        let cut = self.up.has_ended() && self.tls.as_ref().is_some_and(|tls| !tls.has_ended());
+        Closed {
+            by,
+            error: cut.then(|| "client: a FIN without close_notify".to_owned()),
+        }
     }
 
     /// Ends the tunnel because the connection to `side` failed: what follows of it will never reach the other.

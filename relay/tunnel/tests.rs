@@ -50,7 +50,15 @@ impl Rig {
                     Err(_) => std::future::pending().await,
                 }
             };
-            relay(&near_client, &near_upstream, first, &limits, stop, &counted).await
+            relay(
+                plain(&near_client),
+                &near_upstream,
+                first,
+                &limits,
+                stop,
+                &counted,
+            )
+            .await
         });
         Self {
             client,
@@ -494,7 +502,7 @@ async fn one_turn_moves_a_bounded_share_and_asks_for_the_next() {
     let counters = Counters::default();
     let stop = std::future::pending();
     let future = relay(
-        &near_client,
+        plain(&near_client),
         &near_upstream,
         Vec::new(),
         &LIMITS,
@@ -576,7 +584,7 @@ async fn the_future_can_be_spawned_from_another_thread() {
     let counters = Counters::default();
     let stop = std::future::pending();
     let future = sendable(relay(
-        &near_client,
+        plain(&near_client),
         &near_upstream,
         Vec::new(),
         &LIMITS,
@@ -595,3 +603,7 @@ const LIMITS: Limits = Limits {
 };
 
 const PINGS: u64 = 200;
+
+fn plain(stream: &TcpStream) -> Client<'_> {
+    Client { stream, tls: None }
+}

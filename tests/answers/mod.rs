@@ -3,6 +3,7 @@
 //! The table below is the contract, written down a second time: nothing in it comes from the relay's own. Each row has the
 //! test that brings it about through a running relay.
 
+mod fronts;
 mod heads;
 mod hello;
 mod limits;
@@ -82,6 +83,14 @@ answers! {
     sni_missing 403 http_request_denied Denied hello;
     not_tls 403 http_request_denied Denied hello;
     client_hello_timeout 408 http_request_error Denied hello;
+    // Before a request can be read, on listeners that ask for more than one.
+    proxy_header_invalid 400 http_request_error Denied fronts;
+    proxy_header_timeout 408 http_request_error Denied fronts;
+    tls_handshake_failed 400 http_request_error Denied fronts;
+    tls_handshake_timeout 408 http_request_error Denied fronts;
+    certificate_missing 403 http_request_denied Denied fronts;
+    certificate_expired 403 http_request_denied Denied fronts;
+    certificate_untrusted 403 http_request_denied Denied fronts;
 }
 
 /// `internal` is the one reason without a row: it is a defect by definition, so no client can bring it about.

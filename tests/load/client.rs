@@ -6,6 +6,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
 /// Where a tunnel leads, and what is echoed in it first.
 #[derive(Clone)]
@@ -13,7 +16,12 @@ pub(crate) struct Target {
     pub(crate) proxy: SocketAddr,
     pub(crate) authority: String,
     pub(crate) payload: Payload,
+    /// How to shake hands with the proxy, if it is one for HTTPS.
+    pub(crate) tls: Option<TlsConnector>,
 }
+
+/// A connection with a proxy, plain or under TLS.
+pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// The 1 KiB that each tunnel carries both ways.
 #[derive(Clone)]
@@ -34,12 +42,20 @@ impl Payload {
 }
 
 /// Opens a tunnel; what the proxy sends before the end of its 200 must be the 200.
-pub(crate) async fn open(target: &Target) -> anyhow::Result<TcpStream> {
-    let mut stream = TcpStream::connect(target.proxy).await?;
+pub(crate) async fn open(target: &Target) -> anyhow::Result<Stream> {
+    let stream = TcpStream::connect(target.proxy).await?;
     stream.set_nodelay(true)?;
+    let mut stream = match &target.tls {
+        None => Either::Left(stream),
+        Some(tls) => {
+            let name = target.proxy.ip().into();
+            Either::Right(Box::new(tls.connect(name, stream).await?))
+        }
+    };
     let authority = &target.authority;
     let head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
+    stream.flush().await?;
     let mut answer = [0; 1024];
     let mut length = 0;
     while !answer[..length].ends_with(b"\r\n\r\n") {
@@ -57,8 +73,9 @@ pub(crate) async fn open(target: &Target) -> anyhow::Result<TcpStream> {
 }
 
 /// Sends the payload and has it back.
-pub(crate) async fn echo(stream: &mut TcpStream, payload: &Payload) -> anyhow::Result<()> {
+pub(crate) async fn echo(stream: &mut Stream, payload: &Payload) -> anyhow::Result<()> {
     stream.write_all(&*payload.0).await?;
+    stream.flush().await?;
     let mut back = [0; SIZE];
     stream.read_exact(&mut back).await.context("the echo")?;
     ensure!(back == *payload.0, "the echo is not what was sent");

@@ -26,6 +26,9 @@ pub(crate) struct Options {
     squid: PathBuf,
     #[arg(long)]
     skip_squid: bool,
+    /// Put the relay as an HTTPS proxy beside itself
+    #[arg(long)]
+    https: bool,
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Short tunnels a measurement
@@ -55,6 +58,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<String> {
     let mut subjects = vec![Subject::relay("relay", &options.relay)?];
     if let Some(binary) = &options.baseline {
         subjects.push(Subject::relay("baseline", binary)?);
+    }
+    if options.https {
+        let mut https = Subject::relay("https", &options.relay)?;
+        if let Kind::Relay(binary) = https.kind {
+            https.kind = Kind::Https(binary);
+        }
+        subjects.push(https);
     }
     if !options.skip_squid {
         subjects.push(Subject {
@@ -145,6 +155,7 @@ async fn start(
         proxy: proxy.address,
         authority: format!("{host}:{origin}"),
         payload: payload.clone(),
+        tls: proxy.tls.clone(),
     };
     workload::rate(&target, WORKERS, WARM_UP, LONGEST).await?;
     sleep(SETTLE).await;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! It starts both proxies itself, each measurement with a fresh process, and ends only those. `--skip-squid` leaves squid out,
-//! `--baseline OTHER` puts a second relay binary beside the first, to see what a change brought.
+//! `--https` puts the relay as an HTTPS proxy beside itself, `--baseline OTHER` puts a second relay binary beside the first, to see what a change brought.
 //!
 //! One workload against a proxy that runs already (it must allow the origin's name and port; with `--pid` its cost is told too):
 //!
@@ -178,6 +178,7 @@ impl Proxy {
             } else {
                 Payload::raw()
             },
+            tls: None,
         })
     }
 

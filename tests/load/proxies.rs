@@ -6,11 +6,15 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::process::{Process, Tree};
 
@@ -19,12 +23,15 @@ use crate::process::{Process, Tree};
 pub(crate) enum Kind {
     /// The relay's binary.
     Relay(PathBuf),
+    /// The same, as an HTTPS proxy.
+    Https(PathBuf),
     Squid(PathBuf),
 }
 
 /// A proxy that runs.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<TlsConnector>,
     process: Process,
     /// Holds its configuration and its log.
     directory: TempDir,
@@ -43,8 +50,14 @@ impl Kind {
         fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
         let port = free_port()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let mut tls = None;
         let mut command = match self {
-            Self::Relay(binary) => relay(binary, directory.path(), port, origin)?,
+            Self::Relay(binary) => relay(binary, directory.path(), port, origin, "")?,
+            Self::Https(binary) => {
+                let (connector, keys) = certificate(directory.path())?;
+                tls = Some(connector);
+                relay(binary, directory.path(), port, origin, &keys)?
+            }
             Self::Squid(binary) => squid(binary, directory.path(), port, origin)?,
         };
         let log = fs::File::create(directory.path().join("output"))?;
@@ -54,6 +67,7 @@ impl Kind {
             .current_dir(directory.path());
         let mut running = Running {
             address,
+            tls,
             process: Process::start(&mut command)?,
             directory,
         };
@@ -77,7 +91,13 @@ impl Running {
 }
 
 /// The relay with its defaults; only what the load itself would run into is raised.
-fn relay(binary: &Path, directory: &Path, port: u16, origin: u16) -> anyhow::Result<Command> {
+fn relay(
+    binary: &Path,
+    directory: &Path,
+    port: u16,
+    origin: u16,
+    listener: &str,
+) -> anyhow::Result<Command> {
     let names: Vec<_> = others().map(|host| format!("\"{host}\"")).collect();
     let (raw, tls) = names.split_at(names.len() / 2);
     // One destination must decide for an address that is asked for as such, hence two prefixes.
@@ -87,7 +107,7 @@ fn relay(binary: &Path, directory: &Path, port: u16, origin: u16) -> anyhow::Res
     let (raw_origin, tls_origin) = (to_origin("127.0.0.0/8"), to_origin("127.0.0.1"));
     let text = format!(
         "preset = \"none\"\n\
-         [[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:{port}\"\n\
+         [[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:{port}\"\n{listener}\
          [[destination]]\nname = \"raw\"\nhosts = [\"{RAW_HOST}\", {}]\n{raw_origin}\nsni = \"any\"\ntls_only = false\n\
          [[destination]]\nname = \"tls\"\nhosts = [\"{TLS_HOST}\", {}]\n{tls_origin}\n\
          [dns]\nservers = [\"127.0.0.1:9\"]\n\
@@ -104,6 +124,25 @@ fn relay(binary: &Path, directory: &Path, port: u16, origin: u16) -> anyhow::Res
     let mut command = Command::new(binary);
     command.arg("serve").arg("--config").arg(file);
     Ok(command)
+}
+
+/// A certificate for loopback, how to trust it, and the listener's key that names it.
+fn certificate(directory: &Path) -> anyhow::Result<(TlsConnector, String)> {
+    let key = KeyPair::generate()?;
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.self_signed(&key)?;
+    let (pem, pem_key) = (directory.join("relay.pem"), directory.join("relay.key"));
+    fs::write(&pem, certificate.pem())?;
+    fs::write(&pem_key, key.serialize_pem())?;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (pem, pem_key) = (pem.display(), pem_key.display());
+    let keys = format!("tls = {{ certificate = \"{pem}\", key = \"{pem_key}\" }}\n");
+    Ok((TlsConnector::from(Arc::new(config)), keys))
 }
 
 /// Squid without cache, helpers and anything else that a CONNECT doesn't need; its log as cheap as it gets.

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::client::{self, Target};
+use crate::client::{self, Stream, Target};
 use crate::origin;
 
 /// Short tunnels, one after the other by each worker.
@@ -139,7 +138,7 @@ async fn bulk<F>(
     target: &Target,
     tunnels: usize,
     bytes: u64,
-    carry: impl Fn(TcpStream, u64) -> F,
+    carry: impl Fn(Stream, u64) -> F,
 ) -> anyhow::Result<Moved>
 where
     F: Future<Output = io::Result<u64>> + Send + 'static,
@@ -167,7 +166,7 @@ where
 }
 
 /// Gives what the origin says has arrived.
-async fn push(mut stream: TcpStream, bytes: u64) -> io::Result<u64> {
+async fn push(mut stream: Stream, bytes: u64) -> io::Result<u64> {
     stream
         .write_all(&origin::request(origin::SINK, bytes))
         .await?;
@@ -178,15 +177,18 @@ async fn push(mut stream: TcpStream, bytes: u64) -> io::Result<u64> {
         stream.write_all(&buffer[..block]).await?;
         left -= block as u64;
     }
+    // Under TLS what was written may still be here.
+    stream.flush().await?;
     // Squid passes nothing on after a half-close, so the answer comes before any.
     stream.read_u64().await
 }
 
 /// Gives what has arrived.
-async fn pull(mut stream: TcpStream, bytes: u64) -> io::Result<u64> {
+async fn pull(mut stream: Stream, bytes: u64) -> io::Result<u64> {
     stream
         .write_all(&origin::request(origin::SOURCE, bytes))
         .await?;
+    stream.flush().await?;
     let mut buffer = vec![0; BLOCK];
     let mut taken = 0;
     loop {
@@ -198,7 +200,7 @@ async fn pull(mut stream: TcpStream, bytes: u64) -> io::Result<u64> {
 }
 
 /// Opens so many tunnels, has an echo through each, and hands them over open.
-pub(crate) async fn idle(target: &Target, tunnels: usize) -> anyhow::Result<Vec<TcpStream>> {
+pub(crate) async fn idle(target: &Target, tunnels: usize) -> anyhow::Result<Vec<Stream>> {
     let mut held = Vec::with_capacity(tunnels);
     while held.len() < tunnels {
         let mut opening = JoinSet::new();

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -88,13 +88,13 @@ pub(crate) async fn tunnel(proxy: SocketAddr, target: &str) -> Result<TcpStream,
 }
 
 /// Reads one answer. A 200 ends with its head, since what follows is the tunnel's; any other at the end of the connection.
-pub(crate) async fn answer(stream: &mut TcpStream) -> Answer {
+pub(crate) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     timeout(PATIENCE, read_answer(stream))
         .await
         .expect("an answer in time")
 }
 
-async fn read_answer(stream: &mut TcpStream) -> Answer {
+async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let byte = stream.read_u8().await.unwrap_or_else(|error| {

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod dns;
 pub(crate) mod hostile;
+pub(crate) mod pki;
 pub(crate) mod plain;
 pub(crate) mod process;
 pub(crate) mod relay;

@@ -224,9 +224,13 @@ fn file(directory: &TempDir, keys: &str) -> String {
         // Nobody is asked: the tests' names have static addresses.
         "[dns]\nservers = [\"127.0.0.1:9\"]\n"
     };
+    let listener = if keys.contains("name = \"proxy\"") {
+        ""
+    } else {
+        "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n"
+    };
     format!(
-        "name = \"test\"\npreset = \"none\"\n{keys}\n{dns}\
-         [[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n\
+        "name = \"test\"\npreset = \"none\"\n{keys}\n{dns}{listener}\
          [admin]\nbind = \"127.0.0.1:0\"\n\
          [audit]\ndirectory = \"{}\"\n",
         audit.display()

@@ -26,6 +26,7 @@ use super::exit::Exit;
 use super::{ConfigArg, out};
 use crate::app::StartError;
 use crate::config::Config;
+use crate::server::Certificates;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -41,6 +42,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config.source())?;
+    Certificates::load(&config.listeners).map_err(StartError::from)?;
     let stores = if args.offline {
         None
     } else {

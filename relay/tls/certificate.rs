@@ -1,0 +1,65 @@
+//! Whose a client's certificate is.
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer as _;
+
+use crate::authority::DnsName;
+
+/// The host names among the alternative names of a certificate (RFC 5280, 4.2.1.6), in their order and each once. Wildcards, which
+/// are for servers, and other kinds of names are left out; so is the subject, which no CA has to check any more.
+pub fn host_names(der: &[u8]) -> Vec<DnsName> {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return Vec::new();
+    };
+    // Two such extensions are an error, which verification has found before.
+    let Ok(Some(names)) = certificate.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let mut found: Vec<DnsName> = Vec::new();
+    for name in &names.value.general_names {
+        if let GeneralName::DNSName(name) = name
+            && let Ok(name) = name.parse()
+            && !found.contains(&name)
+        {
+            found.push(name);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    fn names(names: Vec<SanType>) -> Vec<String> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let found = host_names(certificate.der());
+        found.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn only_host_names_count() {
+        let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
+        assert_eq!(
+            names(vec![
+                dns("ZVM-Ams-1.Example."),
+                dns("*.example"),
+                dns("zvm-ams-1.example"),
+                SanType::IpAddress([10, 0, 0, 1].into()),
+                SanType::Rfc822Name("a@b.example".try_into().unwrap()),
+                SanType::URI("spiffe://b.example/zvm".try_into().unwrap()),
+                dns("a b"),
+                dns("b"),
+            ]),
+            ["zvm-ams-1.example", "b"]
+        );
+        assert_eq!(names(Vec::new()), [""; 0]);
+        assert_eq!(host_names(b"no certificate"), []);
+    }
+}

@@ -1,0 +1,317 @@
+//! Programs that others wrote, at each front.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::support::command::{Ran, binary, finish_within};
+use crate::support::pki::{Pki, Use};
+use crate::support::relay::{Relay, upstream};
+use crate::support::tls::{TlsServer, digest};
+
+/// What is uploaded, to whom, and by which relay.
+struct Upload {
+    server: TlsServer,
+    directory: TempDir,
+    body: Vec<u8>,
+}
+
+impl Upload {
+    async fn new() -> Self {
+        let server = TlsServer::start_http(&["billing.example"]).await;
+        let directory = tempfile::tempdir().unwrap();
+        let body: Vec<u8> = (0..2_u32 << 20).flat_map(u32::to_le_bytes).collect();
+        fs::write(directory.path().join("body"), &body).unwrap();
+        fs::write(directory.path().join("server.pem"), &*server.ca_pem).unwrap();
+        Self {
+            server,
+            directory,
+            body,
+        }
+    }
+
+    async fn relay(&self, keys: &str) -> Relay {
+        let destination = upstream("billing.example", self.server.address.port());
+        Relay::start(&[keys, &destination].concat()).await
+    }
+
+    /// curl, through a proxy, with these further arguments.
+    async fn curl(&self, proxy: &str, args: &[&str]) -> Ran {
+        let mut command = Command::new("curl");
+        let file = |name: &str| self.directory.path().join(name).display().to_string();
+        command
+            .args(["--silent", "--show-error", "--fail", "--noproxy", ""])
+            .args(["--header", "Expect:", "--proxy", proxy])
+            .args(["--cacert", &file("server.pem")])
+            .args(["--data-binary", &format!("@{}", file("body"))])
+            .args(args)
+            .arg(format!(
+                "https://billing.example:{}/",
+                self.server.address.port()
+            ));
+        run(command).await
+    }
+
+    fn is_whole(&self, ran: &Ran) {
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert_eq!(ran.stdout, digest(&self.body));
+    }
+}
+
+async fn run(command: Command) -> Ran {
+    tokio::task::spawn_blocking(|| finish_within(command, Duration::from_mins(1)))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn curl_through_https() {
+    let upload = Upload::new().await;
+    let pki = Pki::with_relay();
+    let relay = upload.relay(&pki.listener(None, "")).await;
+    let proxy = format!("https://{}", relay.proxy);
+    let ran = upload
+        .curl(&proxy, &["--proxy-cacert", &pki.name("ca.pem")])
+        .await;
+    upload.is_whole(&ran);
+    assert_eq!(relay.closing(0).await["event"], "tunnel_closed");
+}
+
+#[tokio::test]
+async fn curl_with_a_certificate() {
+    let upload = Upload::new().await;
+    let pki = Pki::with_relay();
+    let client = "[[client]]\nname = \"zvm\"\ncertificate_names = [\"zvm-1\"]\n";
+    let relay = upload
+        .relay(&[&pki.listener(Some(&pki), ""), client].concat())
+        .await;
+    let proxy = format!("https://{}", relay.proxy);
+    let ca = pki.name("ca.pem");
+    pki.issue("client", Use::Client, &["zvm-1"]);
+    pki.issue("server", Use::Server, &["zvm-1"]);
+    let with = |stem: &str| {
+        let (pem, key) = (
+            pki.name(&format!("{stem}.pem")),
+            pki.name(&format!("{stem}.key")),
+        );
+        [
+            "--proxy-cacert",
+            &ca,
+            "--proxy-cert",
+            &pem,
+            "--proxy-key",
+            &key,
+        ]
+        .map(str::to_owned)
+    };
+    let certified = with("client");
+    let ran = upload
+        .curl(&proxy, &certified.each_ref().map(String::as_str))
+        .await;
+    upload.is_whole(&ran);
+    let record = relay.closing(0).await;
+    assert_eq!(record["client"]["name"], "zvm");
+    assert_eq!(record["client"]["certificate"], "zvm-1");
+    // A server's is for nothing here, nor is none.
+    let wrong = with("server");
+    let ran = upload
+        .curl(&proxy, &wrong.each_ref().map(String::as_str))
+        .await;
+    assert_ne!(ran.code, Some(0));
+    assert_eq!(relay.closing(1).await["reason"], "certificate_untrusted");
+    let ran = upload.curl(&proxy, &["--proxy-cacert", &ca]).await;
+    assert_ne!(ran.code, Some(0));
+    assert_eq!(relay.closing(2).await["reason"], "certificate_missing");
+}
+
+/// What `certs` makes is what a relay and its clients need.
+#[tokio::test]
+async fn with_the_certificates_of_the_command() {
+    let upload = Upload::new().await;
+    let pki = upload.directory.path().join("pki");
+    let file = |name: &str| pki.join(name).display().to_string();
+    let made = [
+        "certs",
+        "--dir",
+        &file(""),
+        "--name",
+        "127.0.0.1",
+        "--client",
+        "zvm-ams-1",
+    ];
+    let ran = run(binary(&made)).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let (relay_pem, relay_key, ca) = (file("relay.pem"), file("relay.key"), file("ca.pem"));
+    let relay = upload
+        .relay(&format!(
+            "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n\
+             tls = {{ certificate = \"{relay_pem}\", key = \"{relay_key}\", client_ca = \"{ca}\" }}\n\
+             [[client]]\nname = \"zvm-ams-1\"\ncertificate_names = [\"zvm-ams-1\"]\n"
+        ))
+        .await;
+    let (pem, key) = (file("client-zvm-ams-1.pem"), file("client-zvm-ams-1.key"));
+    let args = [
+        "--proxy-cacert",
+        &ca,
+        "--proxy-cert",
+        &pem,
+        "--proxy-key",
+        &key,
+    ];
+    let ran = upload
+        .curl(&format!("https://{}", relay.proxy), &args)
+        .await;
+    upload.is_whole(&ran);
+    assert_eq!(relay.closing(0).await["client"]["name"], "zvm-ams-1");
+}
+
+/// The header that curl sends goes to the server it thinks it has, which here is the relay: so it fetches the PAC.
+#[tokio::test]
+async fn curl_with_a_proxy_header() {
+    let relay = Relay::start(
+        "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.1\"]\n",
+    )
+    .await;
+    let url = format!("http://{}/proxy.pac", relay.proxy);
+    let curl = |args: &[&str]| {
+        let mut command = Command::new("curl");
+        command
+            .args(["--silent", "--show-error", "--noproxy", "*"])
+            .args(args)
+            .arg(&url);
+        command
+    };
+    let ran = run(curl(&["--fail", "--haproxy-protocol"])).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains("FindProxyForURL"));
+    let ran = run(curl(&[])).await;
+    assert!(
+        ran.stdout.starts_with("proxy_header_invalid "),
+        "{}",
+        ran.stdout
+    );
+}
+
+/// A balancer in front of a relay.
+struct HaProxy {
+    address: SocketAddr,
+    child: Child,
+    _directory: TempDir,
+}
+
+impl HaProxy {
+    async fn start(relay: SocketAddr, server_options: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let file = directory.path().join("haproxy.cfg");
+        let text = format!(
+            "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
+             listen front\n bind {address}\n server relay {relay} source 127.0.0.77 {server_options}\n"
+        );
+        fs::write(&file, text).unwrap();
+        let child = Command::new("/usr/sbin/haproxy")
+            .args(["-db", "-f"])
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut haproxy = Self {
+            address,
+            child,
+            _directory: directory,
+        };
+        let start = Instant::now();
+        while TcpStream::connect(address).await.is_err() {
+            let running = haproxy.child.try_wait().unwrap().is_none();
+            assert!(
+                running && start.elapsed() < Duration::from_secs(10),
+                "haproxy isn't there"
+            );
+            sleep(Duration::from_millis(10)).await;
+        }
+        haproxy
+    }
+}
+
+impl Drop for HaProxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn haproxy_announces_clients() {
+    let upload = Upload::new().await;
+    for options in [
+        "send-proxy",
+        "send-proxy-v2",
+        "send-proxy-v2 proxy-v2-options crc32c,unique-id,ssl,cert-cn",
+    ] {
+        let relay = upload
+            .relay(
+                "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.77\"]\n",
+            )
+            .await;
+        let haproxy = HaProxy::start(relay.proxy, options).await;
+        let proxy = format!("http://{}", haproxy.address);
+        let ran = upload.curl(&proxy, &["--interface", "127.0.0.9"]).await;
+        upload.is_whole(&ran);
+        let wanted = |record: &serde_json::Value| record["event"] == "tunnel_closed";
+        let record = relay.record(wanted).await;
+        assert_eq!(record["client"]["address"], "127.0.0.9", "{options}");
+        assert_eq!(record["client"]["via"], "127.0.0.77", "{options}");
+    }
+}
+
+/// Its own checks are probes: counted, and in no record. They find the relay in order, or nothing would be forwarded.
+#[tokio::test]
+async fn haproxy_checks_the_relay() {
+    let pki = Pki::with_relay();
+    for (tls, options) in [
+        (false, "send-proxy check inter 50ms check-send-proxy"),
+        (false, "send-proxy-v2 check inter 50ms check-send-proxy"),
+        (
+            true,
+            "send-proxy-v2 check inter 50ms check-send-proxy check-ssl verify none",
+        ),
+    ] {
+        let balancers = "proxy_protocol_from = [\"127.0.0.77\"]\n";
+        let plain = format!("[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n{balancers}");
+        let front = if tls {
+            pki.listener(None, balancers)
+        } else {
+            plain
+        };
+        let relay = Relay::start(&front).await;
+        let _haproxy = HaProxy::start(relay.proxy, options).await;
+        let start = Instant::now();
+        // The first connection to it was the test's own.
+        while relay
+            .metric("callhome_relay_connections_silent_total")
+            .await
+            < 5
+        {
+            assert!(start.elapsed() < Duration::from_secs(10), "{options}");
+            sleep(Duration::from_millis(20)).await;
+        }
+        let refused = relay.records();
+        assert!(
+            refused
+                .iter()
+                .all(|record| record["event"] != "request_denied"),
+            "{options}: {refused:?}"
+        );
+    }
+}
