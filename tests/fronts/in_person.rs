@@ -1,15 +1,14 @@
 //! Programs that others wrote, at each front.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::support::command::{Ran, binary, finish_within};
+use crate::support::haproxy::HaProxy;
 use crate::support::pki::{Pki, Use};
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest};
@@ -67,19 +66,6 @@ async fn run(command: Command) -> Ran {
     tokio::task::spawn_blocking(|| finish_within(command, Duration::from_mins(1)))
         .await
         .unwrap()
-}
-
-#[tokio::test]
-async fn curl_through_https() {
-    let upload = Upload::new().await;
-    let pki = Pki::with_relay();
-    let relay = upload.relay(&pki.listener(None, "")).await;
-    let proxy = format!("https://{}", relay.proxy);
-    let ran = upload
-        .curl(&proxy, &["--proxy-cacert", &pki.name("ca.pem")])
-        .await;
-    upload.is_whole(&ran);
-    assert_eq!(relay.closing(0).await["event"], "tunnel_closed");
 }
 
 #[tokio::test]
@@ -197,60 +183,6 @@ async fn curl_with_a_proxy_header() {
     );
 }
 
-/// A balancer in front of a relay.
-struct HaProxy {
-    address: SocketAddr,
-    child: Child,
-    _directory: TempDir,
-}
-
-impl HaProxy {
-    async fn start(relay: SocketAddr, server_options: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let file = directory.path().join("haproxy.cfg");
-        let text = format!(
-            "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
-             listen front\n bind {address}\n server relay {relay} source 127.0.0.77 {server_options}\n"
-        );
-        fs::write(&file, text).unwrap();
-        let child = Command::new("/usr/sbin/haproxy")
-            .args(["-db", "-f"])
-            .arg(&file)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut haproxy = Self {
-            address,
-            child,
-            _directory: directory,
-        };
-        let start = Instant::now();
-        while TcpStream::connect(address).await.is_err() {
-            let running = haproxy.child.try_wait().unwrap().is_none();
-            assert!(
-                running && start.elapsed() < Duration::from_secs(10),
-                "haproxy isn't there"
-            );
-            sleep(Duration::from_millis(10)).await;
-        }
-        haproxy
-    }
-}
-
-impl Drop for HaProxy {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test]
 async fn haproxy_announces_clients() {
     let upload = Upload::new().await;
@@ -264,7 +196,7 @@ async fn haproxy_announces_clients() {
                 "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.77\"]\n",
             )
             .await;
-        let haproxy = HaProxy::start(relay.proxy, options).await;
+        let haproxy = HaProxy::start(relay.proxy, &format!("source 127.0.0.77 {options}")).await;
         let proxy = format!("http://{}", haproxy.address);
         let ran = upload.curl(&proxy, &["--interface", "127.0.0.9"]).await;
         upload.is_whole(&ran);
@@ -295,7 +227,7 @@ async fn haproxy_checks_the_relay() {
             plain
         };
         let relay = Relay::start(&front).await;
-        let _haproxy = HaProxy::start(relay.proxy, options).await;
+        let _haproxy = HaProxy::start(relay.proxy, &format!("source 127.0.0.77 {options}")).await;
         let start = Instant::now();
         // The first connection to it was the test's own.
         while relay

@@ -3,70 +3,126 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::ways::Way;
+
 pub(super) struct Client {
     /// What has it.
     pub(super) package: &'static str,
-    pub(super) command: fn(&Upload) -> Command,
+    pub(super) command: fn(&Upload<'_>) -> Command,
+    /// It closes its connection to an HTTPS proxy without the `close_notify` of RFC 8446 section 6.1.
+    pub(super) abrupt: bool,
     /// What its user is shown of `403 destination_not_allowed`, in its own words.
     pub(super) refusal: &'static str,
 }
 
 /// What is uploaded, and where.
-pub(super) struct Upload {
+pub(super) struct Upload<'a> {
+    pub(super) way: &'a Way,
     pub(super) proxy: String,
     pub(super) target: String,
-    pub(super) directory: PathBuf,
+    pub(super) directory: &'a Path,
 }
 
 pub(super) fn curl() -> Client {
     Client {
         package: "curl",
+        abrupt: false,
         command: |upload| {
-            let mut command = Command::new("curl");
+            let mut command = curl_upload(upload);
             command
-                .args(["--silent", "--verbose", "--noproxy", ""])
-                .args(["--proxy", &upload.proxy])
-                .arg("--cacert")
-                .arg(upload.ca())
-                // The server reads on without being asked to expect it.
-                .args(["--header", "Expect:", "--data-binary"])
-                .arg(format!("@{}", upload.body().display()))
-                .arg(upload.url());
+                .args(["--noproxy", "", "--proxy", &upload.proxy])
+                .arg("--proxy-cacert")
+                .arg(upload.ca());
+            if let Some(pki) = upload.way.pki.as_ref().filter(|_| upload.way.certified) {
+                command
+                    .args(["--proxy-cert", &pki.name("client.pem")])
+                    .args(["--proxy-key", &pki.name("client.key")]);
+            }
             command
         },
         refusal: "< HTTP/1.1 403 destination_not_allowed",
     }
 }
 
+pub(super) fn curl_without_proxy() -> Client {
+    Client {
+        command: |upload| {
+            let mut command = curl_upload(upload);
+            command
+                .args(["--noproxy", "*"])
+                .args(["--connect-to", &format!("::{}", upload.proxy)]);
+            if upload.way.announces {
+                command.arg("--haproxy-protocol");
+            }
+            command
+        },
+        refusal: "unrecognized name",
+        ..curl()
+    }
+}
+
+fn curl_upload(upload: &Upload<'_>) -> Command {
+    let mut command = Command::new("curl");
+    command
+        .args(["--silent", "--verbose", "--cacert"])
+        .arg(upload.ca())
+        // The server reads on without being asked to expect it.
+        .args(["--header", "Expect:", "--data-binary"])
+        .arg(format!("@{}", upload.body().display()))
+        .arg(upload.url());
+    command
+}
+
 /// It speaks no HTTP after its CONNECT, so the request is written by hand; and as it doesn't know where the answer ends, the
 /// server has to say that it has.
 pub(super) fn openssl() -> Client {
-    const SCRIPT: &str = r#"
-proxy=$1 target=$2 ca=$3 body=$4
-{
-    printf 'POST / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %s\r\n\r\n' "$target" "$(wc -c < "$body")"
-    cat "$body"
-} | openssl s_client -quiet -proxy "$proxy" -connect "$target" \
-    -servername "${target%:*}" -verify_hostname "${target%:*}" -CAfile "$ca" -verify_return_error
-"#;
     Client {
         package: "openssl",
+        abrupt: false,
         command: |upload| {
-            let mut command = Command::new("sh");
+            let mut command = openssl_upload(upload);
             command
-                .args(["-c", SCRIPT, "openssl"])
-                .arg(upload.proxy.trim_start_matches("http://"))
-                .arg(&upload.target)
-                .args([upload.ca(), upload.body()]);
+                .args(["-proxy", upload.proxy.trim_start_matches("http://")])
+                .args(["-connect", &upload.target]);
             command
         },
         refusal: "403 destination_not_allowed",
     }
 }
 
+pub(super) fn openssl_without_proxy() -> Client {
+    Client {
+        command: |upload| {
+            let mut command = openssl_upload(upload);
+            command.args(["-connect", &upload.proxy]);
+            command
+        },
+        refusal: "unrecognized name",
+        ..openssl()
+    }
+}
+
+fn openssl_upload(upload: &Upload<'_>) -> Command {
+    const SCRIPT: &str = r#"
+target=$1 ca=$2 body=$3
+shift 3
+{
+    printf 'POST / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\nContent-Length: %s\r\n\r\n' "$target" "$(wc -c < "$body")"
+    cat "$body"
+} | openssl s_client -quiet "$@" \
+    -servername "${target%:*}" -verify_hostname "${target%:*}" -CAfile "$ca" -verify_return_error
+"#;
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", SCRIPT, "openssl", &upload.target])
+        .args([upload.ca(), upload.body()]);
+    command
+}
+
 pub(super) fn requests() -> Client {
     Client {
         package: "python3-requests",
+        abrupt: true,
         command: |upload| python("requests", upload),
         refusal: "403 destination_not_allowed",
     }
@@ -75,6 +131,7 @@ pub(super) fn requests() -> Client {
 pub(super) fn httpx() -> Client {
     Client {
         package: "python3-httpx",
+        abrupt: false,
         command: |upload| python("httpx", upload),
         refusal: "403 destination_not_allowed",
     }
@@ -83,6 +140,7 @@ pub(super) fn httpx() -> Client {
 pub(super) fn java() -> Client {
     Client {
         package: "default-jdk-headless",
+        abrupt: false,
         command: |upload| {
             let mut command = Command::new("java");
             // What a program that is run once gains from being compiled well is less than it costs.
@@ -96,6 +154,7 @@ pub(super) fn java() -> Client {
 pub(super) fn undici() -> Client {
     Client {
         package: "nodejs and node-undici",
+        abrupt: true,
         command: |upload| {
             let mut command = Command::new("node");
             command.env("NODE_PATH", "/usr/share/nodejs");
@@ -107,19 +166,19 @@ pub(super) fn undici() -> Client {
 }
 
 /// The interpreter that sees Debian's packages, whichever one comes first on the path.
-fn python(library: &str, upload: &Upload) -> Command {
+fn python(library: &str, upload: &Upload<'_>) -> Command {
     let mut command = Command::new("/usr/bin/python3");
     command.arg(source("upload.py")).arg(library);
     arguments(command, upload)
 }
 
-fn script(mut command: Command, file: &str, upload: &Upload) -> Command {
+fn script(mut command: Command, file: &str, upload: &Upload<'_>) -> Command {
     command.arg(source(file));
     arguments(command, upload)
 }
 
 /// Those that all of this directory's programs take.
-fn arguments(mut command: Command, upload: &Upload) -> Command {
+fn arguments(mut command: Command, upload: &Upload<'_>) -> Command {
     command
         .arg(&upload.proxy)
         .arg(upload.ca())
@@ -134,7 +193,7 @@ fn source(file: &str) -> PathBuf {
         .join(file)
 }
 
-impl Upload {
+impl Upload<'_> {
     fn url(&self) -> String {
         format!("https://{}/", self.target)
     }

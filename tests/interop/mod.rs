@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::support::command::{Ran, finish_within};
+use crate::support::haproxy::HaProxy;
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest, pattern};
 
@@ -36,12 +37,15 @@ macro_rules! interop {
 }
 
 interop! {
-    curl: http http_with_credentials;
-    openssl: http;
-    requests: http http_with_credentials;
-    httpx: http http_with_credentials;
-    java: http;
-    undici: http;
+    curl: http http_with_credentials https https_with_certificate balanced;
+    curl_without_proxy: sni sni_balanced sni_with_proxy_header;
+    openssl: http balanced;
+    openssl_without_proxy: sni sni_balanced;
+    requests: http http_with_credentials https balanced;
+    // Of a proxy's certificate it trusts only what the machine does.
+    httpx: http http_with_credentials balanced;
+    java: http balanced;
+    undici: http https balanced;
 }
 
 use clients::{Client, Upload};
@@ -51,12 +55,17 @@ use ways::Way;
 async fn uploads(client: &Client, way: &Way) {
     let server = TlsServer::start_http(&[NAME]).await;
     let (port, counted) = count(server.address).await;
-    let mut relay = Relay::start(&format!("{}{}", way.keys, upstream(NAME, port))).await;
+    let mut relay = Relay::start(&[way.keys(port), upstream(NAME, port)].concat()).await;
+    let balancer = match way.balancer {
+        Some(options) => Some(HaProxy::start(relay.proxy, options).await),
+        None => None,
+    };
+    let front = balancer.as_ref().map_or(relay.proxy, |it| it.address);
     let body = pattern(8 << 20);
-    let directory = Directory::new(&server.ca_pem, &body);
+    let directory = Directory::new(way, &server.ca_pem, &body);
 
     let ran = client
-        .run(&directory.upload(way, &relay, &format!("{NAME}:{port}")))
+        .run(&directory.upload(way, front, &format!("{NAME}:{port}")))
         .await;
     assert_eq!(ran.code, Some(0), "{}{}", ran.stderr, client.missing());
     assert_eq!(ran.stdout.lines().last(), Some(digest(&body).as_str()));
@@ -68,16 +77,23 @@ async fn uploads(client: &Client, way: &Way) {
     assert_eq!(record["bytes_down"], down, "{record}");
     assert_eq!(record["tls"]["sni"], NAME);
     assert_eq!(record["closed_by"], "client", "{record}");
-    assert_eq!(record["error"], Value::Null, "{record}");
+    let abrupt = client.abrupt && way.pki.is_some();
+    let error = abrupt.then_some("client: a FIN without close_notify");
+    assert_eq!(record["error"], Value::from(error), "{record}");
+    assert_eq!(record["client"]["address"], "127.0.0.1", "{record}");
+    let via = (way.announces || way.balancer.is_some()).then_some("127.0.0.1");
+    assert_eq!(record["client"]["via"], Value::from(via), "{record}");
+    let certificate = way.certified.then_some("zvm-1");
+    assert_eq!(record["client"]["certificate"], Value::from(certificate));
 
     let ran = client
-        .run(&directory.upload(way, &relay, "elsewhere.example:443"))
+        .run(&directory.upload(way, front, &format!("elsewhere.example:{port}")))
         .await;
     assert_ne!(ran.code, Some(0), "{}", ran.stdout);
     assert!(ran.stderr.contains(client.refusal), "{}", ran.stderr);
     let record = relay.closing(1).await;
     assert_eq!(record["reason"], "destination_not_allowed", "{record}");
-    assert_eq!(record["target"]["raw"], "elsewhere.example:443");
+    assert_eq!(record["target"]["host"], "elsewhere.example", "{record}");
 
     relay.stop().await;
     let trail = fs::read_to_string(relay.trail()).unwrap();
@@ -100,9 +116,13 @@ async fn count(server: SocketAddr) -> (u16, JoinHandle<(u64, u64)>) {
 struct Directory(TempDir);
 
 impl Directory {
-    fn new(ca: &str, body: &[u8]) -> Self {
+    fn new(way: &Way, ca: &str, body: &[u8]) -> Self {
         let directory = Self(tempfile::tempdir().unwrap());
-        fs::write(directory.path("ca.pem"), ca).unwrap();
+        let mut trusted = ca.to_owned();
+        if let Some(pki) = &way.pki {
+            trusted += &fs::read_to_string(pki.path("ca.pem")).unwrap();
+        }
+        fs::write(directory.path("ca.pem"), trusted).unwrap();
         fs::write(directory.path("body"), body).unwrap();
         directory
     }
@@ -111,17 +131,18 @@ impl Directory {
         self.0.path().join(name)
     }
 
-    fn upload(&self, way: &Way, relay: &Relay, target: &str) -> Upload {
+    fn upload<'a>(&'a self, way: &'a Way, front: SocketAddr, target: &str) -> Upload<'a> {
         Upload {
-            proxy: (way.proxy)(relay.proxy),
+            way,
+            proxy: way.proxy(front),
             target: target.to_owned(),
-            directory: self.0.path().to_owned(),
+            directory: self.0.path(),
         }
     }
 }
 
 impl Client {
-    async fn run(&self, upload: &Upload) -> Ran {
+    async fn run(&self, upload: &Upload<'_>) -> Ran {
         let command = (self.command)(upload);
         spawn_blocking(move || finish_within(command, PATIENCE))
             .await

@@ -2,8 +2,8 @@
 //
 //     NODE_PATH=/usr/share/nodejs node upload.mjs PROXY CA URL FILE
 //
-// CA is the file with the certificate authority that the server's certificate has to come from. What goes wrong is said in the
-// library's own words, and the exit code is 1.
+// CA is the file with the certificate authorities that the server's certificate has to come from, and the proxy's if it has one. What
+// goes wrong is said in the library's own words, and the exit code is 1.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -12,7 +12,8 @@ import { createRequire } from "node:module";
 const { ProxyAgent, request } = createRequire(import.meta.url)("undici");
 
 const [proxy, ca, url, file] = process.argv.slice(2);
-const dispatcher = new ProxyAgent({ uri: proxy, requestTls: { ca: readFileSync(ca) } });
+const tls = { ca: readFileSync(ca) };
+const dispatcher = new ProxyAgent({ uri: proxy, proxyTls: tls, requestTls: tls });
 try {
   const { statusCode, body } = await request(url, { method: "POST", body: readFileSync(file), dispatcher });
   if (statusCode !== 200) throw new Error(`status ${statusCode}`);

@@ -2,8 +2,8 @@
 
     upload.py requests|httpx PROXY CA URL FILE
 
-CA is the file with the certificate authority that the server's certificate has to come from. Only the proxy that is named here
-counts, not one that the environment names. What goes wrong is said in the library's own words, and the exit code is 1.
+CA is the file with the certificate authorities that the server's certificate has to come from, and the proxy's if it has one. Only
+the proxy that is named here counts, not one that the environment names. What goes wrong is said in the library's own words, and the exit code is 1.
 """
 
 import ssl

@@ -4,6 +4,7 @@
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod dns;
+pub(crate) mod haproxy;
 pub(crate) mod hostile;
 pub(crate) mod pki;
 pub(crate) mod plain;
