@@ -8,6 +8,7 @@ mod demo;
 mod exit;
 mod explain;
 mod health;
+mod manual;
 mod out;
 mod serve;
 mod zvm;
@@ -15,7 +16,7 @@ mod zvm;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::Source;
 use exit::Exit;
@@ -51,6 +52,10 @@ enum Command {
     /// Set up Zerto's machines
     #[command(subcommand)]
     Zvm(zvm::Command),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(manual::ManArgs),
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -85,6 +90,8 @@ pub fn run() -> ExitCode {
         Command::Health(args) => health::run(&args),
         Command::Certs(args) => certs::run(&args),
         Command::Zvm(command) => zvm::run(&command),
+        Command::Completions(args) => manual::completions(&args, Cli::command()),
+        Command::Man(args) => manual::man(&args, Cli::command()),
     };
     exit::code(result)
 }
