@@ -12,6 +12,7 @@ mod check;
 mod cli;
 mod clients;
 mod dns;
+mod docs;
 mod draining;
 mod fronts;
 mod hostile;

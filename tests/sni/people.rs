@@ -9,10 +9,10 @@ use super::{HOST, listener, port_of, relay_to};
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest};
 
-/// The lines of the README that show how to try it, on a port and a name that exist here.
+/// The lines of the page that show how to try it, on a port and a name that exist here.
 #[tokio::test]
-async fn curl_as_the_readme_has_it() {
-    let lines: Vec<&str> = include_str!("../../README.md")
+async fn curl_as_the_page_has_it() {
+    let lines: Vec<&str> = include_str!("../../docs/zvm.md")
         .lines()
         .map(str::trim)
         .filter(|line| line.starts_with("curl --resolve") || line.starts_with("curl --connect-to"))

@@ -1,0 +1,103 @@
+//! The pages, and the blocks of code in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The project's directory.
+pub(super) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A page of the documentation.
+pub(super) struct Page {
+    /// Its path in the project.
+    pub(super) name: String,
+    pub(super) text: String,
+}
+
+/// What stands between two fences.
+pub(super) struct Block {
+    /// The page and the line of its first fence.
+    pub(super) place: String,
+    /// What follows the first fence: a language, and for a file that is to be written its path.
+    pub(super) info: String,
+    pub(super) text: String,
+}
+
+/// All of them.
+pub(super) fn all() -> Vec<Page> {
+    let mut names: Vec<PathBuf> = [
+        "README.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "certs/README.md",
+    ]
+    .map(PathBuf::from)
+    .into();
+    for entry in fs::read_dir(root().join("docs")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|it| it == "md") {
+            names.push(path.strip_prefix(root()).unwrap().to_owned());
+        }
+    }
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| Page {
+            text: fs::read_to_string(root().join(&name)).unwrap(),
+            name: name.display().to_string(),
+        })
+        .collect()
+}
+
+pub(super) fn page(name: &str) -> Page {
+    all()
+        .into_iter()
+        .find(|page| page.name == name)
+        .unwrap_or_else(|| panic!("{name}"))
+}
+
+impl Page {
+    pub(super) fn blocks(&self) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        let mut open: Option<Block> = None;
+        for (number, line) in (1..).zip(self.text.lines()) {
+            match (&mut open, line.strip_prefix("```")) {
+                (Some(_), Some(_)) => blocks.extend(open.take()),
+                (Some(block), None) => block.text.extend([line, "\n"]),
+                (None, Some(info)) => {
+                    open = Some(Block {
+                        place: format!("{}:{number}", self.name),
+                        info: info.to_owned(),
+                        text: String::new(),
+                    });
+                }
+                (None, None) => {}
+            }
+        }
+        assert!(open.is_none(), "{}: a block without an end", self.name);
+        blocks
+    }
+
+    /// The page without its blocks.
+    pub(super) fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
+        let mut inside = false;
+        (1..).zip(self.text.lines()).filter(move |(_, line)| {
+            let fence = line.starts_with("```");
+            inside ^= fence;
+            !inside && !fence
+        })
+    }
+}
+
+impl Block {
+    /// The commands of a block for the shell, without comments; a line that goes on is one with the next.
+    pub(super) fn commands(&self) -> Vec<String> {
+        let joined = self.text.replace("\\\n", " ");
+        joined
+            .lines()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
+    }
+}

@@ -1,0 +1,89 @@
+//! What the pages name exists.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use callhome_relay::proxy_error::Reason;
+
+use super::pages;
+
+#[test]
+fn links_lead_somewhere() {
+    for page in pages::all() {
+        let file = pages::root().join(&page.name);
+        let links = page.text.split("](").skip(1);
+        for link in links.filter_map(|rest| rest.split_once(')').map(|it| it.0)) {
+            if link.contains("://") || link.starts_with('#') {
+                continue;
+            }
+            let path = link.split('#').next().unwrap();
+            let target = file.parent().unwrap().join(path);
+            assert!(target.exists(), "{}: {link}", page.name);
+        }
+    }
+}
+
+/// One row a reason, with its status; and no other rows.
+#[test]
+fn troubleshooting_has_every_reason() {
+    let page = pages::page("docs/troubleshooting.md");
+    let told: BTreeSet<String> = page
+        .text
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').take(3).collect())
+        .collect();
+    let known = Reason::ALL
+        .iter()
+        .map(|reason| format!(" `{}`  {} ", reason.token(), reason.status()))
+        .collect();
+    assert_eq!(told, known);
+}
+
+#[test]
+fn the_threat_models_tests_exist() {
+    let page = pages::page("docs/threat-model.md");
+    let rows: Vec<&str> = page
+        .text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| attack"))
+        .collect();
+    assert!(rows.len() > 30);
+    let sources = sources();
+    for row in rows {
+        let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        let mut names = tests.split('`').skip(1).step_by(2).peekable();
+        assert!(names.peek().is_some(), "no test: {row}");
+        for name in names {
+            let defined = format!("fn {name}(");
+            let is_test =
+                |text: &String| {
+                    text.split_once(&defined).is_some_and(|(before, _)| {
+                        before.lines().rev().take(8).any(|line| {
+                            line.trim_start().starts_with("#[") && line.contains("test")
+                        })
+                    })
+                };
+            assert!(sources.iter().any(is_test), "{name}, of {row}");
+        }
+    }
+}
+
+/// All of the project's own Rust.
+fn sources() -> Vec<String> {
+    fn walk(directory: &Path, into: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, into);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                into.push(fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut sources = Vec::new();
+    walk(&pages::root().join("relay"), &mut sources);
+    walk(&pages::root().join("tests"), &mut sources);
+    sources
+}
