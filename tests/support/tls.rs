@@ -157,8 +157,9 @@ async fn take_post(stream: Stream) -> std::io::Result<()> {
     stream.write_all(answer.as_bytes()).await?;
     if closes {
         stream.get_mut().get_mut().1.send_close_notify();
-        stream.flush().await?;
     }
+    // A write may stay in the buffer of the TLS stream, when the task has used up its turn.
+    stream.flush().await?;
     // What the client still says, `close_notify` with it, is read and not replied to: who closes TCP first is always the client.
     let (mut stream, _) = stream.into_inner().into_inner();
     while stream.read(&mut [0; 64]).await? > 0 {}

@@ -194,6 +194,19 @@ fn whoever_is_no_tls_client_is_told_so() {
     assert!(pair.session.seal(b"x", &mut Vec::new()).is_err());
 }
 
+/// Whether the byte at `at` is of the version in the header of a record.
+fn is_version(records: &[u8], at: usize) -> bool {
+    let mut start = 0;
+    while let Some(&[_, _, _, high, low]) = records.get(start..start + 5) {
+        let next = start + 5 + usize::from(u16::from_be_bytes([high, low]));
+        if at < next {
+            return at == start + 1 || at == start + 2;
+        }
+        start = next;
+    }
+    false
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -204,9 +217,9 @@ proptest! {
         at: prop::sample::Index,
         bit in 0_u8..8,
         piece in 1_usize..4000,
-        old: bool,
+        newer: bool,
     ) {
-        let mut pair = Pair::shaken(VERSIONS[usize::from(old)]);
+        let mut pair = Pair::shaken(VERSIONS[usize::from(newer)]);
         let mut sent = Vec::new();
         let mut sealed = Vec::new();
         for size in sizes {
@@ -221,7 +234,8 @@ proptest! {
         sealed[at] ^= 1 << bit;
         let received = pair.receive(&sealed, piece);
         prop_assert!(sent.starts_with(&pair.opened));
-        if received.is_ok() {
+        // The version in a record's header is nothing that anybody goes by (RFC 8446, 5.1): damage to it is none.
+        if received.is_ok() && !is_version(&sealed, at) {
             prop_assert!(pair.opened.len() < sent.len());
         }
         let _ = pair.session.seal(b"x", &mut Vec::new());
