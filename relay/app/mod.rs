@@ -23,6 +23,7 @@ use crate::server::{
     Accepting, CertificateError, Certificates, Handle, Server, ServerError, Settings,
 };
 use crate::telemetry::Metrics;
+use crate::tls;
 
 pub use signals::commands;
 
@@ -100,6 +101,7 @@ impl App {
         check_descriptors(&config)?;
         let certificates = Certificates::load(&config.listeners)?;
         let metrics = Arc::new(Metrics::new());
+        tell_ends(&certificates, &metrics);
         let resolver = Resolver::new(config.dns.clone())?;
         let (audit, writer) = Audit::start(&config.audit, &config.name, metrics.clone())
             .map_err(StartError::Audit)?;
@@ -278,6 +280,7 @@ impl Running {
             .map_err(|error| error.to_string())?;
         check_descriptors(&new).map_err(|error| error.to_string())?;
         let certificates = Certificates::load(&new.listeners).map_err(|error| error.to_string())?;
+        tell_ends(&certificates, &self.metrics);
         self.config = new;
         Ok(self.apply(certificates, resolver, old.generation + 1))
     }
@@ -428,6 +431,17 @@ fn settings(
 }
 
 /// Holds the limits against what the process may have open, which is raised as far as it goes.
+/// Says when the listeners' certificates end, in time.
+fn tell_ends(certificates: &Certificates, metrics: &Metrics) {
+    let now = Timestamp::now().as_second();
+    for (listener, end) in certificates.ends() {
+        metrics.certificate(listener, end);
+        if let Some(left) = tls::ends_soon(end, now) {
+            tracing::warn!("the certificate of the listener \"{listener}\" {left}");
+        }
+    }
+}
+
 fn check_descriptors(config: &Config) -> Result<(), StartError> {
     let allowed = os::raise_descriptor_limit().map_err(ServerError::Resources)?;
     let limits = &config.limits;

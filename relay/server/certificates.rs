@@ -13,10 +13,17 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::options::{ListenerOptions, TlsOptions};
+use crate::tls;
 
 /// What each listener shows and asks for, by its name. A reload replaces all of them; cloning shares them.
 #[derive(Clone, Debug, Default)]
-pub struct Certificates(Arc<HashMap<Arc<str>, Arc<ServerConfig>>>);
+pub struct Certificates(Arc<HashMap<Arc<str>, Loaded>>);
+
+#[derive(Debug)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    not_after: Option<i64>,
+}
 
 /// A file that is no such certificate or key.
 #[derive(Debug, thiserror::Error)]
@@ -39,24 +46,32 @@ impl Certificates {
             let Some(options) = &listener.tls else {
                 continue;
             };
-            let config = server_config(options).map_err(|(path, why)| CertificateError {
+            let loaded = load(options).map_err(|(path, why)| CertificateError {
                 listener: listener.name.clone(),
                 path: path.to_owned(),
                 why,
             })?;
-            configs.insert(listener.name.clone(), Arc::new(config));
+            configs.insert(listener.name.clone(), loaded);
         }
         Ok(Self(Arc::new(configs)))
     }
 
     pub(super) fn of(&self, listener: &str) -> Option<Arc<ServerConfig>> {
-        self.0.get(listener).cloned()
+        self.0.get(listener).map(|loaded| loaded.config.clone())
+    }
+
+    /// When each listener's certificate ends, in seconds since 1970.
+    pub fn ends(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.0
+            .iter()
+            .filter_map(|(listener, loaded)| Some((&**listener, loaded.not_after?)))
     }
 }
 
-fn server_config(options: &TlsOptions) -> Result<ServerConfig, (&Path, String)> {
+fn load(options: &TlsOptions) -> Result<Loaded, (&Path, String)> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chain = certificates(&options.certificate)?;
+    let not_after = chain.first().and_then(|leaf| tls::not_after(leaf));
     let key = private_key(&options.key)?;
     let clients = match &options.client_ca {
         Some(path) => client_verifier(path, &provider)?,
@@ -72,7 +87,10 @@ fn server_config(options: &TlsOptions) -> Result<ServerConfig, (&Path, String)> 
     // A resumed session isn't asked for a certificate again: one that has expired, or whose authority is gone, would still count.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(config)
+    Ok(Loaded {
+        config: Arc::new(config),
+        not_after,
+    })
 }
 
 fn client_verifier<'a>(

@@ -40,6 +40,7 @@ pub struct Metrics {
     ship_missed: Family<ServerLabels, Counter>,
     ship_unconfirmed: Family<ServerLabels, Gauge>,
     ship_up: Family<ServerLabels, Gauge>,
+    certificate_not_after: Family<ListenerLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     pub policy_generation: Gauge,
     pub draining: Gauge,
@@ -70,6 +71,11 @@ struct ClosedLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DirectionLabels {
     direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabels {
+    listener: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -123,6 +129,7 @@ impl Metrics {
             ship_missed: Family::default(),
             ship_unconfirmed: Family::default(),
             ship_up: Family::default(),
+            certificate_not_after: Family::default(),
             reloads: Family::default(),
             policy_generation: Gauge::default(),
             draining: Gauge::default(),
@@ -238,6 +245,12 @@ impl Metrics {
             "1 while the syslog server takes records",
             self.ship_up.clone(),
         );
+        r.register_with_unit(
+            "listener_certificate_not_after",
+            "When the certificate of a listener ends, since 1970",
+            Unit::Seconds,
+            self.certificate_not_after.clone(),
+        );
         r.register("config_reloads", "Reloads by result", self.reloads.clone());
         r.register(
             "policy_generation",
@@ -296,6 +309,16 @@ impl Metrics {
 
     pub fn connected(&self, took: Duration) {
         self.connect.observe(took.as_secs_f64());
+    }
+
+    /// Keeps when the certificate of a listener ends, in seconds since 1970.
+    pub fn certificate(&self, listener: &str, not_after: i64) {
+        let labels = ListenerLabels {
+            listener: listener.to_owned(),
+        };
+        self.certificate_not_after
+            .get_or_create(&labels)
+            .set(not_after);
     }
 
     /// The metrics of a syslog server; there are none without one.

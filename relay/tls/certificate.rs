@@ -1,4 +1,4 @@
-//! Whose a client's certificate is.
+//! Whose a certificate is, and for how long.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -26,6 +26,22 @@ pub fn host_names(der: &[u8]) -> Vec<DnsName> {
         }
     }
     found
+}
+
+/// When a certificate ends, in seconds since 1970.
+pub fn not_after(der: &[u8]) -> Option<i64> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    Some(certificate.validity().not_after.timestamp())
+}
+
+/// What to say of a certificate that ends at `end`, when it is time to have another: a month before.
+pub fn ends_soon(end: i64, now: i64) -> Option<String> {
+    let days = (end - now).div_euclid(86_400);
+    match days {
+        ..0 => Some("has ended: no client takes it any more".into()),
+        0..30 => Some(format!("ends in {days} days")),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

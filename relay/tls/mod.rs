@@ -4,6 +4,6 @@ mod certificate;
 mod client_hello;
 mod session;
 
-pub use certificate::host_names;
+pub use certificate::{ends_soon, host_names, not_after};
 pub use client_hello::{ClientHello, MAX_CLIENT_HELLO, Progress, Random, Version, parse};
 pub use session::{MAX_WAITING, Session};

@@ -1,7 +1,7 @@
 //! What the commands say of such listeners.
 
-use crate::support::command::{ConfigFile, run, serve_file};
-use crate::support::pki::Pki;
+use crate::support::command::{ConfigFile, Serving, run, serve_file};
+use crate::support::pki::{Pki, Use};
 
 #[test]
 fn certificates_that_cannot_be_used_are_a_bad_configuration() {
@@ -34,6 +34,44 @@ fn certificates_that_cannot_be_used_are_a_bad_configuration() {
             assert!(ran.stderr.contains(says), "{says}: {}", ran.stderr);
         }
     }
+}
+
+/// An end that nobody thought of stops every client at once, so it is said a month before, where an operator looks.
+#[test]
+fn the_end_of_a_certificate_is_said_in_time() {
+    for (r#use, says) in [
+        (Use::Server, None),
+        (Use::Expiring, Some("ends in 6 days")),
+        (Use::Expired, Some("has ended")),
+    ] {
+        let pki = Pki::new();
+        pki.issue("relay", r#use, &["relay.example"]);
+        let file = serve_file("").replace(
+            "bind = \"127.0.0.1:0\"\n[dns]",
+            &format!("bind = \"127.0.0.1:0\"\n{}\n[dns]", pki.tls(None)),
+        );
+        let keys = ConfigFile::new(&file);
+        let ran = run(&["check", "--offline", "--config", &keys.name()]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let note = format!("listener proxy: its certificate {}", says.unwrap_or(""));
+        assert_eq!(ran.stdout.contains(&note), says.is_some(), "{}", ran.stdout);
+    }
+    let pki = Pki::new();
+    pki.issue("relay", Use::Expiring, &["relay.example"]);
+    let relay = Serving::start(&format!(
+        "[[listener]]\nname = \"https\"\nbind = \"127.0.0.1:0\"\n{}",
+        pki.tls(None)
+    ));
+    relay.wait_for("the certificate of the listener \"https\" ends in 6 days");
+    let (_, metrics) = relay.get("/metrics", &[]);
+    let name = "callhome_relay_listener_certificate_not_after_seconds{listener=\"https\"} ";
+    let end: i64 = metrics
+        .split_once(name)
+        .and_then(|(_, rest)| rest.lines().next())
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("{metrics}"));
+    let days = (end - jiff::Timestamp::now().as_second()) / 86_400;
+    assert!((5..=7).contains(&days), "{days}");
 }
 
 #[test]

@@ -28,8 +28,10 @@ pub(crate) struct Pki {
 pub(crate) enum Use {
     Server,
     Client,
-    /// A client's, from the last century.
+    /// From the last century.
     Expired,
+    /// A server's, for a week.
+    Expiring,
 }
 
 impl Pki {
@@ -62,12 +64,21 @@ impl Pki {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.extended_key_usages = vec![match r#use {
-            Use::Server => ExtendedKeyUsagePurpose::ServerAuth,
+            Use::Server | Use::Expiring => ExtendedKeyUsagePurpose::ServerAuth,
             Use::Client | Use::Expired => ExtendedKeyUsagePurpose::ClientAuth,
         }];
-        if let Use::Expired = r#use {
-            params.not_before = date_time_ymd(1999, 1, 1);
-            params.not_after = date_time_ymd(1999, 12, 31);
+        match r#use {
+            Use::Server | Use::Client => {}
+            Use::Expired => {
+                params.not_before = date_time_ymd(1999, 1, 1);
+                params.not_after = date_time_ymd(1999, 12, 31);
+            }
+            Use::Expiring => {
+                let week = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(7 * 24);
+                let end = jiff::tz::Offset::UTC.to_datetime(week);
+                let [month, day] = [end.month(), end.day()].map(i8::unsigned_abs);
+                params.not_after = date_time_ymd(end.year().into(), month, day);
+            }
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();

@@ -42,13 +42,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config.source())?;
-    Certificates::load(&config.listeners).map_err(StartError::from)?;
+    let certificates = Certificates::load(&config.listeners).map_err(StartError::from)?;
     let stores = if args.offline {
         None
     } else {
         Some(TrustStores::load()?)
     };
-    let mut report = Report::new(&config, stores.as_ref());
+    let mut report = Report::new(&config, &certificates, stores.as_ref());
     let mut out = out::stdout();
     if !args.json {
         report.write_head(&mut out)?;

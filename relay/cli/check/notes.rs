@@ -1,10 +1,18 @@
 //! What the configuration alone gives to think about, beside its warnings.
 
+use jiff::Timestamp;
+
 use super::handshake::TrustStores;
 use crate::config::{Config, GUARDED};
 use crate::policy::{Client, Destination, Origin, Policy, Unlisted, VersionRange, ZertoVersion};
+use crate::server::Certificates;
+use crate::tls;
 
-pub(super) fn on(config: &Config, stores: Option<&TrustStores>) -> Vec<String> {
+pub(super) fn on(
+    config: &Config,
+    certificates: &Certificates,
+    stores: Option<&TrustStores>,
+) -> Vec<String> {
     let policy = &config.policy;
     let mut notes = Vec::new();
     if let Some(stores) = stores {
@@ -12,6 +20,11 @@ pub(super) fn on(config: &Config, stores: Option<&TrustStores>) -> Vec<String> {
         if !stores.has_system() {
             notes.push(NO_SYSTEM_ROOTS.to_owned());
         }
+    }
+    let now = Timestamp::now().as_second();
+    for (listener, end) in certificates.ends() {
+        let soon = tls::ends_soon(end, now);
+        notes.extend(soon.map(|left| format!("listener {listener}: its certificate {left}")));
     }
     for destination in policy.destinations() {
         notes.extend(unconfirmed(destination));
@@ -104,7 +117,11 @@ mod tests {
 
     /// The notes on a file, which must be good.
     fn notes(text: &str) -> Vec<String> {
-        on(&Config::parse(text, "test").unwrap(), None)
+        on(
+            &Config::parse(text, "test").unwrap(),
+            &Certificates::default(),
+            None,
+        )
     }
 
     fn clients(versions: &[&str]) -> String {

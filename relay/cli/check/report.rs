@@ -10,6 +10,7 @@ use super::handshake::TrustStores;
 use super::notes;
 use crate::cli::out;
 use crate::config::Config;
+use crate::server::Certificates;
 
 /// The whole result; its serialized form is the answer of `--json`.
 #[derive(Debug, Serialize)]
@@ -88,12 +89,16 @@ struct Summary {
 
 impl Report {
     /// Begins one; without roots to judge by, nothing is walked.
-    pub(super) fn new(config: &Config, stores: Option<&TrustStores>) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        certificates: &Certificates,
+        stores: Option<&TrustStores>,
+    ) -> Self {
         Self {
             config: config.source.to_string(),
             offline: stores.is_none(),
             warnings: config.warnings.clone(),
-            notes: notes::on(config, stores),
+            notes: notes::on(config, certificates, stores),
             destinations: Vec::new(),
             summary: Summary::default(),
         }
