@@ -26,4 +26,5 @@ mod report_only;
 mod sni;
 mod support;
 mod syslog;
+mod systemd;
 mod trail;

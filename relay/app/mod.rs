@@ -2,28 +2,32 @@
 //!
 //! Nothing is bound before the configuration is known to be good, and nothing is promised before everything is bound.
 
+mod health;
 mod signals;
+mod supervision;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::admin::{Admin, AdminError, Status};
+use crate::admin::{Admin, AdminError};
 use crate::audit::{self, Audit, Data, Event};
 use crate::config::Config;
 use crate::dns::{Resolver, ResolverError};
-use crate::os::{self, ActivationError, PassedSockets};
+use crate::os::{self, ActivationError, PassedSockets, ServiceManager};
 use crate::policy::Mode;
 use crate::server::{
     Accepting, CertificateError, Certificates, Handle, Server, ServerError, Settings,
 };
 use crate::telemetry::Metrics;
 use crate::tls;
+use health::Health;
+use supervision::Supervision;
 
 pub use signals::commands;
 
@@ -50,6 +54,7 @@ pub struct App {
     writer: audit::Writer,
     metrics: Arc<Metrics>,
     health: Health,
+    manager: ServiceManager,
 }
 
 /// Why a relay doesn't start.
@@ -78,17 +83,6 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Failure(String);
-
-/// What `/readyz` tells beside the state of the trail.
-#[derive(Clone, Debug, Default)]
-struct Health(Arc<Mutex<State>>);
-
-#[derive(Debug, Default)]
-struct State {
-    draining: bool,
-    /// Why the last reload was rejected, until one is accepted.
-    rejected: Option<String>,
-}
 
 impl App {
     /// Binds and wires everything. Must run in the runtime that will run the relay.
@@ -131,7 +125,15 @@ impl App {
             writer,
             metrics,
             health,
+            manager: ServiceManager::default(),
         })
+    }
+
+    /// The same relay, which tells this service manager how it fares.
+    #[must_use]
+    pub fn under(mut self, manager: ServiceManager) -> Self {
+        self.manager = manager;
+        self
     }
 
     /// Name and address of each listener.
@@ -150,16 +152,28 @@ impl App {
     /// Serves until a command ends it, and then until the tunnels have ended or `drain` has passed.
     pub async fn run(self, mut commands: mpsc::Receiver<Command>) -> Result<(), Failure> {
         let listeners = self.server.addresses();
+        let handle = self.server.handle();
+        let supervision = Supervision::new(
+            self.manager,
+            &listeners,
+            self.health.clone(),
+            self.audit.clone(),
+            handle.clone(),
+        );
         let mut running = Running {
-            handle: self.server.handle(),
+            handle,
             accepting: self.server.accept(),
             config: self.config,
             audit: self.audit,
             metrics: self.metrics,
             health: self.health,
+            supervision,
         };
         let mut admin = tokio::spawn(self.admin.serve());
         running.record_start(&listeners);
+        running.supervision.serving();
+        let pulse = running.accepting.pulse();
+        let watch = tokio::spawn(running.supervision.clone().watch(pulse));
 
         let mut hurried = false;
         let failure = loop {
@@ -183,6 +197,7 @@ impl App {
                 ended = &mut admin => break Some(format!("the admin listener ended: {ended:?}")),
             }
         };
+        watch.abort();
         let cut = running.drain(&mut commands, hurried).await;
         let cause = if failure.is_some() {
             "failure"
@@ -212,6 +227,7 @@ struct Running {
     audit: Audit,
     metrics: Arc<Metrics>,
     health: Health,
+    supervision: Supervision,
 }
 
 impl Running {
@@ -240,6 +256,7 @@ impl Running {
 
     /// Reads the configuration and takes it whole, or not at all.
     fn reload(&mut self) {
+        self.supervision.reloading();
         match self.try_reload() {
             Ok(ended) => {
                 tracing::info!(policy = %self.handle.settings().policy_id, tunnels_ended = ended, "configuration loaded");
@@ -261,6 +278,7 @@ impl Running {
                 self.audit.relay_event(Event::ConfigRejected, &rejected);
             }
         }
+        self.supervision.serving();
     }
 
     fn try_reload(&mut self) -> Result<usize, String> {
@@ -317,10 +335,19 @@ impl Running {
         Some(Instant::now() + left + Duration::from_millis(10))
     }
 
+    /// Tells everybody, once.
+    fn draining(&self) {
+        if self.health.draining() {
+            self.metrics.draining.set(1);
+            let around = ANNOUNCE + AFTERMATH + LAST_WORDS;
+            let within = around.saturating_add(self.config.timeouts.drain);
+            self.supervision.draining(within);
+        }
+    }
+
     /// Red on /readyz, and still accepting: a load balancer needs a moment to notice. Whether the tunnels are to be ended at once.
     async fn announce_drain(&self, commands: &mut mpsc::Receiver<Command>) -> bool {
-        self.metrics.draining.set(1);
-        self.health.draining();
+        self.draining();
         tracing::info!(
             "draining: accepting for {} seconds more",
             ANNOUNCE.as_secs()
@@ -338,8 +365,7 @@ impl Running {
 
     /// Lets the tunnels end by themselves, unless it is `hurried`, then ends them. Returns how many had to be.
     async fn drain(&mut self, commands: &mut mpsc::Receiver<Command>, hurried: bool) -> usize {
-        self.metrics.draining.set(1);
-        self.health.draining();
+        self.draining();
         self.accepting.stop_listening().await;
         let within = if hurried {
             Duration::ZERO
@@ -369,44 +395,6 @@ impl Running {
         tracing::warn!(tunnels = cut, "draining: ended the tunnels that were left");
         let _ = timeout(AFTERMATH, self.accepting.idle()).await;
         cut
-    }
-}
-
-impl Health {
-    fn reloaded(&self, rejected: Option<String>) {
-        self.lock().rejected = rejected;
-    }
-
-    fn draining(&self) {
-        self.lock().draining = true;
-    }
-
-    fn status(&self, audit: &Audit) -> Status {
-        let state = self.lock();
-        let mut status = Status::default();
-        if state.draining {
-            status.down.push("draining".into());
-        }
-        if !audit.is_available() {
-            // Where requests are served all the same, a balancer must not take the relay out.
-            let list = if audit.admits() {
-                &mut status.degraded
-            } else {
-                &mut status.down
-            };
-            list.push("the audit trail can't be written".into());
-        }
-        if let Some(error) = &state.rejected {
-            status
-                .degraded
-                .push(format!("the last reload was rejected: {error}"));
-        }
-        status
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics under the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -465,5 +453,7 @@ async fn at(moment: Option<Instant>) {
 const ANNOUNCE: Duration = Duration::from_secs(5);
 /// How long the tunnels that were ended may take to close.
 const AFTERMATH: Duration = Duration::from_secs(2);
+/// How long the end of the trail may take to be written, and shipped.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// Listeners, runtimes, the trail, the resolver, the admin port, and the pipes that bulk transfers borrow.
 const SPARE_DESCRIPTORS: u64 = 1024;

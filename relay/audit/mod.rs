@@ -259,6 +259,13 @@ impl Audit {
         !self.0.lock().is_failing()
     }
 
+    /// Whether the writer is gone, or doesn't come back from what it does: only a restart may help. One that fails and tries again
+    /// is neither.
+    pub fn is_stuck(&self) -> bool {
+        let queue = self.0.lock();
+        queue.state == State::Gone || queue.is_stalled()
+    }
+
     /// Writes down something that concerns the relay and no session.
     pub fn relay_event(&self, event: Event, data: &Data) {
         #[derive(Serialize)]
@@ -358,10 +365,12 @@ impl Batch {
 impl Queue {
     /// A call that doesn't come back, to a disk that hangs, is a failure as much as one that says so.
     fn is_failing(&self) -> bool {
-        self.state != State::Writing
-            || self
-                .busy_since
-                .is_some_and(|since| since.elapsed() >= STALL)
+        self.state != State::Writing || self.is_stalled()
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.busy_since
+            .is_some_and(|since| since.elapsed() >= STALL)
     }
 }
 

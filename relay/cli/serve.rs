@@ -7,7 +7,7 @@ use super::ConfigArg;
 use super::exit::Exit;
 use crate::app::{self, App, StartError};
 use crate::config::{Config, Source};
-use crate::os::{self, PassedSockets};
+use crate::os::{self, PassedSockets, ServiceManager};
 use crate::policy::{Mode, Origin, Unlisted};
 use crate::server::{ListenerMode, ListenerOptions};
 use crate::telemetry;
@@ -19,12 +19,16 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
         tracing::warn!("{warning}");
     }
     let passed = PassedSockets::from_env().map_err(StartError::from)?;
+    let manager = ServiceManager::from_env().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the service manager can't be told anything (NOTIFY_SOCKET)");
+        ServiceManager::default()
+    });
     // The listeners, the admin port and the resolver; sessions have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let app = App::build_on(config, passed).await?;
+        let app = App::build_on(config, passed).await?.under(manager);
         let commands = app::commands()?;
         introduce(&app)?;
         app.run(commands).await?;

@@ -2,6 +2,7 @@
 
 mod activation;
 mod routes;
+mod service_manager;
 
 use std::fs;
 use std::io;
@@ -15,6 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use socket2::{SockRef, TcpKeepalive};
 
 pub use self::activation::{ActivationError, PassedSockets};
+pub use self::service_manager::ServiceManager;
 
 /// How a dead peer is noticed on an otherwise silent connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,6 +49,7 @@ pub use listener::BindError;
 pub use options::{Limits, ListenerMode, ListenerOptions, Timeouts, TlsOptions};
 pub use passed::PassedError;
 pub use settings::Settings;
+pub use worker::Pulse;
 
 /// Bound listeners that don't accept yet.
 #[derive(Debug)]
@@ -195,6 +196,11 @@ impl Accepting {
             Some(Err(error)) => format!("a listener failed: {error}"),
             None => std::future::pending().await,
         }
+    }
+
+    /// Asks the threads that serve the sessions for a sign of life.
+    pub fn pulse(&self) -> Pulse {
+        self.workers.pulse()
     }
 
     /// Whether connections wait for a successor when this server has stopped to listen.

@@ -27,6 +27,10 @@ pub(super) struct Dealer {
     tracker: TaskTracker,
 }
 
+/// Tells whether the workers still run what they are given. It doesn't keep them running.
+#[derive(Clone, Debug)]
+pub struct Pulse(Arc<[Worker]>);
+
 #[derive(Debug)]
 struct Worker {
     runtime: Handle,
@@ -65,6 +69,11 @@ impl Workers {
     pub(super) fn for_listener(&self, number: usize) -> &Handle {
         let workers = &self.dealer.workers;
         &workers[number % workers.len()].runtime
+    }
+
+    /// Asks each thread for a sign of life.
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse(self.dealer.workers.clone())
     }
 
     /// Completes when no session is left.
@@ -109,6 +118,18 @@ impl Dealer {
             let _dealt = dealt;
             begin().await;
         });
+    }
+}
+
+impl Pulse {
+    /// Completes when every worker has run a task, which one that is stuck never does. Whether none has ended.
+    pub async fn beat(&self) -> bool {
+        for worker in &*self.0 {
+            if worker.runtime.spawn(async {}).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 }
 
@@ -158,6 +179,24 @@ mod tests {
         },
         request_head: 1024,
     };
+
+    #[tokio::test]
+    async fn a_worker_that_is_stuck_has_no_pulse() {
+        let workers = Workers::start(2).unwrap();
+        let pulse = workers.pulse();
+        assert!(pulse.beat().await);
+        let (release, stuck) = mpsc::channel::<()>();
+        workers.dealer().deal(async move || {
+            // What no task of a runtime may do.
+            let _ = stuck.recv();
+        });
+        let beat = tokio::time::timeout(Duration::from_millis(100), pulse.beat());
+        assert!(beat.await.is_err());
+        drop(release);
+        assert!(pulse.beat().await);
+        drop(workers);
+        assert!(!pulse.beat().await);
+    }
 
     #[test]
     fn a_session_that_panics_leaves_one_record_and_frees_its_slots() {

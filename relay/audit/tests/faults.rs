@@ -30,6 +30,7 @@ fn a_writer_that_dies_is_noticed_and_nobody_waits_for_it() {
         let (audit, writer) = start(&options);
         inject(&audit, Fault::Panic);
         wait_for(|| !audit.is_available());
+        assert!(audit.is_stuck());
         assert_eq!(audit.admits(), on_failure == OnFailure::Count);
         let started = Instant::now();
         let opened = runtime().block_on(session(&audit).opened());
@@ -58,13 +59,14 @@ fn a_writer_that_hangs_is_a_failure_until_it_is_back() {
     let mut hanging = session(&audit);
     assert_eq!(runtime().block_on(hanging.opened()), Err(Unavailable));
     assert!(started.elapsed() < STALL * 2, "{:?}", started.elapsed());
-    assert!(!audit.admits());
+    assert!(!audit.admits() && audit.is_stuck());
     for _ in 0..2 * MAX_WAITING {
         refuse(&audit);
     }
     assert!(waiting(&audit) <= MAX_WAITING + 2, "{}", waiting(&audit));
     hanging.refused(&Reason::AuditUnavailable.into());
     wait_for(|| audit.admits());
+    assert!(!audit.is_stuck());
     writer.close();
     let report = whole(directory.path());
     assert!(report.gaps[0].count >= Some(MAX_WAITING as u64));
@@ -85,6 +87,8 @@ fn counting_goes_on_without_growing() {
     fs::rename(&path, &away).unwrap();
     refuse(&audit);
     wait_for(|| !audit.is_available());
+    // It says that it fails, and tries again.
+    assert!(!audit.is_stuck());
     for _ in 0..3 * MAX_WAITING {
         tunnel(&audit);
     }

@@ -1,0 +1,57 @@
+//! How the relay is, as `/readyz` and the service manager are told.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::admin::Status;
+use crate::audit::Audit;
+
+/// What is known beside the state of the trail. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Health(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    draining: bool,
+    /// Why the last reload was rejected, until one is accepted.
+    rejected: Option<String>,
+}
+
+impl Health {
+    /// Why the last reload was rejected, if it was.
+    pub(super) fn reloaded(&self, rejected: Option<String>) {
+        self.lock().rejected = rejected;
+    }
+
+    /// Whether that is new.
+    pub(super) fn draining(&self) -> bool {
+        !std::mem::replace(&mut self.lock().draining, true)
+    }
+
+    pub(super) fn status(&self, audit: &Audit) -> Status {
+        let state = self.lock();
+        let mut status = Status::default();
+        if state.draining {
+            status.down.push("draining".into());
+        }
+        if !audit.is_available() {
+            // Where requests are served all the same, a balancer must not take the relay out.
+            let list = if audit.admits() {
+                &mut status.degraded
+            } else {
+                &mut status.down
+            };
+            list.push("the audit trail can't be written".into());
+        }
+        if let Some(error) = &state.rejected {
+            status
+                .degraded
+                .push(format!("the last reload was rejected: {error}"));
+        }
+        status
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,176 @@
+//! The files in `systemd/`, as far as they can be judged without running them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::command::{BINARY, run};
+
+/// The most that `systemd-analyze security` may say: "OK" goes up to 4.
+const EXPOSURE: f64 = 1.5;
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("systemd")
+        .join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(shipped(name)).unwrap()
+}
+
+/// What a command says, all of it, and whether it succeeded.
+fn said(command: &mut Command) -> (bool, String) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// The values of a key, in their order.
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .collect()
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new("systemd-analyze");
+    command.arg("verify");
+    for name in ["callhome-relay.service", "callhome-relay-proxy.socket"] {
+        // The program must be there.
+        let text = read(name).replace("/usr/bin/callhome-relay ", &format!("{BINARY} "));
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        command.arg(path);
+    }
+    assert_eq!(said(&mut command), (true, String::new()));
+}
+
+#[test]
+fn the_service_is_exposed_as_little_as_promised() {
+    let mut command = Command::new("systemd-analyze");
+    command.args(["security", "--offline=true", "--no-pager"]);
+    let (_, said) = said(command.arg(shipped("callhome-relay.service")));
+    let level = said
+        .rsplit_once("Overall exposure level for callhome-relay.service: ")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok())
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(level <= EXPOSURE, "{said}");
+}
+
+#[test]
+fn the_shipped_configuration_is_fine() {
+    let file = shipped("relay.toml").display().to_string();
+    let ran = run(&["check", "--offline", "--config", &file]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+    // What the commented lines show is good, too.
+    let uncommented: String = read("relay.toml")
+        .lines()
+        .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
+        .zip(read("relay.toml").lines())
+        .map(|(example, line)| format!("{}\n", example.unwrap_or(line)))
+        .collect();
+    assert!(uncommented.contains("\n[[client]]\n"));
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("relay.toml");
+    fs::write(&file, uncommented).unwrap();
+    let ran = run(&["check", "--offline", "--config", file.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
+}
+
+/// A socket that doesn't go with the configuration would be a start error.
+#[test]
+fn the_socket_is_the_listeners() {
+    let socket = read("callhome-relay-proxy.socket");
+    let file: toml::Table = read("relay.toml").parse().unwrap();
+    let listeners = file["listener"].as_array().unwrap();
+    let [listener] = listeners.as_slice() else {
+        panic!("{listeners:?}");
+    };
+    let name = listener["name"].as_str().unwrap();
+    assert_eq!(values(&socket, "FileDescriptorName"), [name]);
+    let port = listener["bind"].as_str().unwrap().strip_prefix("[::]:");
+    assert_eq!(values(&socket, "ListenStream"), [port.unwrap()]);
+    assert_eq!(values(&socket, "Service"), ["callhome-relay.service"]);
+}
+
+/// The state directory, its owner and the trail in it are named in four files.
+#[test]
+fn the_files_agree_on_the_user_and_the_trail() {
+    let service = read("callhome-relay.service");
+    let [user] = values(&service, "User")[..] else {
+        panic!("{service}");
+    };
+    let [state] = values(&service, "StateDirectory")[..] else {
+        panic!("{service}");
+    };
+    let sysusers = read("callhome-relay.sysusers");
+    assert!(sysusers.contains(&format!("\nu {user} - ")), "{sysusers}");
+    let tmpfiles = read("callhome-relay.tmpfiles");
+    let [mode] = values(&service, "StateDirectoryMode")[..] else {
+        panic!("{service}");
+    };
+    let line = format!("\nd /var/lib/{state} {mode} {user} {user} -");
+    assert!(tmpfiles.contains(&line), "{tmpfiles}");
+    let file: toml::Table = read("relay.toml").parse().unwrap();
+    assert_eq!(
+        file["audit"]["directory"].as_str().unwrap(),
+        format!("/var/lib/{state}/audit")
+    );
+}
+
+/// The sandbox of the unit must let the relay make its own.
+#[test]
+fn the_unit_leaves_the_relay_the_calls_for_its_own_sandbox() {
+    let service = read("callhome-relay.service");
+    let last = values(&service, "SystemCallFilter").pop().unwrap();
+    for call in [
+        "capset",
+        "landlock_add_rule",
+        "landlock_create_ruleset",
+        "landlock_restrict_self",
+        "prctl",
+        "seccomp",
+    ] {
+        assert!(last.split(' ').any(|it| it == call), "{call}: {last}");
+    }
+}
+
+/// What is added for a systemd that knows it, and isn't for one that doesn't.
+#[test]
+fn a_reload_is_waited_for_where_systemd_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let systemctl = directory.path().join("systemctl");
+    let path = format!(
+        "{}:{}",
+        directory.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    for (version, waits) in [
+        ("252 (252.39-1~deb12u2)", false),
+        ("249", false),
+        ("253~rc2", true),
+        ("257 (257.13-1~deb13u1)", true),
+        ("1000.1", true),
+    ] {
+        // Written by another process: a fork of a test beside this one could hold it open, and then it couldn't be run.
+        let script = "printf '#!/bin/sh\\necho \"systemd %s\"; echo +PAM 100\\n' \"$1\" > \"$0\" && chmod +x \"$0\"";
+        let mut write = Command::new("sh");
+        let written = said(write.args(["-c", script]).arg(&systemctl).arg(version));
+        assert_eq!(written, (true, String::new()));
+        let out = directory.path().join(version);
+        let mut command = Command::new(shipped("callhome-relay-generator"));
+        let generated = said(command.arg(&out).env("PATH", &path));
+        assert_eq!(generated, (true, String::new()));
+        let dropped = fs::read_to_string(out.join("callhome-relay.service.d/notify-reload.conf"));
+        let expected = "[Service]\nType=notify-reload\nExecReload=\n".to_owned();
+        assert_eq!(dropped.ok(), waits.then_some(expected), "{version}");
+    }
+}
