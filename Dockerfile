@@ -1,0 +1,49 @@
+# callhome-relay in an image of its own, with nothing beside it. How to build, run and read it: docs/container.md.
+
+FROM rust:1.95-bookworm AS build
+WORKDIR /src
+
+# The dependencies in a layer that lasts as long as these files: they are built for an empty program.
+COPY Cargo.toml Cargo.lock ./
+COPY deploy/static.toml deploy/
+RUN mkdir relay \
+    && touch relay/lib.rs \
+    && echo 'fn main() {}' > relay/main.rs \
+    && cargo build --release --locked --config deploy/static.toml \
+    && rm -r relay
+
+COPY relay relay
+# Copies keep the times of the originals, and cargo goes by them: these are newer than the empty program.
+RUN touch relay/lib.rs relay/main.rs \
+    && cargo build --release --locked --config deploy/static.toml
+
+# What goes into the image. Users with ids that no host has for people; no shell, no home.
+RUN install -D --mode=0755 target/*/release/callhome-relay image/usr/bin/callhome-relay \
+    && install -D --mode=0644 /etc/ssl/certs/ca-certificates.crt image/etc/ssl/certs/ca-certificates.crt \
+    && echo 'callhome-relay:x:65532:65532::/var/lib/callhome-relay:/nonexistent' > image/etc/passwd \
+    && echo 'callhome-relay:x:65532:' > image/etc/group \
+    && install -d --mode=0750 state state/audit
+
+FROM scratch
+COPY --from=build /src/image/ /
+COPY --from=build --chown=65532:65532 /src/state/ /var/lib/callhome-relay/
+
+# The trail goes to the directory "audit" in here, and `demo` needs a place for its own.
+ENV STATE_DIRECTORY=/var/lib/callhome-relay TMPDIR=/var/lib/callhome-relay
+VOLUME /var/lib/callhome-relay
+USER 65532:65532
+EXPOSE 3128
+
+# Whether it lives: an engine may restart what is unhealthy, and a restart helps neither one that drains nor a full disk.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=5s CMD ["/usr/bin/callhome-relay", "health", "--live"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/bin/callhome-relay"]
+CMD ["serve"]
+
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="callhome-relay" \
+    org.opencontainers.image.description="An allowlisting CONNECT relay for machines that must call home and may do nothing else" \
+    org.opencontainers.image.licenses="Apache-2.0 OR MIT" \
+    org.opencontainers.image.version="$VERSION" \
+    org.opencontainers.image.revision="$REVISION"
