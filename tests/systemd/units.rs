@@ -75,7 +75,7 @@ fn the_shipped_configuration_is_fine() {
         .lines()
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')))
         .zip(read("relay.toml").lines())
-        .map(|(example, line)| format!("{}\n", example.unwrap_or(line)))
+        .flat_map(|(example, line)| [example.unwrap_or(line), "\n"])
         .collect();
     assert!(uncommented.contains("\n[[client]]\n"));
     let directory = tempfile::tempdir().unwrap();
