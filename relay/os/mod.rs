@@ -2,6 +2,7 @@
 
 mod activation;
 mod routes;
+pub mod sandbox;
 
 use std::fs;
 use std::io;
