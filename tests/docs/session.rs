@@ -16,7 +16,10 @@ use crate::support::dns::NameServer;
 use crate::support::tls::TlsServer;
 
 /// Pages whose commands need an engine or a service manager: the scripts that run them read them the same way.
-const ELSEWHERE: &[(&str, &str)] = &[];
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("docs/container.md", ".ci/container"),
+    ("docs/systemd.md", ".ci/packages"),
+];
 
 /// Before each page: the relay that it talks of, with a trail that has something in it and a copy of that at a log server.
 const SITE: &str = r#"
