@@ -50,7 +50,8 @@ pub struct Status {
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
-    state: Shared,
+    token: Option<String>,
+    hosts: Vec<String>,
 }
 
 /// Why the admin listener can't be set up.
@@ -78,11 +79,7 @@ struct Inner {
 }
 
 impl Admin {
-    pub async fn bind(
-        options: &Options,
-        metrics: Arc<Metrics>,
-        status: impl Fn() -> Status + Send + Sync + 'static,
-    ) -> Result<Self, AdminError> {
+    pub async fn bind(options: &Options) -> Result<Self, AdminError> {
         let token = options.token_file.as_deref().map(read_token).transpose()?;
         let bind = |source| AdminError::Bind {
             address: options.bind,
@@ -93,13 +90,8 @@ impl Admin {
         Ok(Self {
             listener,
             address,
-            state: Arc::new(Inner {
-                metrics,
-                status: Box::new(status),
-                token,
-                hosts: options.hosts.clone(),
-                port: address.port(),
-            }),
+            token,
+            hosts: options.hosts.clone(),
         })
     }
 
@@ -108,8 +100,18 @@ impl Admin {
     }
 
     /// Serves until the listener fails.
-    pub async fn serve(self) -> io::Result<()> {
-        let state = self.state;
+    pub async fn serve(
+        self,
+        measured: Arc<Metrics>,
+        status: impl Fn() -> Status + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        let state = Arc::new(Inner {
+            metrics: measured,
+            status: Box::new(status),
+            token: self.token,
+            hosts: self.hosts,
+            port: self.address.port(),
+        });
         let private = Router::new()
             .route("/metrics", get(metrics))
             .route_layer(from_fn_with_state(state.clone(), require_token));

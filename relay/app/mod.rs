@@ -17,12 +17,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::admin::{Admin, AdminError};
 use crate::audit::{self, Audit, Data, Event};
-use crate::config::Config;
-use crate::dns::{Resolver, ResolverError};
+use crate::config::{Config, Source};
+use crate::dns::{Resolver, ResolverError, SystemFiles};
+use crate::os::sandbox::{Files, InForce, Sandbox, SandboxError};
 use crate::os::{self, ActivationError, PassedSockets, ServiceManager};
 use crate::policy::Mode;
 use crate::server::{
-    Accepting, CertificateError, Certificates, Handle, Server, ServerError, Settings,
+    Accepting, CertificateError, Certificates, Handle, Ports, Server, ServerError, Settings,
 };
 use crate::telemetry::Metrics;
 use crate::tls;
@@ -53,8 +54,8 @@ pub struct App {
     audit: Audit,
     writer: audit::Writer,
     metrics: Arc<Metrics>,
-    health: Health,
     manager: ServiceManager,
+    sandbox: InForce,
 }
 
 /// Why a relay doesn't start.
@@ -71,6 +72,8 @@ pub enum StartError {
     #[error(transparent)]
     Dns(#[from] ResolverError),
     #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
     Server(#[from] ServerError),
     #[error(
         "the limits need {needed} descriptors and the process may have {allowed}: raise the limit (systemd: LimitNOFILE=) or \
@@ -85,7 +88,8 @@ pub enum StartError {
 pub struct Failure(String);
 
 impl App {
-    /// Binds and wires everything. Must run in the runtime that will run the relay.
+    /// Binds and wires everything. Must run in the runtime that will run the relay, on the process's only thread: the sandbox
+    /// confines the calling thread and those that it starts.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         Self::build_on(config, PassedSockets::default()).await
     }
@@ -93,29 +97,25 @@ impl App {
     /// The same on sockets that were passed in, where there are any.
     pub async fn build_on(config: Config, passed: PassedSockets) -> Result<Self, StartError> {
         check_descriptors(&config)?;
+        // What takes privileges, or is read once.
+        let ports = Ports::bind(&config.listeners, passed)?;
+        let admin = Admin::bind(&config.admin).await?;
+        let sandbox = Sandbox::prepare(&config.sandbox)?;
+        let owner = sandbox.account().map(|it| (it.user(), it.group()));
+        let trail = audit::prepare(&config.audit, owner).map_err(StartError::Audit)?;
+        let sandbox = confine(sandbox, &config)?;
+
+        // What a reload reads again is read from inside, so that the start shows what a reload would meet.
         let certificates = Certificates::load(&config.listeners)?;
         let metrics = Arc::new(Metrics::new());
         tell_ends(&certificates, &metrics);
         let resolver = Resolver::new(config.dns.clone())?;
-        let (audit, writer) = Audit::start(&config.audit, &config.name, metrics.clone())
-            .map_err(StartError::Audit)?;
-
-        let health = Health::default();
-        let status = {
-            let (audit, health) = (audit.clone(), health.clone());
-            move || health.status(&audit)
-        };
-        let admin = Admin::bind(&config.admin, metrics.clone(), status).await?;
+        let (audit, writer) =
+            Audit::start_prepared(trail, &config.audit, &config.name, metrics.clone())
+                .map_err(StartError::Audit)?;
         let settings = settings(&config, certificates, resolver, 1);
         let own = [admin.address()];
-        let server = Server::bind(
-            &config.listeners,
-            passed,
-            settings,
-            &own,
-            audit.clone(),
-            metrics.clone(),
-        )?;
+        let server = Server::new(ports, settings, &own, audit.clone(), metrics.clone())?;
         metrics.policy_generation.set(1);
         Ok(Self {
             config,
@@ -124,8 +124,8 @@ impl App {
             audit,
             writer,
             metrics,
-            health,
             manager: ServiceManager::default(),
+            sandbox,
         })
     }
 
@@ -153,10 +153,11 @@ impl App {
     pub async fn run(self, mut commands: mpsc::Receiver<Command>) -> Result<(), Failure> {
         let listeners = self.server.addresses();
         let handle = self.server.handle();
+        let health = Health::default();
         let supervision = Supervision::new(
             self.manager,
             &listeners,
-            self.health.clone(),
+            health.clone(),
             self.audit.clone(),
             handle.clone(),
         );
@@ -166,10 +167,15 @@ impl App {
             config: self.config,
             audit: self.audit,
             metrics: self.metrics,
-            health: self.health,
+            health: health.clone(),
             supervision,
+            sandbox: self.sandbox,
         };
-        let mut admin = tokio::spawn(self.admin.serve());
+        let status = {
+            let (audit, health) = (running.audit.clone(), running.health.clone());
+            move || health.status(&audit)
+        };
+        let mut admin = tokio::spawn(self.admin.serve(running.metrics.clone(), status));
         running.record_start(&listeners);
         running.supervision.serving();
         let pulse = running.accepting.pulse();
@@ -226,6 +232,7 @@ struct Running {
     config: Config,
     audit: Audit,
     metrics: Arc<Metrics>,
+    sandbox: InForce,
     health: Health,
     supervision: Supervision,
 }
@@ -240,6 +247,7 @@ impl Running {
                 .iter()
                 .map(|(name, address)| format!("{name} {address}"))
                 .collect(),
+            sandbox: self.sandbox.measures.clone(),
         };
         self.audit.relay_event(Event::RelayStarted, &started);
         self.record_config();
@@ -267,7 +275,14 @@ impl Running {
                 self.metrics.reloaded(true);
                 self.record_config();
             }
-            Err(error) => {
+            Err(mut error) => {
+                if let Some(path) = self.sandbox.replaced() {
+                    error += &format!(
+                        " ({} isn't the file that was there at the start, and [sandbox] lets no other be read from a directory \
+                         that others use too: restart the relay, and give it a directory of its own)",
+                        path.display()
+                    );
+                }
                 tracing::error!("the configuration stays as it was: {error}");
                 let rejected = Data::Rejected {
                     source: self.config.source.to_string(),
@@ -396,6 +411,30 @@ impl Running {
         let _ = timeout(AFTERMATH, self.accepting.idle()).await;
         cut
     }
+}
+
+/// Confines the process to what it goes on using, and says what came of it.
+fn confine(sandbox: Sandbox, config: &Config) -> Result<InForce, SandboxError> {
+    let system = SystemFiles::default();
+    let mut files = Files {
+        written: config.audit.directory.iter().cloned().collect(),
+        read: vec![system.resolv_conf, system.hosts],
+    };
+    if let Source::File(path) = &config.source {
+        files.read.push(path.clone());
+    }
+    for tls in config.listeners.iter().filter_map(|it| it.tls.as_ref()) {
+        files
+            .read
+            .extend([tls.certificate.clone(), tls.key.clone()]);
+        files.read.extend(tls.client_ca.clone());
+    }
+    let force = sandbox.enter(&files)?;
+    tracing::info!("confined: {force}");
+    for warning in &force.warnings {
+        tracing::warn!("[sandbox] {warning}");
+    }
+    Ok(force)
 }
 
 /// The part of the configuration that a reload replaces.

@@ -5,7 +5,11 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+/// Makes a directory of the trail. Those above it that are missing are nobody's secret: another user may have to pass.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        DirBuilder::new().recursive(true).create(parent)?;
+    }
     DirBuilder::new().recursive(true).mode(0o750).create(path)
 }
 

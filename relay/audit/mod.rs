@@ -17,6 +17,7 @@ pub mod export;
 mod files;
 mod follow;
 mod kept;
+mod owner;
 mod progress;
 mod reader;
 mod record;
@@ -43,12 +44,13 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use jiff::Timestamp;
+use rustix::fs::{Gid, Uid};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::telemetry::Metrics;
 use progress::Progress;
-use ship::{Shipper, Source};
+use ship::{Connector, Shipper, Source};
 use throttle::Throttle;
 
 pub use chain::{Hash, Line, LineError};
@@ -121,6 +123,10 @@ pub struct Writer {
     shipper: Option<Shipper>,
 }
 
+/// What the trail takes from the machine before the process confines itself.
+#[derive(Debug)]
+pub struct Prepared(Option<Connector>);
+
 /// The trail takes no records now; a new request must be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit trail can't be written")]
@@ -184,12 +190,39 @@ struct Pending {
     ack: Option<oneshot::Sender<()>>,
 }
 
+/// Makes the directory, which will be used by `owner` if given, and reads what is read once.
+///
+/// Fails when the directory can't be made or given to the owner, or the file of the syslog server's authorities can't be used.
+pub fn prepare(options: &Options, owner: Option<(Uid, Gid)>) -> io::Result<Prepared> {
+    if let Some(directory) = &options.directory {
+        owner::make_directory(directory, owner)?;
+    }
+    let connector = |syslog: &Syslog| Connector::new(syslog.server.clone(), syslog.ca.as_deref());
+    options
+        .syslog
+        .as_ref()
+        .map(connector)
+        .transpose()
+        .map(Prepared)
+}
+
 impl Audit {
+    /// Prepares the trail, opens it, and starts its writer.
+    ///
+    /// Fails as [`prepare`] and [`Self::start_prepared`] do.
+    pub fn start(
+        options: &Options,
+        relay: &str,
+        metrics: Arc<Metrics>,
+    ) -> io::Result<(Self, Writer)> {
+        Self::start_prepared(prepare(options, None)?, options, relay, metrics)
+    }
+
     /// Opens the trail and starts its writer.
     ///
-    /// Fails when the directory can't be had: it can't be made, isn't readable, or is another process's; and when the file of the
-    /// syslog server's authorities can't be used.
-    pub fn start(
+    /// Fails when the directory isn't readable, or is another process's.
+    pub fn start_prepared(
+        prepared: Prepared,
         options: &Options,
         relay: &str,
         metrics: Arc<Metrics>,
@@ -226,17 +259,18 @@ impl Audit {
             thread: Some(thread),
             shipper: None,
         };
-        writer.shipper = audit.start_shipper(options, &trail, last)?;
+        writer.shipper = audit.start_shipper(prepared, options, &trail, last)?;
         Ok((audit, writer))
     }
 
     fn start_shipper(
         &self,
+        Prepared(connector): Prepared,
         options: &Options,
         trail: &str,
         last: u64,
     ) -> io::Result<Option<Shipper>> {
-        let (Some(syslog), Some(directory)) = (&options.syslog, &options.directory) else {
+        let (Some(connector), Some(directory)) = (connector, &options.directory) else {
             return Ok(None);
         };
         let source = Source {
@@ -246,7 +280,7 @@ impl Audit {
             last,
         };
         let metrics = |server: &str| self.0.metrics.shipping(server);
-        Shipper::start(syslog, &source, self.0.progress.clone(), metrics).map(Some)
+        Shipper::start(connector, &source, self.0.progress.clone(), metrics).map(Some)
     }
 
     /// Whether new requests may be served, as far as the trail is concerned.

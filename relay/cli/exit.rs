@@ -7,6 +7,7 @@ use super::{certs, out};
 use crate::admin::AdminError;
 use crate::app::StartError;
 use crate::config;
+use crate::os::sandbox::SandboxError;
 use crate::server::ServerError;
 
 /// The exit codes; those above 2 are sysexits.h's.
@@ -46,7 +47,11 @@ pub(super) fn code(result: anyhow::Result<Exit>) -> ExitCode {
         Some(
             StartError::Server(ServerError::Bind(_)) | StartError::Admin(AdminError::Bind { .. }),
         ) => Exit::Unavailable,
-        Some(StartError::Server(ServerError::Resources(_))) | None => Exit::Internal,
+        Some(
+            StartError::Server(ServerError::Resources(_))
+            | StartError::Sandbox(SandboxError::Missing { .. }),
+        )
+        | None => Exit::Internal,
         Some(_) => Exit::Config,
     }
     .into()

@@ -12,9 +12,10 @@ use ipnet::IpNet;
 use super::bound::Bound;
 use super::error::Problem;
 use super::file::{self, File};
-use super::names::Name;
+use super::names::{AccountName, Name};
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
+use crate::os::sandbox;
 use crate::policy::Rate;
 use crate::server::{Limits, ListenerMode, ListenerOptions, Timeouts, TlsOptions};
 use crate::{admin, dns, telemetry};
@@ -352,6 +353,15 @@ impl Findings {
             self.problem(Problem::new(span, title).help("give one another port"));
         }
         options
+    }
+
+    pub(super) fn sandbox(&mut self, file: &file::Sandbox) -> sandbox::Options {
+        let mode = file.mode.as_ref().map(|mode| mode.value);
+        let user = file.user.as_ref().and_then(|user| self.read(user));
+        sandbox::Options {
+            mode: mode.unwrap_or(file::SandboxMode::Auto).into(),
+            user: user.map(|AccountName(user)| user),
+        }
     }
 }
 

@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::names::Name;
+use super::names::{AccountName, Name};
 use super::net::{HostName, Nameserver, Nat64Prefix};
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, List, Text, table, tables, words};
 use crate::authority::{Authority, DnsName};
 use crate::policy::{self, HostPattern, NamePattern, Rate, VersionRange, ZertoVersion};
-use crate::{audit, telemetry};
+use crate::{audit, os, telemetry};
 
 /// The configuration of callhome-relay.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -69,6 +69,9 @@ pub(super) struct File {
     /// The admin listener: health and metrics.
     #[serde(default, deserialize_with = "table")]
     pub(super) admin: Admin,
+    /// What the relay gives up once its ports are bound.
+    #[serde(default, deserialize_with = "table")]
+    pub(super) sandbox: Sandbox,
     /// The operator's log, on standard error.
     #[serde(default, deserialize_with = "table")]
     pub(super) log: Log,
@@ -311,6 +314,18 @@ pub(super) struct Admin {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
+pub(super) struct Sandbox {
+    /// "auto" confines the relay as far as the kernel allows, and logs what it doesn't; "require" doesn't start without all of it.
+    /// Default: "auto".
+    pub(super) mode: Option<At<SandboxMode>>,
+    /// The account to become if started as root: one of /etc/passwd, or a number. "root" stays root, without capabilities.
+    /// Default: "callhome-relay" where there is such an account, else root.
+    pub(super) user: Option<Text<AccountName>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub(super) struct Log {
     /// Default: "info".
     pub(super) level: Option<Level>,
@@ -381,6 +396,7 @@ words! {
     Purpose as policy::Purpose { Billing = "billing", Other = "other" }
     Sni as policy::SniRule { Match = "match", IfPresent = "if-present", Any = "any" }
     OnFailure as audit::OnFailure { Refuse = "refuse", Count = "count" }
+    SandboxMode as os::sandbox::Mode { Auto = "auto", Require = "require", Off = "off" }
     Level as telemetry::Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
     Format as telemetry::Format { Text = "text", Json = "json" }
 }

@@ -55,6 +55,7 @@ pub struct Config {
     pub limits: server::Limits,
     pub audit: audit::Options,
     pub admin: admin::Options,
+    pub sandbox: os::sandbox::Options,
     pub log: telemetry::Options,
     /// The first 12 hexadecimal digits of SHA-256 over [`Config::show`]: names the policy in the trail.
     pub digest: String,
@@ -126,6 +127,7 @@ impl Config {
             ("[[listener]]", self.listeners != new.listeners),
             ("[audit]", self.audit != new.audit),
             ("[admin]", self.admin != new.admin),
+            ("[sandbox]", self.sandbox != new.sandbox),
             ("[log]", self.log != new.log),
         ]
         .into_iter()
@@ -161,6 +163,7 @@ impl Config {
         );
         let audit = findings.audit(&file.audit, environment.state_directory());
         let admin = findings.admin(&file, &listeners);
+        let sandbox = findings.sandbox(&file.sandbox);
         let (Some(Name(relay)), Some(policy), []) = (relay, policy, &*findings.problems) else {
             findings.problems.sort_by_key(Problem::start);
             return Err(Error::invalid(name, text, findings.problems));
@@ -176,6 +179,7 @@ impl Config {
             limits,
             audit,
             admin,
+            sandbox,
             log: check::log(&file.log),
             digest: String::new(),
             warnings: findings.warnings,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::file::{self, File};
-use super::names::Name;
+use super::names::{AccountName, Name};
 use super::net::{HostName, Nameserver, Nat64Prefix};
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
@@ -104,6 +104,16 @@ fn mirror(config: &Config, written: &File) -> File {
             hosts: some_list(config.admin.hosts.iter().cloned().map(HostName)),
             token_file: config.admin.token_file.as_deref().map(path),
             insecure: Some(config.admin.insecure),
+        },
+        sandbox: file::Sandbox {
+            mode: word(config.sandbox.mode.into()),
+            user: config
+                .sandbox
+                .user
+                .clone()
+                .map(AccountName)
+                .as_ref()
+                .and_then(text),
         },
         log: file::Log {
             level: Some(config.log.level.into()),

@@ -430,6 +430,7 @@ fn only_what_a_running_relay_cannot_change_needs_a_restart() {
             "[audit]\ndirectory = \"a\"\n[admin]\nhosts = [\"a\"]",
             &["[audit]", "[admin]"],
         ),
+        ("[sandbox]\nuser = \"root\"", &["[sandbox]"]),
         ("[log]\nlevel = \"warn\"", &["[log]"]),
     ] {
         assert_eq!(old.changes_needing_restart(&parse(text)), keys, "{text}");

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +34,7 @@ impl HostsFile {
         let loaded = Loaded {
             checked: now,
             version: version(&path),
-            table: read(&path),
+            table: read(&path).unwrap_or_default(),
         };
         Self {
             path,
@@ -41,7 +42,8 @@ impl HostsFile {
         }
     }
 
-    /// The addresses of a name. Looks every few seconds whether the file changed; a missing file is an empty one.
+    /// The addresses of a name. Looks every few seconds whether the file changed; a missing file is an empty one. What one that can't
+    /// be read said last goes on to hold: a name of the site's own must not become one that some server answers for.
     pub(super) fn get(&self, name: &DnsName, now: Instant) -> Option<Vec<IpAddr>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(loaded.checked) >= RECHECK {
@@ -49,7 +51,14 @@ impl HostsFile {
             let version = version(&self.path);
             if loaded.version != version {
                 loaded.version = version;
-                loaded.table = read(&self.path);
+                match read(&self.path) {
+                    Ok(table) => loaded.table = table,
+                    Err(error) => tracing::warn!(
+                        path = %self.path.display(),
+                        %error,
+                        "the hosts file has changed and can't be read: what it said before holds; a restart reads it"
+                    ),
+                }
             }
         }
         loaded.table.get(name).cloned()
@@ -61,9 +70,12 @@ fn version(path: &PathBuf) -> Option<Version> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-fn read(path: &PathBuf) -> Table {
-    let bytes = fs::read(path).unwrap_or_default();
-    parse(&String::from_utf8_lossy(&bytes))
+fn read(path: &PathBuf) -> io::Result<Table> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Table::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// hosts(5): an address, then its names; `#` starts a comment. Lines and names that can't be used are passed over, as the C
@@ -142,7 +154,12 @@ mod tests {
         let found = Some(vec![[192, 0, 2, 1].into()]);
         assert_eq!(hosts.get(&name("a.example"), checked + RECHECK), found);
 
+        // A directory can't be read, whoever asks.
         fs::remove_file(&path).unwrap();
-        assert_eq!(hosts.get(&name("a.example"), checked + 2 * RECHECK), None);
+        fs::create_dir(&path).unwrap();
+        assert_eq!(hosts.get(&name("a.example"), checked + 2 * RECHECK), found);
+
+        fs::remove_dir(&path).unwrap();
+        assert_eq!(hosts.get(&name("a.example"), checked + 3 * RECHECK), None);
     }
 }

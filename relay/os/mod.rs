@@ -2,12 +2,14 @@
 
 mod activation;
 mod routes;
+pub mod sandbox;
 mod service_manager;
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -80,8 +82,7 @@ fn is_secondary(address: IpAddr) -> bool {
     address.is_ipv4()
         && !address.is_multicast()
         && UdpSocket::bind((address, 0)).is_ok()
-        && fs::read_to_string("/proc/sys/net/ipv4/ip_nonlocal_bind")
-            .is_ok_and(|value| value.trim() == "0")
+        && UdpSocket::bind((NOBODYS, 0)).is_err()
 }
 
 fn unspecified_like(address: IpAddr) -> SocketAddr {
@@ -137,10 +138,14 @@ pub fn default_gateways() -> Vec<IpAddr> {
     routes::default_gateways(&ipv4, &ipv6)
 }
 
-/// The kernel's random id of this boot.
+/// The kernel's random id of this boot. It is read once: a process doesn't see another.
 pub fn boot_id() -> Option<String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned())
+    static ID: OnceLock<Option<String>> = OnceLock::new();
+    let read = || {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned())
+    };
+    ID.get_or_init(read).clone()
 }
 
 /// Milliseconds since the boot, suspended time included: a clock that nobody can set.
@@ -158,6 +163,8 @@ pub fn host_name() -> String {
         .into_owned()
 }
 
+/// An address of the class E (RFC 1112, 4), which no machine has.
+const NOBODYS: Ipv4Addr = Ipv4Addr::new(240, 0, 0, 1);
 const SECOND: Duration = Duration::from_secs(1);
 /// The kernel's own bound on `TCP_KEEPIDLE`.
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);

@@ -51,6 +51,16 @@ pub use passed::PassedError;
 pub use settings::Settings;
 pub use worker::Pulse;
 
+/// What a server takes from the machine: its ports, and what there is to know of it.
+#[derive(Debug)]
+pub struct Ports {
+    listeners: Vec<Listener>,
+    /// Whether the sockets are kept by who passed them in.
+    kept: bool,
+    gateways: Vec<IpAddr>,
+    cores: usize,
+}
+
 /// Bound listeners that don't accept yet.
 #[derive(Debug)]
 pub struct Server {
@@ -101,17 +111,9 @@ pub enum ServerError {
     Resources(#[from] io::Error),
 }
 
-impl Server {
-    /// Binds every listener, or takes the sockets that were passed in for them. `own` are further ports of this process, which the
-    /// relay must never connect to.
-    pub fn bind(
-        listeners: &[ListenerOptions],
-        passed: PassedSockets,
-        settings: Settings,
-        own: &[SocketAddr],
-        audit: Audit,
-        metrics: Arc<Metrics>,
-    ) -> Result<Self, ServerError> {
+impl Ports {
+    /// Binds every listener, or takes the sockets that were passed in for them.
+    pub fn bind(listeners: &[ListenerOptions], passed: PassedSockets) -> Result<Self, ServerError> {
         let kept = !passed.is_empty();
         let listeners = if kept {
             passed::adopt(listeners, passed)?
@@ -119,12 +121,29 @@ impl Server {
             let bound = listeners.iter().map(Listener::bind);
             bound.collect::<Result<Vec<_>, _>>()?
         };
+        Ok(Self {
+            listeners,
+            kept,
+            gateways: os::default_gateways(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+        })
+    }
+}
+
+impl Server {
+    /// Starts the threads. `own` are further ports of this process, which the relay must never connect to.
+    pub fn new(
+        ports: Ports,
+        settings: Settings,
+        own: &[SocketAddr],
+        audit: Audit,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ServerError> {
         let own = own
             .iter()
             .copied()
-            .chain(listeners.iter().map(|l| l.address))
+            .chain(ports.listeners.iter().map(|l| l.address))
             .collect();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shared = Shared {
             settings: ArcSwap::from_pointee(settings),
             limiter: Limiter::default(),
@@ -135,7 +154,7 @@ impl Server {
             metrics,
             own,
             draining: AtomicBool::new(false),
-            gateways: os::default_gateways(),
+            gateways: ports.gateways,
             gateway_told: AtomicBool::new(false),
             without_bypass: Hourly::default(),
             looping: Hourly::default(),
@@ -144,9 +163,9 @@ impl Server {
         handle.review();
         Ok(Self {
             handle,
-            listeners,
-            workers: Workers::start(cores)?,
-            kept,
+            listeners: ports.listeners,
+            workers: Workers::start(ports.cores)?,
+            kept: ports.kept,
         })
     }
 

@@ -27,7 +27,9 @@ use crate::telemetry::Shipping;
 use cursor::Cursor;
 use position::Position;
 use syslog::Sender;
-use transport::{Connector, Taken, Transport};
+use transport::{Taken, Transport};
+
+pub(super) use transport::Connector;
 
 pub use server::{ServerError, SyslogServer};
 
@@ -74,21 +76,19 @@ struct Connection {
 }
 
 impl Shipper {
-    /// Starts to ship what `progress` says is durable.
-    ///
-    /// Fails when the authorities' file can't be used. A server that isn't there is waited for.
+    /// Starts to ship what `progress` says is durable. A server that isn't there is waited for.
     pub(super) fn start(
-        options: &Syslog,
+        connector: Connector,
         source: &Source<'_>,
         progress: Arc<Progress>,
         metrics: impl FnOnce(&str) -> Shipping,
     ) -> io::Result<Self> {
-        let server = options.server.to_string();
+        let server = connector.server().to_string();
         let position = Position::load(source, &server);
         let worker = Worker {
             progress,
             metrics: metrics(&server),
-            connector: Connector::new(options.server.clone(), options.ca.as_deref())?,
+            connector,
             server,
             sender: Sender {
                 relay: source.relay.into(),

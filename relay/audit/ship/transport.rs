@@ -19,7 +19,7 @@ use crate::os::{self, Keepalive};
 
 /// How a server is connected to, again and again.
 #[derive(Debug)]
-pub(super) struct Connector {
+pub(in crate::audit) struct Connector {
     server: SyslogServer,
     tls: Option<Arc<ClientConfig>>,
 }
@@ -55,12 +55,18 @@ pub(super) enum Taken {
 impl Connector {
     /// With `ca` only the authorities of that PEM file may vouch for a server, else those of the system: who names its own means
     /// no other.
-    pub(super) fn new(server: SyslogServer, ca: Option<&Path>) -> io::Result<Self> {
+    ///
+    /// Fails when that file can't be used.
+    pub(in crate::audit) fn new(server: SyslogServer, ca: Option<&Path>) -> io::Result<Self> {
         let tls = match &server {
             SyslogServer::Tls(_) => Some(Arc::new(client_config(ca)?)),
             _ => None,
         };
         Ok(Self { server, tls })
+    }
+
+    pub(super) fn server(&self) -> &SyslogServer {
+        &self.server
     }
 
     pub(super) fn connect(&self) -> io::Result<Transport> {

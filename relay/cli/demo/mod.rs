@@ -137,6 +137,9 @@ connections_per_client = 64
 tunnels = 32
 tunnels_per_client = 32
 
+[sandbox]
+mode = "off"
+
 [audit]
 directory = {directory}
 
