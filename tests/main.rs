@@ -22,6 +22,7 @@ mod pac;
 mod relaying;
 mod reloading;
 mod report_only;
+mod sandbox;
 mod sni;
 mod support;
 mod syslog;
