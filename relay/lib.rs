@@ -10,7 +10,7 @@
 //! | 5 | `server` `admin` | the listeners and the one line a CONNECT takes; health and metrics |
 //! | 4 | `audit` | the trail |
 //! | 3 | `dns` `dial` `tunnel` | one effect each |
-//! | 2 | `telemetry` `os` | metrics and logs; what only the kernel knows |
+//! | 2 | `telemetry` `os` | metrics and logs; what only the kernel knows, and what it is told to forbid (`os::sandbox`) |
 //! | 1 | `policy` `http` `tls` `pac` `proxy_protocol` | pure: no runtime, no sockets, no clock |
 //! | 0 | `authority` `proxy_error` | the vocabulary |
 

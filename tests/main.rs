@@ -23,6 +23,7 @@ mod pac;
 mod relaying;
 mod reloading;
 mod report_only;
+mod sandbox;
 mod sni;
 mod support;
 mod syslog;

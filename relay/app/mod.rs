@@ -275,14 +275,8 @@ impl Running {
                 self.metrics.reloaded(true);
                 self.record_config();
             }
-            Err(mut error) => {
-                if let Some(path) = self.sandbox.replaced() {
-                    error += &format!(
-                        " ({} isn't the file that was there at the start, and [sandbox] lets no other be read from a directory \
-                         that others use too: restart the relay, and give it a directory of its own)",
-                        path.display()
-                    );
-                }
+            Err(error) => {
+                let error = error + &self.why_unreadable();
                 tracing::error!("the configuration stays as it was: {error}");
                 let rejected = Data::Rejected {
                     source: self.config.source.to_string(),
@@ -294,6 +288,17 @@ impl Running {
             }
         }
         self.supervision.serving();
+    }
+
+    /// What an error of a reload leaves out: that a file is another one now.
+    fn why_unreadable(&self) -> String {
+        self.sandbox.replaced().map_or_else(String::new, |path| {
+            format!(
+                " ({} isn't the file that was there at the start, and [sandbox] lets no other be read from a directory that others \
+                 use too: restart the relay, and give it a directory of its own)",
+                path.display()
+            )
+        })
     }
 
     fn try_reload(&mut self) -> Result<usize, String> {
@@ -420,6 +425,11 @@ fn confine(sandbox: Sandbox, config: &Config) -> Result<InForce, SandboxError> {
         written: config.audit.directory.iter().cloned().collect(),
         read: vec![system.resolv_conf, system.hosts],
     };
+    if config.audit.syslog.is_some() {
+        // The C library looks its server up.
+        let names = ["/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
+        files.read.extend(names.map(Into::into));
+    }
     if let Source::File(path) = &config.source {
         files.read.push(path.clone());
     }

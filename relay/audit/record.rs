@@ -135,7 +135,7 @@ pub enum Data {
         boot: Option<Box<str>>,
         uptime_ms: u64,
         listeners: Vec<String>,
-        /// What the process has given up: "no_new_privs", "landlock 6" and so on; nothing where `[sandbox]` is off.
+        /// What the process has given up: "seccomp", "landlock 6" and so on; nothing where `[sandbox]` is off.
         sandbox: Vec<Box<str>>,
     },
     #[schemars(title = "relay_stopped")]

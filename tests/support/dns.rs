@@ -81,7 +81,16 @@ struct Zone {
 
 impl NameServer {
     pub(crate) async fn start() -> Self {
-        let (udp, tcp) = bind().await;
+        Self::on(bind().await)
+    }
+
+    /// At the port that name servers have, for who reads of them in resolv.conf.
+    pub(crate) async fn start_at(address: Ipv4Addr) -> Self {
+        let udp = UdpSocket::bind((address, 53)).await.unwrap();
+        Self::on((udp, TcpListener::bind((address, 53)).await.unwrap()))
+    }
+
+    fn on((udp, tcp): (UdpSocket, TcpListener)) -> Self {
         let address = udp.local_addr().unwrap();
         let zone = Arc::new(Mutex::new(Zone::default()));
         let mut tasks = JoinSet::new();

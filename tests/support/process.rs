@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ pub(crate) struct Process {
     pub(crate) proxy: SocketAddr,
     pub(crate) admin: SocketAddr,
     child: Child,
+    said: Arc<Mutex<String>>,
 }
 
 /// The relay's own command.
@@ -61,20 +62,20 @@ impl Process {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (lines, received) = mpsc::channel();
+        let said = Arc::<Mutex<String>>::default();
+        let log = said.clone();
         // Read to the end, or the relay would block on a full pipe.
         thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
+                log.lock().unwrap().extend([line.as_str(), "\n"]);
                 let _ = lines.send(line);
             }
         });
-        let mut said = String::new();
-        let mut address = |start: &str| loop {
+        let address = |start: &str| loop {
             let line = received
                 .recv_timeout(Duration::from_secs(20))
-                .unwrap_or_else(|_| panic!("no line with {start:?}:\n{said}"));
+                .unwrap_or_else(|_| panic!("no line with {start:?}:\n{}", said.lock().unwrap()));
             let line = line.trim();
-            said.push_str(line);
-            said.push('\n');
             if let Some(rest) = line.strip_prefix(start) {
                 let end = rest
                     .find(|c: char| c == '/' || c.is_whitespace())
@@ -86,7 +87,13 @@ impl Process {
             proxy: address("listens   "),
             admin: address("admin     http://"),
             child,
+            said,
         }
+    }
+
+    /// The log so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
     }
 
     pub(crate) fn id(&self) -> u32 {

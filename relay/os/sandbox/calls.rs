@@ -30,7 +30,7 @@ pub(super) fn refuse() -> io::Result<()> {
 
 /// A call of another architecture, whose numbers mean something else, ends the process.
 fn program() -> Result<BpfProgram, BackendError> {
-    let refused = SeccompAction::Errno(libc::ENOSYS as u32);
+    let refused = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
     let filter = SeccompFilter::new(
         rules()?,
         SeccompAction::Allow,
@@ -79,21 +79,21 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     }
 
     // Characters typed on behalf of whoever looks at the terminal.
-    let typed = [libc::TIOCSTI, libc::TIOCLINUX]
-        .map(|request| SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, request as u64)?]));
+    let typed = [TIOCSTI, TIOCLINUX]
+        .map(|request| SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, request)?]));
     rules.insert(
         libc::SYS_ioctl,
         typed.into_iter().collect::<Result<_, _>>()?,
     );
 
     let not = |argument, values: &[i32]| {
-        let different = |value: &i32| condition(argument, SeccompCmpOp::Ne, *value as u64);
+        let different = |value: &i32| condition(argument, SeccompCmpOp::Ne, bits(*value));
         SeccompRule::new(values.iter().map(different).collect::<Result<_, _>>()?)
     };
     let raw = condition(
         1,
         SeccompCmpOp::MaskedEq(SOCK_TYPE_MASK),
-        libc::SOCK_RAW as u64,
+        bits(libc::SOCK_RAW),
     )?;
     rules.insert(
         libc::SYS_socket,
@@ -117,8 +117,13 @@ fn without(argument: u8, flag: i32) -> Result<SeccompRule, BackendError> {
 }
 
 fn masked(argument: u8, mask: i32, value: i32) -> Result<SeccompRule, BackendError> {
-    let mask = SeccompCmpOp::MaskedEq(u64::from(mask as u32));
-    SeccompRule::new(vec![condition(argument, mask, u64::from(value as u32))?])
+    let mask = SeccompCmpOp::MaskedEq(bits(mask));
+    SeccompRule::new(vec![condition(argument, mask, bits(value))?])
+}
+
+/// An argument is a register, of which a flag or a number of this size takes the lower half.
+fn bits(value: i32) -> u64 {
+    u64::from(value.cast_unsigned())
 }
 
 fn condition(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
@@ -254,6 +259,10 @@ const NAMESPACES: &[i32] = &[
     libc::CLONE_NEWNET,
 ];
 
+// asm-generic/ioctls.h. libc has them in a type that differs between the C libraries.
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541c;
+
 /// The type of a socket without `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
 const SOCK_TYPE_MASK: u64 = 0xf;
 
@@ -305,6 +314,147 @@ mod tests {
             assert!(!rules.contains_key(&call), "{call}");
         }
     }
+
+    /// What the kernel would do with a call: the filter's program, run by hand.
+    fn verdict(architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
+        let mut data = Vec::new();
+        data.extend(number.to_ne_bytes());
+        data.extend(architecture.to_ne_bytes());
+        data.extend([0; 8]);
+        for argument in arguments {
+            data.extend(argument.to_ne_bytes());
+        }
+        let program = program().unwrap();
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let step = &program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { step.jt } else { step.jf });
+            match step.code {
+                LOAD_WORD => {
+                    let from = usize::try_from(step.k).unwrap();
+                    value = u32::from_ne_bytes(data[from..from + 4].try_into().unwrap());
+                }
+                0x05 => at += usize::try_from(step.k).unwrap(),
+                0x15 => at += jump(value == step.k),
+                0x25 => at += jump(value > step.k),
+                JUMP_IF_AT_LEAST => at += jump(value >= step.k),
+                0x54 => value &= step.k,
+                RETURN => return step.k,
+                code => panic!("an instruction that no test knows: {code:#x}"),
+            }
+        }
+    }
+
+    fn is_refused(call: i64, arguments: [u64; 6]) -> bool {
+        match verdict(ARCHITECTURE, u32::try_from(call).unwrap(), arguments) {
+            0x7fff_0000 => false,
+            action => {
+                assert_eq!(action, 0x0005_0000 | libc::ENOSYS.cast_unsigned());
+                true
+            }
+        }
+    }
+
+    fn flags(call: i64, argument: usize, flags: i32) -> bool {
+        let mut arguments = [0; 6];
+        arguments[argument] = bits(flags);
+        is_refused(call, arguments)
+    }
+
+    #[test]
+    fn what_is_on_the_list_is_not_there_and_the_rest_is() {
+        for call in REFUSED {
+            assert!(is_refused(*call, [0; 6]), "{call}");
+        }
+        for call in [
+            libc::SYS_read,
+            libc::SYS_bind,
+            libc::SYS_openat,
+            libc::SYS_prctl,
+            libc::SYS_exit_group,
+            libc::SYS_tgkill,
+        ] {
+            assert!(!is_refused(call, [u64::MAX; 6]), "{call}");
+        }
+        // landlock_create_ruleset and seccomp: who is confined may be so further.
+        assert!(!is_refused(444, [0; 6]) && !is_refused(libc::SYS_seccomp, [0; 6]));
+    }
+
+    #[test]
+    fn what_the_kernel_learns_later_is_not_there() {
+        for number in [NEWEST + 1, 1000, 0x4000_0000, 0x4000_0000 + 59, u32::MAX] {
+            assert!(is_refused(number.into(), [0; 6]), "{number}");
+        }
+    }
+
+    #[test]
+    fn the_numbers_of_another_architecture_end_the_process() {
+        const I386: u32 = 0x4000_0003;
+        const ARM: u32 = 0x4000_0028;
+        for other in [I386, ARM] {
+            assert_eq!(verdict(other, 1, [0; 6]), 0x8000_0000);
+        }
+    }
+
+    #[test]
+    fn a_thread_is_no_process() {
+        let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+        assert!(!flags(libc::SYS_clone, 0, thread));
+        assert!(flags(libc::SYS_clone, 0, libc::SIGCHLD));
+        assert!(flags(
+            libc::SYS_clone,
+            0,
+            libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD
+        ));
+        for namespace in NAMESPACES {
+            assert!(flags(libc::SYS_clone, 0, thread | namespace));
+        }
+    }
+
+    #[test]
+    fn memory_is_not_made_to_be_run() {
+        let write = libc::PROT_READ | libc::PROT_WRITE;
+        for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
+            assert!(!flags(call, 2, write));
+            assert!(flags(call, 2, libc::PROT_READ | libc::PROT_EXEC));
+            assert!(flags(call, 2, write | libc::PROT_EXEC));
+        }
+    }
+
+    const FIONBIO: i32 = 0x5421;
+
+    #[test]
+    fn sockets_are_for_tcp_udp_and_this_machine() {
+        let socket = |family: i32, kind: i32, protocol: i32| {
+            let arguments = [bits(family), bits(kind), bits(protocol), 0, 0, 0];
+            !is_refused(libc::SYS_socket, arguments)
+        };
+        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        for family in [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX] {
+            assert!(socket(family, kind, 0));
+            assert!(socket(family, libc::SOCK_DGRAM, 0));
+            assert!(!socket(family, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0));
+            assert!(!socket(family, kind, libc::IPPROTO_SCTP));
+        }
+        assert!(socket(libc::AF_INET, kind, libc::IPPROTO_TCP));
+        assert!(socket(libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP));
+        for family in [
+            libc::AF_NETLINK,
+            libc::AF_PACKET,
+            libc::AF_ALG,
+            libc::AF_VSOCK,
+        ] {
+            assert!(!socket(family, libc::SOCK_DGRAM, 0), "{family}");
+        }
+        assert!(!flags(libc::SYS_ioctl, 1, FIONBIO));
+        assert!(flags(libc::SYS_ioctl, 1, 0x5412));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const ARCHITECTURE: u32 = 0xc000_003e;
+    #[cfg(target_arch = "aarch64")]
+    const ARCHITECTURE: u32 = 0xc000_00b7;
 
     #[test]
     fn the_filter_is_one_that_the_kernel_takes() {

@@ -89,7 +89,7 @@ fn add(
     }
 }
 
-/// A service manager in a container may be told of the start by such a socket (sd_notify(3)).
+/// A service manager in a container may be told of the start by such a socket (`sd_notify(3)`).
 fn notifies_abstract_socket() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some_and(|socket| socket.as_bytes().starts_with(b"@"))
 }

@@ -143,7 +143,7 @@ impl Sandbox {
                     return Err(SandboxError::Missing { measure, error });
                 }
                 Err(error) => {
-                    force.warn(format!("it stays root and can't become {account}: {error}"))
+                    force.warn(format!("it stays root and can't become {account}: {error}"));
                 }
             }
         }

@@ -1,0 +1,124 @@
+//! Name servers are followed to another resolv.conf, as far as one can be read. /etc is the test's own, so it runs in namespaces;
+//! where none can be made, as in most containers, it is not run.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use rustix::process::Signal;
+
+use super::wait;
+use crate::support::client;
+use crate::support::dns::NameServer;
+use crate::support::process::{Process, write_config};
+
+fn in_namespaces(script: &str) -> Output {
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount", "--map-root-user", "sh", "-c", script]);
+    command.output().unwrap()
+}
+
+#[test]
+fn another_resolv_conf_is_followed() {
+    let prepare = "ip link set lo up && mount -t tmpfs none /etc && mount -t tmpfs none /run";
+    if !in_namespaces(prepare).status.success() {
+        eprintln!("not run: no namespaces can be made here");
+        return;
+    }
+    let script = format!(
+        "{prepare} && exec '{}' --exact --ignored --nocapture sandbox::names::in_namespaces_of_its_own",
+        std::env::current_exe().unwrap().display()
+    );
+    let output = in_namespaces(&script);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "another_resolv_conf_is_followed runs this in namespaces"]
+async fn in_namespaces_of_its_own() {
+    let servers = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+    let mut asked = Vec::new();
+    for address in servers {
+        asked.push(NameServer::start_at(address).await);
+    }
+    let [first, second] = servers.map(|address| format!("nameserver {address}\n"));
+    let managed = Path::new("/run/systemd/resolve/resolv.conf");
+    let plain = Path::new("/etc/resolv.conf");
+    fs::create_dir_all(managed.parent().unwrap()).unwrap();
+
+    // What most systems have: a link to a file that is replaced.
+    replace(managed, &first);
+    symlink("../run/systemd/resolve/resolv.conf", plain).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let process = start(directory.path());
+    ask(&process, "one.example").await;
+    assert_eq!(counts(&asked), [true, false]);
+    replace(managed, &second);
+    reload(&process, "configuration loaded");
+    ask(&process, "two.example").await;
+    assert_eq!(counts(&asked), [true, true]);
+    drop(process);
+
+    // A file of its own: what is written into it is followed. What replaces it isn't, and the log says why.
+    fs::remove_file(plain).unwrap();
+    fs::write(plain, &first).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let process = start(directory.path());
+    let before = asked[1].all_queries();
+    fs::write(plain, &second).unwrap();
+    reload(&process, "configuration loaded");
+    ask(&process, "three.example").await;
+    assert!(asked[1].all_queries() > before);
+    replace(plain, &first);
+    reload(
+        &process,
+        "/etc/resolv.conf isn't the file that was there at the start",
+    );
+    // The old ones go on to serve.
+    let before = asked[1].all_queries();
+    ask(&process, "four.example").await;
+    assert!(asked[1].all_queries() > before);
+}
+
+fn start(directory: &Path) -> Process {
+    let keys = "[sandbox]\nmode = \"require\"\n[[destination]]\nname = \"any\"\nhosts = [\"*.example.com\", \"one.example\", \
+                \"two.example\", \"three.example\", \"four.example\"]";
+    write_config(directory, keys, "");
+    let file = directory.join("relay.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("servers = [\"127.0.0.1:9\"]\n", "")).unwrap();
+    Process::serve(directory)
+}
+
+/// Asks for a name that the servers don't know: what counts is who was asked.
+async fn ask(process: &Process, name: &str) {
+    let head = client::connect(&format!("{name}:443"));
+    let answer = client::ask(process.proxy, head.as_bytes()).await;
+    assert_eq!(answer.phrase, "dns_failed", "{answer:?}");
+}
+
+fn counts(asked: &[NameServer]) -> Vec<bool> {
+    asked
+        .iter()
+        .map(|server| server.all_queries() > 0)
+        .collect()
+}
+
+fn reload(process: &Process, until: &str) {
+    let before = process.said().matches(until).count();
+    process.signal(Signal::HUP);
+    wait(until, || process.said().matches(until).count() > before);
+}
+
+fn replace(path: &Path, content: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).unwrap();
+    fs::rename(new, path).unwrap();
+}

@@ -1,0 +1,129 @@
+//! A relay that is started as root becomes another user. Only root can show that.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use callhome_relay::audit::verify::verify;
+use rustix::process::{Signal, geteuid};
+use tempfile::TempDir;
+
+use super::{refused, status};
+use crate::support::process::{Process, relay, write_config};
+
+/// A directory that any user may pass; none where the test isn't root.
+fn directory() -> Option<TempDir> {
+    if !geteuid().is_root() {
+        eprintln!("not run: it takes root to become another user");
+        return None;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    Some(directory)
+}
+
+fn configure(directory: &Path, user: &str) {
+    let keys = format!("[sandbox]\nmode = \"require\"\nuser = \"{user}\"");
+    write_config(directory, &keys, "");
+}
+
+/// Runs to its end, and gives the user that it ran as.
+fn run(directory: &Path) -> String {
+    let mut process = Process::serve(directory);
+    let user = status(&process, "Uid");
+    assert_eq!(user.len(), 1, "{user:?}");
+    process.signal(Signal::INT);
+    assert!(process.wait().success());
+    user[0].clone()
+}
+
+fn refusal(directory: &Path) -> String {
+    let mut command = relay();
+    command
+        .args(["serve", "--config"])
+        .arg(directory.join("relay.toml"));
+    let (code, said) = refused(command);
+    assert_eq!(code, Some(78), "{said}");
+    said
+}
+
+#[test]
+fn what_it_made_as_root_goes_with_it() {
+    let Some(directory) = directory() else { return };
+    let directory = directory.path();
+    configure(directory, "root");
+    assert_eq!(run(directory), "0\t0\t0\t0");
+    configure(directory, "65532");
+    for _ in 0..2 {
+        assert_eq!(run(directory), "65532\t65532\t65532\t65532");
+    }
+    let audit = directory.join("audit");
+    let report = verify(&audit, None, None, |_| ()).unwrap();
+    assert!(report.gaps.is_empty(), "{report:?}");
+    for entry in fs::read_dir(&audit).unwrap() {
+        let entry = entry.unwrap();
+        let metadata = entry.metadata().unwrap();
+        assert_eq!(
+            (metadata.uid(), metadata.gid()),
+            (65532, 65532),
+            "{entry:?}"
+        );
+    }
+    assert_eq!(fs::metadata(directory.join("relay.toml")).unwrap().uid(), 0);
+}
+
+#[test]
+fn a_directory_that_is_not_there_is_made_for_it() {
+    let Some(directory) = directory() else { return };
+    let deep = directory.path().join("var/lib");
+    configure(directory.path(), "nobody");
+    let file = directory.path().join("relay.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text.replace(
+        &*directory.path().to_string_lossy(),
+        &deep.to_string_lossy(),
+    );
+    fs::write(&file, text).unwrap();
+    assert_ne!(run(directory.path()), "0\t0\t0\t0");
+    assert_ne!(fs::metadata(deep.join("audit")).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(deep).unwrap().uid(), 0);
+}
+
+#[test]
+fn what_somebody_else_made_stays_theirs() {
+    let Some(directory) = directory() else { return };
+    let audit = directory.path().join("audit");
+    fs::create_dir(&audit).unwrap();
+    configure(directory.path(), "nobody");
+    // An empty one may be anybody's; and one with something else in it is.
+    for file in ["", "access.jsonl"] {
+        if !file.is_empty() {
+            fs::write(audit.join(file), "").unwrap();
+            fs::write(audit.join("notes"), "").unwrap();
+        }
+        let said = refusal(directory.path());
+        assert!(said.contains("Permission denied"), "{said}");
+        assert_eq!(fs::metadata(&audit).unwrap().uid(), 0);
+    }
+
+    // A file of the trail's that has another name elsewhere is more than that.
+    fs::remove_dir_all(&audit).unwrap();
+    configure(directory.path(), "root");
+    run(directory.path());
+    let elsewhere = directory.path().join("elsewhere");
+    fs::write(&elsewhere, "").unwrap();
+    fs::hard_link(&elsewhere, audit.join("torn-1")).unwrap();
+    configure(directory.path(), "nobody");
+    run(directory.path());
+    assert_ne!(fs::metadata(&audit).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(&elsewhere).unwrap().uid(), 0);
+}
+
+#[test]
+fn an_account_that_is_not_there_is_a_mistake_in_the_file() {
+    let Some(directory) = directory() else { return };
+    configure(directory.path(), "no-such-account");
+    let said = refusal(directory.path());
+    let expected = "[sandbox] user: /etc/passwd has no account \"no-such-account\"";
+    assert!(said.contains(expected), "{said}");
+}
