@@ -315,7 +315,8 @@ impl Drop for Session {
 
 fn in_namespace(script: &str) -> std::process::Output {
     Command::new("unshare")
-        .args(["--net", "--mount", "--map-root-user", "sh", "-c", script])
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child"])
+        .args(["--mount-proc", "--map-root-user", "sh", "-c", script])
         .output()
         .unwrap()
 }
