@@ -88,11 +88,14 @@ def tunnels():
             failed("a tunnel", error)
 
 
-signal.signal(signal.SIGTERM, lambda *_: over.set())
+# No thread but this one takes the signal.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 threading.Thread(target=serve, daemon=True).start()
 clients = [threading.Thread(target=client) for client in [attempts] * 4 + [tunnels] * 2]
 for client in clients:
     client.start()
+signal.sigwait({signal.SIGTERM})
+over.set()
 for client in clients:
     client.join()
 print(f"{done['attempts']} attempts, {done['tunnels']} tunnels of a second, {len(failures)} failures", *failures[:5], sep="\n")
