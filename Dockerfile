@@ -17,11 +17,12 @@ COPY relay relay
 RUN touch relay/lib.rs relay/main.rs \
     && cargo build --release --locked --config deploy/static.toml
 
-# What goes into the image. Users with ids that no host has for people; no shell, no home.
+# What goes into the image. The parents of the state's directory too: some builders would give them to its owner.
 RUN install -D --mode=0755 target/*/release/callhome-relay image/usr/bin/callhome-relay \
     && install -D --mode=0644 /etc/ssl/certs/ca-certificates.crt image/etc/ssl/certs/ca-certificates.crt \
     && echo 'callhome-relay:x:65532:65532::/var/lib/callhome-relay:/nonexistent' > image/etc/passwd \
     && echo 'callhome-relay:x:65532:' > image/etc/group \
+    && mkdir -p image/var/lib \
     && install -d --mode=0750 state state/audit
 
 FROM scratch
