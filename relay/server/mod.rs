@@ -230,10 +230,11 @@ impl Accepting {
     /// Closes the listeners: from now on the port is refused, and a session that isn't a tunnel yet won't become one. Where the
     /// sockets are kept for a successor no attempt is lost: what comes now waits for it, and what was accepted is served.
     pub async fn stop_listening(&mut self) {
-        self.listeners.shutdown().await;
+        // First, so that whoever finds the port closed knows that no other session becomes a tunnel.
         if !self.kept {
             self.handle.refuse_new();
         }
+        self.listeners.shutdown().await;
     }
 
     /// Completes when the last session has ended.
