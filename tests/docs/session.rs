@@ -18,7 +18,7 @@ use crate::support::tls::TlsServer;
 /// Pages whose commands need an engine or a service manager: the scripts that run them read them the same way.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("docs/container.md", ".ci/container"),
-    ("docs/systemd.md", ".ci/packages"),
+    ("docs/systemd.md", "tests/systemd/lifecycle.sh"),
 ];
 
 /// Before each page: the relay that it talks of, with a trail that has something in it and a copy of that at a log server.
