@@ -305,7 +305,7 @@ pub(super) struct Admin {
     pub(super) bind: Option<Text<std::net::SocketAddr>>,
     /// Names it is asked for besides localhost and its addresses.
     pub(super) hosts: Option<List<HostName>>,
-    /// A file that holds the bearer token which `/metrics` and `/api` ask for.
+    /// A file that holds the bearer token which `/metrics` asks for.
     pub(super) token_file: Option<At<String>>,
     /// Accepts that the token crosses the network in plain text. Default: false.
     pub(super) insecure: Option<bool>,
