@@ -26,7 +26,7 @@ pub mod report;
 mod schema;
 mod seal;
 mod segments;
-mod session;
+mod recorder;
 mod ship;
 mod stdout;
 mod store;
@@ -60,7 +60,7 @@ pub use reader::Reader;
 pub use record::{Client, Data, Decision, Event, MAX_RAW, Millis, Outcome, Tls, escape};
 pub use schema::schema;
 pub use seal::{PublicKey, generate};
-pub use session::Session;
+pub use recorder::Recorder;
 pub use ship::{ServerError as SyslogServerError, Syslog, SyslogServer};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ pub(super) async fn arrive(
     client: &mut Downstream,
     peer: SocketAddr,
     slot: &mut ConnectionSlot,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Caller, End> {
     let mut caller = Caller::new(peer);
     if listener.proxy_protocol_from.is_empty() && listener.tls.is_none() {
@@ -63,7 +63,7 @@ async fn announce(
     client: &mut Downstream,
     caller: &mut Caller,
     slot: &mut ConnectionSlot,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<(), End> {
     let balancer = caller.source();
     if !listener.has_balancer(balancer) {

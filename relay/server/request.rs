@@ -37,7 +37,7 @@ pub(super) async fn read(
     mode: ListenerMode,
     client: &mut Downstream,
     caller: &Caller,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<(Authority, Option<Introduction>), End> {
     let (limit, within) = match mode {
         ListenerMode::Proxy => (settings.limits.request_head, settings.timeouts.request_head),
@@ -103,7 +103,7 @@ async fn ask_by_head(
     client: &mut Downstream,
     limit: usize,
     within: Duration,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Asked, Refusal> {
     let head = client.head(limit, within).await;
     if let Some(raw) = client.raw_target() {
@@ -126,7 +126,7 @@ async fn ask_by_hello(
     client: &mut Downstream,
     target_port: u16,
     within: Duration,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Asked, End> {
     let introduction = introduce(client, within, record).await?;
     let host = match &introduction.server_name {
@@ -153,7 +153,7 @@ async fn ask_by_hello(
 pub(super) async fn introduce(
     client: &mut Downstream,
     within: Duration,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Introduction, End> {
     let hello = client
         .client_hello(within)

@@ -110,7 +110,7 @@ async fn converse(
     mode: ListenerMode,
     client: &mut Downstream,
     caller: &Caller,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Closed, End> {
     let source = caller.source();
     let (target, introduction) =
@@ -164,7 +164,7 @@ fn decide(
     mode: ListenerMode,
     caller: &Caller,
     target: &Authority,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Decided, Refusal> {
     let settings = shared.settings.load_full();
     record.policy(&settings.policy_id);
@@ -206,7 +206,7 @@ async fn reach(
     shared: &Shared,
     decided: &Decided,
     target: &Authority,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Dialled, Refusal> {
     let Decided {
         settings, permit, ..
@@ -225,7 +225,7 @@ async fn resolve(
     settings: &Settings,
     permit: &Permit,
     target: &Authority,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Vec<IpAddr>, Refusal> {
     let name = match (&target.host, permit.static_addresses()) {
         (Host::Literal(address), _) => {
@@ -249,7 +249,7 @@ async fn resolve(
 fn screen(
     permit: &Permit,
     addresses: &[IpAddr],
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<PermittedAddrs, Refusal> {
     let permitted = permit
         .screen(addresses)
@@ -259,7 +259,7 @@ fn screen(
 }
 
 /// Notes which destination refused.
-fn denied(denial: Denial, record: &mut audit::Session) -> Refusal {
+fn denied(denial: Denial, record: &mut audit::Recorder) -> Refusal {
     record.destination(
         denial
             .destination
@@ -275,7 +275,7 @@ fn settle(
     mode: ListenerMode,
     mut decided: Decided,
     grounds: &Grounds,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<(Decided, Registration, oneshot::Receiver<ClosedBy>), Refusal> {
     loop {
         let generation = decided.settings.generation;
@@ -295,7 +295,7 @@ async fn identify(
     registration: &Registration,
     client: &mut Downstream,
     introduction: Option<Introduction>,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Result<Result<Option<Passage>, ClosedBy>, End> {
     let Introduction {
         server_name,
@@ -324,7 +324,7 @@ async fn carry(
     client: &mut Downstream,
     upstream: &Dialled,
     stopped: oneshot::Receiver<ClosedBy>,
-    record: &mut audit::Session,
+    record: &mut audit::Recorder,
 ) -> Closed {
     let first = client.take_read();
     let counters = record.counters().clone();

@@ -9,7 +9,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn session(audit: &Audit) -> Session {
+fn session(audit: &Audit) -> Recorder {
     audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into())
 }
 

@@ -46,7 +46,7 @@ pub(super) fn refuse(audit: &Audit) {
 }
 
 /// A session of a client that asks too often.
-pub(super) fn beyond_rate(audit: &Audit, client: [u8; 4]) -> Session {
+pub(super) fn beyond_rate(audit: &Audit, client: [u8; 4]) -> Recorder {
     let mut session = audit.session("proxy".into(), "1:p".into(), (client, 4000).into());
     session.over_rate();
     session

@@ -17,9 +17,9 @@ use crate::telemetry::Direction;
 use crate::tls::ClientHello;
 use crate::tunnel::{Closed, ClosedBy, Counters};
 
-/// A session that is being recorded. Every end consumes it; dropped without one, it records a defect.
+/// Records one session. Every end consumes it; dropped without one, it records a defect.
 #[derive(Debug)]
-pub struct Session {
+pub struct Recorder {
     audit: Audit,
     record: Box<SessionRecord>,
     started: Instant,
@@ -40,7 +40,7 @@ enum Stage {
 
 impl Audit {
     /// Begins to record a session. Nothing is written until it opens a tunnel or ends.
-    pub fn session(&self, listener: Arc<str>, policy: Arc<str>, peer: SocketAddr) -> Session {
+    pub fn session(&self, listener: Arc<str>, policy: Arc<str>, peer: SocketAddr) -> Recorder {
         let record = SessionRecord {
             session: Uuid::now_v7().to_string().into_boxed_str(),
             listener,
@@ -69,7 +69,7 @@ impl Audit {
             connect_ms: None,
             duration_ms: Millis(Duration::ZERO),
         };
-        Session {
+        Recorder {
             audit: self.clone(),
             record: Box::new(record),
             started: Instant::now(),
@@ -82,7 +82,7 @@ impl Audit {
 }
 
 /// What a session learns on its way.
-impl Session {
+impl Recorder {
     pub fn id(&self) -> &str {
         &self.record.session
     }
@@ -159,7 +159,7 @@ impl Session {
 }
 
 /// What a session becomes.
-impl Session {
+impl Recorder {
     /// Records the opening of the tunnel. Only when this has succeeded may the client be told.
     pub async fn opened(&mut self) -> Result<(), Unavailable> {
         if !self.audit.admits() {
@@ -299,7 +299,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for Recorder {
     fn drop(&mut self) {
         if self.stage != Stage::Ended {
             self.audit.0.metrics.session_panics.inc();
