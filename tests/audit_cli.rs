@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use callhome_relay::audit::{Audit, Data, Event, generate};
+use callhome_relay::audit::{Audit, generate};
+use callhome_trail::{Data, RelayStopped};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -25,11 +26,11 @@ fn write(directory: &Path, records: usize, rotate_size: u64) {
     let options = options(directory, rotate_size);
     let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
     for n in 0..records {
-        let data = Data::Stopped {
-            cause: "test",
+        let data = RelayStopped {
+            cause: "test".into(),
             tunnels_cut: n,
         };
-        audit.relay_event(Event::RelayStopped, &data);
+        audit.relay_event(Data::RelayStopped(data));
     }
     writer.close();
 }

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use callhome_relay::audit::{Audit, Writer};
+use callhome_relay::audit::{Audit, WriterHandle};
 use callhome_relay::proxy_error::Reason;
 use callhome_relay::tunnel::{Closed, ClosedBy};
 use serde_json::{Value, json};
@@ -236,7 +236,7 @@ fn it_ends_with_its_reader() {
     writer.close();
 }
 
-fn start(directory: &Path, rotate_size: u64) -> (Audit, Writer) {
+fn start(directory: &Path, rotate_size: u64) -> (Audit, WriterHandle) {
     Audit::start(&options(directory, rotate_size), "test", Arc::default()).unwrap()
 }
 

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use callhome_relay::audit::verify::{Report, verify};
+use callhome_trail::verify::{Verification, verify};
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
@@ -225,7 +225,7 @@ async fn wait(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// Proves the trail and its copy, which has all of it.
-fn both_whole(audit: &Path, received: &Path) -> (Report, Report) {
+fn both_whole(audit: &Path, received: &Path) -> (Verification, Verification) {
     let original = verify(audit, None, None, |_| ()).unwrap();
     let copy = verify(received, None, None, |_| ()).unwrap();
     assert_eq!((copy.from, copy.to), (1, original.to));

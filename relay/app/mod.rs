@@ -11,12 +11,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use callhome_trail::{Data, RelayStopped};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use crate::admin::{Admin, AdminError};
-use crate::audit::{self, Audit, Data, Event};
+use crate::audit::{self, Audit};
 use crate::config::{Config, Source};
 use crate::dns::{Resolver, ResolverError, SystemFiles};
 use crate::os::sandbox::{Files, InForce, Sandbox, SandboxError};
@@ -50,7 +51,7 @@ pub struct App {
     server: Server,
     admin: Admin,
     audit: Audit,
-    writer: audit::Writer,
+    writer: audit::WriterHandle,
     metrics: Arc<Metrics>,
     manager: ServiceManager,
     sandbox: InForce,
@@ -208,13 +209,10 @@ impl App {
         } else {
             "signal"
         };
-        running.audit.relay_event(
-            Event::RelayStopped,
-            &Data::Stopped {
-                cause,
-                tunnels_cut: cut,
-            },
-        );
+        running.audit.relay_event(Data::RelayStopped(RelayStopped {
+            cause: cause.into(),
+            tunnels_cut: cut,
+        }));
         admin.abort();
         // The last sessions' guards write when the workers end, so those go before the writer.
         drop(running);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use callhome_trail::{ConfigLoaded, ConfigRejected, Data, RelayStarted};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -11,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::health::Health;
 use super::supervision::Supervision;
 use super::{Command, check_descriptors, tell_ends};
-use crate::audit::{Audit, Data, Event};
+use crate::audit::Audit;
 use crate::config::Config;
 use crate::dns::Resolver;
 use crate::os;
@@ -34,27 +35,33 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn record_start(&self, listeners: &[(Arc<str>, SocketAddr)]) {
-        let started = Data::Started {
-            version: env!("CARGO_PKG_VERSION"),
-            boot: os::boot_id().map(String::into_boxed_str),
+        let started = RelayStarted {
+            version: env!("CARGO_PKG_VERSION").into(),
+            boot: os::boot_id().map(Into::into),
             uptime_ms: os::uptime_ms(),
             listeners: listeners
                 .iter()
                 .map(|(name, address)| format!("{name} {address}"))
                 .collect(),
-            sandbox: self.sandbox.measures.clone(),
+            sandbox: self
+                .sandbox
+                .measures
+                .iter()
+                .cloned()
+                .map(Into::into)
+                .collect(),
         };
-        self.audit.relay_event(Event::RelayStarted, &started);
+        self.audit.relay_event(Data::RelayStarted(started));
         self.record_config();
     }
 
     fn record_config(&self) {
-        let loaded = Data::Loaded {
-            policy: self.handle.settings().policy_id.clone(),
+        let loaded = ConfigLoaded {
+            policy: self.handle.settings().policy_id.clone().into(),
             source: self.config.source.to_string(),
             warnings: self.config.warnings.clone(),
         };
-        self.audit.relay_event(Event::ConfigLoaded, &loaded);
+        self.audit.relay_event(Data::ConfigLoaded(loaded));
     }
 
     /// Reads the configuration and takes it whole, or not at all.
@@ -73,13 +80,13 @@ impl Running {
             Err(error) => {
                 let error = error + &self.why_unreadable();
                 tracing::error!("the configuration stays as it was: {error}");
-                let rejected = Data::Rejected {
+                let rejected = ConfigRejected {
                     source: self.config.source.to_string(),
                     error: error.clone(),
                 };
                 self.health.reloaded(Some(error));
                 self.metrics.reloaded(false);
-                self.audit.relay_event(Event::ConfigRejected, &rejected);
+                self.audit.relay_event(Data::ConfigRejected(rejected));
             }
         }
         self.supervision.serving();

@@ -1,16 +1,19 @@
 //! The guard of a session: it leaves exactly one closing record, on panic and cancellation too.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Tls};
 use jiff::Timestamp;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::record::{ABANDONED, Client, Decision, Event, Millis, Outcome, SessionRecord, Target};
-use super::{Audit, Handed, Kind, OnFailure, STALL, Unavailable};
-use crate::authority::{Authority, DnsName};
+use super::intake::{Handed, RecordKind, STALL};
+use super::options::OnFailure;
+use super::{Audit, Unavailable};
+use crate::authority::{Authority, DnsName, ServerName};
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
 use crate::telemetry::Direction;
@@ -21,7 +24,9 @@ use crate::tunnel::{Closed, ClosedBy, Counters};
 #[derive(Debug)]
 pub struct Recorder {
     audit: Audit,
-    record: Box<SessionRecord>,
+    record: Box<Record>,
+    /// The client's address, under which refusals are counted.
+    address: IpAddr,
     started: Instant,
     counters: Arc<Counters>,
     stage: Stage,
@@ -41,37 +46,27 @@ enum Stage {
 impl Audit {
     /// Begins to record a session. Nothing is written until it opens a tunnel or ends.
     pub fn session(&self, listener: Arc<str>, policy: Arc<str>, peer: SocketAddr) -> Recorder {
-        let record = SessionRecord {
-            session: Uuid::now_v7().to_string().into_boxed_str(),
-            listener,
-            policy,
-            client: Client {
-                address: peer.ip().to_canonical(),
-                port: peer.port(),
-                via: None,
-                certificate: None,
-                name: None,
-                role: None,
-            },
-            target: Target::default(),
-            upstream_local: None,
-            destination: None,
-            decision: None,
-            enforced: true,
-            reason: None,
-            outcome: None,
-            closed_by: None,
-            error: None,
-            tls: None,
-            bytes_up: 0,
-            bytes_down: 0,
-            dns_ms: None,
-            connect_ms: None,
-            duration_ms: Millis(Duration::ZERO),
+        let address = peer.ip().to_canonical();
+        let client = Client {
+            address,
+            port: peer.port(),
+            via: None,
+            certificate: None,
+            name: None,
+            role: None,
         };
+        let id = Uuid::now_v7().to_string();
+        let relay = self.0.relay.clone();
         Recorder {
             audit: self.clone(),
-            record: Box::new(record),
+            record: Box::new(Record::of_session(
+                relay.into(),
+                id.into(),
+                listener.into(),
+                policy.into(),
+                client,
+            )),
+            address,
             started: Instant::now(),
             counters: Arc::default(),
             stage: Stage::Pending,
@@ -84,7 +79,7 @@ impl Audit {
 /// What a session learns on its way.
 impl Recorder {
     pub fn id(&self) -> &str {
-        &self.record.session
+        self.record.session.as_deref().unwrap_or_default()
     }
 
     pub fn counters(&self) -> &Arc<Counters> {
@@ -92,12 +87,14 @@ impl Recorder {
     }
 
     pub fn policy(&mut self, policy: &Arc<str>) {
-        self.record.policy = policy.clone();
+        self.record.policy = Some(policy.into());
     }
 
     pub fn client(&mut self, name: Option<&Arc<str>>, role: &'static str) {
-        self.record.client.name = name.cloned();
-        self.record.client.role = name.map(|_| role);
+        if let Some(client) = &mut self.record.client {
+            client.name = name.map(Into::into);
+            client.role = name.map(|_| role.into());
+        }
     }
 
     /// This request is beyond its client's rate.
@@ -107,14 +104,19 @@ impl Recorder {
 
     /// A balancer announced whose connection this is.
     pub fn announced(&mut self, client: SocketAddr, balancer: IpAddr) {
-        self.record.client.address = client.ip().to_canonical();
-        self.record.client.port = client.port();
-        self.record.client.via = Some(balancer.to_canonical());
+        self.address = client.ip().to_canonical();
+        if let Some(known) = &mut self.record.client {
+            known.address = self.address;
+            known.port = client.port();
+            known.via = Some(balancer.to_canonical());
+        }
     }
 
     /// A name in the client's certificate.
     pub fn certificate(&mut self, name: &DnsName) {
-        self.record.client.certificate = Some(name.as_str().into());
+        if let Some(client) = &mut self.record.client {
+            client.certificate = Some(name.as_str().to_owned().into());
+        }
     }
 
     /// The target as it was sent.
@@ -124,37 +126,38 @@ impl Recorder {
 
     /// The target as it was understood.
     pub fn target(&mut self, authority: &Authority) {
-        self.record.target.understood(authority);
+        self.record.target.host = Some(authority.host.to_string().into());
+        self.record.target.port = Some(authority.port);
     }
 
     pub fn destination(&mut self, name: Option<&Arc<str>>) {
-        self.record.destination = name.cloned();
+        self.record.destination = name.map(Into::into);
     }
 
     pub fn allowed(&mut self, enforced: bool) {
         self.record.decision = Some(Decision::Allow);
-        self.record.enforced = enforced;
+        self.record.enforced = Some(enforced);
     }
 
     /// Name resolution ended, well or not.
     pub fn resolved(&mut self, took: Duration) {
-        self.record.dns_ms = Some(Millis(took));
+        self.record.dns_ms = Some(took.into());
         self.audit.0.metrics.resolved(took);
     }
 
     pub fn address_source(&mut self, source: AddressSource) {
-        self.record.target.address_source = Some(source.as_str());
+        self.record.target.address_source = Some(source.as_str().into());
     }
 
     pub fn connected(&mut self, took: Duration, remote: SocketAddr, local: SocketAddr) {
-        self.record.connect_ms = Some(Millis(took));
+        self.record.connect_ms = Some(took.into());
         self.record.target.address = Some(remote.ip());
         self.record.upstream_local = Some(local);
         self.audit.0.metrics.connected(took);
     }
 
     pub fn client_hello(&mut self, hello: ClientHello) {
-        self.record.tls = Some(hello.into());
+        self.record.tls = Some(described(hello));
     }
 }
 
@@ -169,7 +172,7 @@ impl Recorder {
         self.record.outcome = Some(Outcome::Open);
         self.audit.0.metrics.tunnels.inc();
         self.audit.0.metrics.tunnels_open.inc();
-        match self.write(Event::TunnelOpened, Kind::Opening) {
+        match self.write(Event::TunnelOpened, RecordKind::Opening) {
             Handed::Over => Ok(()),
             Handed::Durably(durable) => match timeout(STALL, durable).await {
                 Ok(Ok(())) => Ok(()),
@@ -184,12 +187,12 @@ impl Recorder {
 
     /// An hour has gone by.
     pub fn progress(&mut self) {
-        self.write(Event::TunnelProgress, Kind::Opening);
+        self.write(Event::TunnelProgress, RecordKind::Opening);
     }
 
     /// The tunnel ended.
     pub fn closed(mut self, closed: Closed) {
-        self.record.error = closed.error.map(String::into_boxed_str);
+        self.record.error = closed.error.map(Into::into);
         self.end_tunnel(Outcome::Closed, Some(closed.by));
     }
 
@@ -199,7 +202,7 @@ impl Recorder {
             return self.end_tunnel(Outcome::Abandoned, Some(ClosedBy::Client));
         }
         self.record.outcome = Some(Outcome::Abandoned);
-        self.record.closed_by = Some(ClosedBy::Client.as_str());
+        self.record.closed_by = Some(ClosedBy::Client.as_str().into());
         self.end_unopened(Event::RequestFailed, ABANDONED);
     }
 
@@ -223,8 +226,8 @@ impl Recorder {
 
     fn refuse(&mut self, refusal: &Refusal) {
         let reason = refusal.reason;
-        self.record.reason = Some(reason.token());
-        self.record.error = refusal.detail.as_deref().map(Into::into);
+        self.record.reason = Some(reason.token().into());
+        self.record.error = refusal.detail.clone().map(text_of);
         let (event, outcome) = match reason.verdict() {
             Verdict::Denied => (Event::RequestDenied, Outcome::Refused),
             Verdict::Failed => (Event::RequestFailed, Outcome::Failed),
@@ -232,12 +235,12 @@ impl Recorder {
         if reason.verdict() == Verdict::Denied {
             self.record.decision = Some(Decision::Deny);
             // Report-only may have let the name through before; what counts is that this was held to.
-            self.record.enforced = true;
+            self.record.enforced = Some(true);
         }
         self.audit.0.metrics.refused(reason);
         tracing::debug!(
             session = self.id(),
-            client = %self.record.client.address,
+            client = %self.address,
             target = self.record.target.raw.as_deref(),
             reason = reason.token(),
             detail = refusal.detail.as_deref(),
@@ -255,7 +258,7 @@ impl Recorder {
     fn end_unopened(&mut self, event: Event, why: &'static str) {
         let mut queue = self.audit.0.lock();
         let (wall, now) = (Timestamp::now(), Instant::now());
-        let address = self.record.client.address;
+        let address = self.address;
         if why == Reason::AuditUnavailable.token() {
             queue.uncounted += 1;
         } else if queue.refusal_room == 0
@@ -266,7 +269,7 @@ impl Recorder {
             self.audit.0.wake.notify_one();
         } else {
             drop(queue);
-            self.write(event, Kind::Refusal);
+            self.write(event, RecordKind::Refusal);
         }
         self.stage = Stage::Ended;
     }
@@ -275,7 +278,7 @@ impl Recorder {
         let metrics = self.audit.0.metrics.clone();
         let by = by.map(ClosedBy::as_str);
         self.record.outcome = Some(outcome);
-        self.record.closed_by = by;
+        self.record.closed_by = by.map(Into::into);
         self.end(Event::TunnelClosed);
         metrics.tunnels_open.dec();
         metrics.tunnel_closed(by.unwrap_or("refused"), self.started.elapsed());
@@ -287,15 +290,39 @@ impl Recorder {
         self.stage = Stage::Ended;
         // An end without a beginning would be one more record than there is room for.
         if self.recorded {
-            self.write(event, Kind::Closing);
+            self.write(event, RecordKind::Closing);
         }
     }
 
-    fn write(&mut self, event: Event, kind: Kind) -> Handed {
+    fn write(&mut self, event: Event, kind: RecordKind) -> Handed {
         self.record.bytes_up = self.counters.up();
         self.record.bytes_down = self.counters.down();
-        self.record.duration_ms = Millis(self.started.elapsed());
-        self.audit.write(event, &self.record, kind)
+        self.record.duration_ms = self.started.elapsed().into();
+        self.record.event = event;
+        self.audit.0.write(&self.record, kind)
+    }
+}
+
+/// What a `ClientHello` says, as the record has it.
+fn described(hello: ClientHello) -> Tls {
+    let sni = match hello.server_name {
+        ServerName::Absent => None,
+        ServerName::Host(host) => Some(host.to_string().into()),
+        ServerName::Invalid => Some("(invalid)".into()),
+    };
+    let versions = hello.versions.iter();
+    Tls {
+        sni,
+        alpn: hello.alpn.into_iter().map(Into::into).collect(),
+        versions: versions.map(|version| version.to_string().into()).collect(),
+        ech: hello.ech,
+    }
+}
+
+fn text_of(detail: Cow<'static, str>) -> Text {
+    match detail {
+        Cow::Borrowed(text) => text.into(),
+        Cow::Owned(text) => text.into(),
     }
 }
 

@@ -5,26 +5,23 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::path::Path;
 
+use callhome_trail::segments::{self, ACTIVE, MAX_LINE};
+use callhome_trail::{AuditGap, Chain, Event, Hash, Head, Line, Outcome, PublicKey, Record, seals};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::chain::{Chain, Hash, Line};
+use super::compress;
 use super::files;
-use super::kept::{self, Kept};
-use super::record::{Data, Outcome};
-use super::seal::PublicKey;
-use super::segments::{self, ACTIVE, MAX_LINE};
-use super::store::Head;
+use super::kept::Kept;
 
 /// A directory that is ready to be written again, and what has to be written first.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) chain: Chain,
     /// What is missing, or may be.
-    pub(super) gaps: Vec<Data>,
+    pub(super) gaps: Vec<AuditGap>,
     /// The last record of each tunnel without an end.
-    pub(super) lost: Vec<Map<String, Value>>,
+    pub(super) lost: Vec<Record>,
     /// The key that the last checkpoint named.
     pub(super) successor: Option<PublicKey>,
     pub(super) kept: Kept,
@@ -42,7 +39,7 @@ struct End {
 #[derive(Default)]
 struct Tail {
     last: Option<End>,
-    open: BTreeMap<String, Map<String, Value>>,
+    open: BTreeMap<String, Record>,
     /// The lines of the checkpoints among them.
     checkpoints: Vec<Vec<u8>>,
 }
@@ -67,8 +64,8 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     let durable = head.as_ref().map_or(0, |head| head.seq);
     let torn = set_torn_bytes_aside(&directory.join(ACTIVE), durable)?;
     let left = read_tail(directory)?;
-    let text = kept::read(directory)?;
-    let seal = kept::lines(&text).last().map(|(_, line)| line);
+    let text = seals::read(directory)?;
+    let seal = seals::lines(&text).last().map(|(_, line)| line);
 
     // The trail was at least as long as the longest of what knows of it.
     let known = [
@@ -80,8 +77,7 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     let mut end = left.last.clone();
     for known in known.into_iter().flatten().filter(End::is_plausible) {
         match &end {
-            Some(end) if end.trail != known.trail => gaps.push(gap(
-                None,
+            Some(end) if end.trail != known.trail => gaps.push(AuditGap::unnumbered(
                 "the directory held traces of another trail at the start",
             )),
             Some(end) if end.seq >= known.seq => {}
@@ -92,11 +88,11 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     if let Some(end) = end.as_ref().filter(|end| end.seq > last) {
         let cause = "missing at the start: the trail is shorter than it was";
         // The chain's first record afterwards, as whoever reads it expects.
-        gaps.insert(0, gap(Some((last + 1, end.seq)), cause));
+        gaps.insert(0, AuditGap::of_records(last + 1, end.seq, cause));
     }
     if let Some(torn) = &torn {
         let cause = format!("a torn end was set aside at the start: {}", torn.file);
-        gaps.push(gap(None, &cause));
+        gaps.push(AuditGap::unnumbered(cause));
     }
     let last_kept = seal.filter(|seal| seal.seq >= left.last_checkpoint());
     let successor = match last_kept {
@@ -134,15 +130,6 @@ impl End {
     }
 }
 
-fn gap(numbers: Option<(u64, u64)>, cause: &str) -> Data {
-    Data::Gap {
-        from: numbers.map(|(from, _)| from),
-        to: numbers.map(|(_, to)| to),
-        count: None,
-        cause: cause.into(),
-    }
-}
-
 fn remove_temporaries(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -169,7 +156,7 @@ fn set_torn_bytes_aside(active: &Path, durable: u64) -> io::Result<Option<Torn>>
     let torn = torn.transpose()?;
     if let Some(first) = changed {
         let directory = active.parent().unwrap_or(Path::new("."));
-        fs::rename(active, segments::free_name(directory, first))?;
+        fs::rename(active, compress::free_name(directory, first))?;
         files::sync_directory(active)?;
         tracing::warn!(path = %active.display(), "the last segment of the trail was changed");
     }
@@ -289,12 +276,12 @@ impl Tail {
         }
         match &*line.event {
             "tunnel_opened" | "tunnel_progress" => {
-                if let Some((session, members)) = line.session() {
-                    self.open.insert(session, members);
+                if let Some((session, record)) = session_of(line) {
+                    self.open.insert(session, record);
                 }
             }
             "tunnel_closed" | "tunnel_lost" => {
-                if let Some((session, _)) = line.session() {
+                if let Some((session, _)) = session_of(line) {
                     self.open.remove(&session);
                 }
             }
@@ -309,22 +296,19 @@ impl Tail {
     }
 }
 
-/// What is known of a tunnel whose end nobody saw.
-fn as_lost(mut members: Map<String, Value>) -> Map<String, Value> {
-    for key in [
-        "v", "trail", "seq", "time", "relay", "event", "prev", "hash",
-    ] {
-        members.shift_remove(key);
+fn session_of(line: &Line<'_>) -> Option<(String, Record)> {
+    let record = Record::of(line)?;
+    Some((record.session.as_deref()?.to_owned(), record))
+}
+
+/// The last record of a tunnel, made into that of an end which the relay didn't see.
+fn as_lost(record: Record) -> Record {
+    Record {
+        event: Event::TunnelLost,
+        outcome: Some(Outcome::Lost),
+        error: Some("the relay ended without a word of this tunnel's end".into()),
+        ..record
     }
-    members.insert(
-        "outcome".into(),
-        serde_json::to_value(Outcome::Lost).unwrap_or_default(),
-    );
-    members.insert(
-        "error".into(),
-        "the relay ended without a word of this tunnel's end".into(),
-    );
-    members
 }
 
 /// Somewhat over the hour after which an open tunnel is heard of again, and the clock may have been set meanwhile.

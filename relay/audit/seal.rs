@@ -8,27 +8,16 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use callhome_trail::{PublicKey, SigningKey};
 
-use super::chain::hex;
 use super::files;
-
-/// The public half of a key, in hexadecimal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct PublicKey(Box<str>);
 
 /// The keys of a directory: the one that signs next, and its successor while a checkpoint is on its way to the disk.
 #[derive(Debug)]
 pub(super) struct Seal {
     directory: PathBuf,
-    current: Key,
-    successor: Key,
-}
-
-struct Key {
-    seed: [u8; 32],
-    pair: Ed25519KeyPair,
+    current: SigningKey,
+    successor: SigningKey,
 }
 
 impl Seal {
@@ -50,14 +39,14 @@ impl Seal {
         let current = if let Some(key) = key {
             key
         } else {
-            let key = Key::generate()?;
+            let key = SigningKey::generate()?;
             files::write_private(&current, key.text().as_bytes())?;
             key
         };
         let seal = Self {
             directory: directory.to_owned(),
             current,
-            successor: Key::generate()?,
+            successor: SigningKey::generate()?,
         };
         Ok((seal, new))
     }
@@ -76,13 +65,12 @@ impl Seal {
     }
 
     pub(super) fn sign(&self, bytes: &[u8]) -> String {
-        let signature = hex::<128>(self.current.pair.sign(bytes).as_ref());
-        String::from_utf8_lossy(&signature).into_owned()
+        self.current.sign(bytes)
     }
 
     /// The checkpoint is durable: its key goes, its successor takes over.
     pub(super) fn exchange(&mut self) -> io::Result<()> {
-        let successor = Key::generate()?;
+        let successor = SigningKey::generate()?;
         exchange(&self.directory.join(NEXT), &self.directory.join(CURRENT))?;
         self.current = std::mem::replace(&mut self.successor, successor);
         Ok(())
@@ -97,81 +85,19 @@ pub fn generate(directory: &Path) -> io::Result<PublicKey> {
         let message = format!("{} is there already", current.display());
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
     }
-    let key = Key::generate()?;
+    let key = SigningKey::generate()?;
     files::write_private(&current, key.text().as_bytes())?;
     Ok(key.public())
 }
 
-impl PublicKey {
-    pub fn parse(text: &str) -> Option<Self> {
-        let digits =
-            text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        digits.then(|| Self(text.into()))
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether `signature`, in hexadecimal, is this key's for `bytes`.
-    pub fn verifies(&self, bytes: &[u8], signature: &str) -> bool {
-        let (Some(key), Some(signature)) = (unhex(&self.0), unhex(signature)) else {
-            return false;
-        };
-        UnparsedPublicKey::new(&ED25519, key)
-            .verify(bytes, &signature)
-            .is_ok()
-    }
-}
-
-impl Key {
-    fn generate() -> io::Result<Self> {
-        let mut seed = [0; 32];
-        SystemRandom::new()
-            .fill(&mut seed)
-            .map_err(|_| io::Error::other("the kernel gives no random numbers"))?;
-        Self::of(seed)
-    }
-
-    fn of(seed: [u8; 32]) -> io::Result<Self> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-        Ok(Self { seed, pair })
-    }
-
-    fn public(&self) -> PublicKey {
-        let text = hex::<64>(self.pair.public_key().as_ref());
-        PublicKey(String::from_utf8_lossy(&text).into())
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&hex::<64>(&self.seed)).into_owned()
-    }
-}
-
-impl Drop for Key {
-    /// As far as safe code can: the compiler is told that the bytes are looked at.
-    fn drop(&mut self) {
-        self.seed = [0; 32];
-        std::hint::black_box(&self.seed);
-    }
-}
-
-impl std::fmt::Debug for Key {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Key").field(&self.public().as_str()).finish()
-    }
-}
-
-fn read_key(path: &Path) -> io::Result<Option<Key>> {
+fn read_key(path: &Path) -> io::Result<Option<SigningKey>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let seed = unhex(text.trim()).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    match seed {
-        Some(seed) => Key::of(seed).map(Some),
+    match SigningKey::parse(&text) {
+        Some(key) => Ok(Some(key)),
         None => Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("{} holds no key", path.display()),
@@ -190,17 +116,6 @@ fn exchange(next: &Path, current: &Path) -> io::Result<()> {
         fs::rename(next, current)?;
     }
     files::sync_directory(current)
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |b: u8| char::from(b).to_digit(16);
-    let pairs = text.as_bytes().chunks_exact(2);
-    if !pairs.remainder().is_empty() {
-        return None;
-    }
-    pairs
-        .map(|pair| u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok())
-        .collect()
 }
 
 const CURRENT: &str = "seal.key";

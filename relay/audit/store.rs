@@ -9,12 +9,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use callhome_trail::segments::{self, ACTIVE, Segment};
+use callhome_trail::{Chain, HEAD, Hash, Head};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::chain::{Chain, Hash};
+use super::compress::{self, Compressor};
 use super::files;
-use super::segments::{self, ACTIVE, Compressor, Segment};
 
 /// The trail's directory, held by one process.
 #[derive(Debug)]
@@ -32,14 +32,6 @@ pub(super) struct Store {
     /// What stands before them.
     head: Head,
     head_saved: Instant,
-}
-
-/// The end of the trail as it was known to be on the disk. It may lag behind the trail, never lead.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Head {
-    pub(super) trail: Box<str>,
-    pub(super) seq: u64,
-    pub(super) hash: Box<str>,
 }
 
 #[derive(Debug)]
@@ -180,7 +172,7 @@ impl Store {
     /// Notes the end of the trail, so that a restart misses what was cut off.
     pub(super) fn save_head(&mut self) -> io::Result<()> {
         self.head_saved = Instant::now();
-        self.head.save(&self.directory)
+        save_head(&self.head, &self.directory)
     }
 
     /// Gives the active segment up after a failure. Where it can't be closed now, the next write tries again.
@@ -231,7 +223,7 @@ impl Store {
     }
 
     fn close(&mut self, mut segment: Segment, size: u64) -> io::Result<()> {
-        let path = segments::free_name(&self.directory, segment.first);
+        let path = compress::free_name(&self.directory, segment.first);
         fs::rename(self.directory.join(ACTIVE), &path)?;
         segment.size = size;
         segment.path.clone_from(&path);
@@ -289,7 +281,7 @@ impl Active {
         let path = directory.join(ACTIVE);
         // A file that lies there isn't the writer's: it is kept, and nothing is appended to it.
         if path.metadata().is_ok_and(|there| there.len() > 0) {
-            fs::rename(&path, segments::free_name(directory, head.seq + 1))?;
+            fs::rename(&path, compress::free_name(directory, head.seq + 1))?;
         }
         let file = files::append(&path)?;
         files::sync_directory(&path)?;
@@ -317,25 +309,9 @@ impl Active {
     }
 }
 
-impl Head {
-    pub(super) fn of(chain: &Chain) -> Self {
-        Self {
-            trail: chain.trail().into(),
-            seq: chain.next() - 1,
-            hash: chain.previous().as_str().into(),
-        }
-    }
-
-    /// None where there is none, or none that can be read.
-    pub(super) fn load(directory: &Path) -> Option<Self> {
-        let text = fs::read(directory.join(HEAD)).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-
-    fn save(&self, directory: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec(self).map_err(io::Error::from)?;
-        files::replace(&directory.join(HEAD), &text, 0o640)
-    }
+fn save_head(head: &Head, directory: &Path) -> io::Result<()> {
+    let text = serde_json::to_vec(head).map_err(io::Error::from)?;
+    files::replace(&directory.join(HEAD), &text, 0o640)
 }
 
 fn is_at(path: &Path, metadata: &fs::Metadata) -> bool {
@@ -343,6 +319,5 @@ fn is_at(path: &Path, metadata: &fs::Metadata) -> bool {
         .is_ok_and(|there| there.ino() == metadata.ino() && there.dev() == metadata.dev())
 }
 
-const HEAD: &str = "head.json";
 const HEAD_EVERY: Duration = Duration::from_secs(1);
 const KEEP_BUFFER: usize = 64 * 1024;

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use callhome_trail::Refusals;
 use jiff::Timestamp;
-
-use super::record::Data;
 
 /// The refusals that have no record of their own, by client.
 #[derive(Debug, Default)]
@@ -58,16 +57,20 @@ impl Throttle {
     }
 
     /// Takes the counts that are due, or all.
-    pub(super) fn take(&mut self, now: Option<Instant>) -> Vec<Data> {
+    pub(super) fn take(&mut self, now: Option<Instant>) -> Vec<Refusals> {
         let due = |counted: &Counted| now.is_none_or(|now| counted.due <= now);
         self.clients
             .extract_if(|_, counted| due(counted))
             .filter(|(_, counted)| !counted.reasons.is_empty())
-            .map(|(address, counted)| Data::Refusals {
+            .map(|(address, counted)| Refusals {
                 address,
-                since: counted.since,
+                since: counted.since.to_string().into(),
                 count: counted.reasons.values().sum(),
-                reasons: counted.reasons,
+                reasons: counted
+                    .reasons
+                    .into_iter()
+                    .map(|(reason, count)| (reason.into(), count))
+                    .collect(),
             })
             .collect()
     }
@@ -103,7 +106,7 @@ mod tests {
         assert!(throttle.take(Some(now + EVERY / 2)).is_empty());
         let records = throttle.take(Some(now + EVERY));
         let [
-            Data::Refusals {
+            Refusals {
                 address,
                 count,
                 reasons,
@@ -114,7 +117,7 @@ mod tests {
             panic!("{records:?}");
         };
         assert_eq!(
-            (*address, *count, reasons["rate_limited"]),
+            (*address, *count, reasons[&"rate_limited".into()]),
             (client, 5001, 5000)
         );
         assert_eq!(throttle.due(), None);

@@ -4,24 +4,26 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
+use callhome_trail::{
+    AuditGap, Chain, Checkpoint, ClockStepped, Data, PublicKey, Record, TrailPruned,
+};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use super::chain::Chain;
 use super::clock::Clock;
+use super::compress;
+use super::intake::{Batch, Intake, RelayRecord, WriterState, members};
 use super::kept::Kept;
-use super::record::{Data, Event};
+use super::options::{Options, Sync};
 use super::recover::{self, Recovered};
-use super::seal::{PublicKey, Seal};
+use super::seal::Seal;
 use super::stdout::Stdout;
 use super::store::{self, Pruned, Store};
-use super::{Batch, Options, Shared, State, Sync};
 use crate::os;
 
 /// What the thread works with.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    intake: Arc<Intake>,
     options: Options,
     chain: Chain,
     store: Option<Store>,
@@ -59,8 +61,8 @@ pub(super) struct Opened {
     store: Option<Store>,
     seal: Option<Seal>,
     kept: Option<Kept>,
-    gaps: Vec<Data>,
-    lost: Vec<Map<String, Value>>,
+    gaps: Vec<AuditGap>,
+    lost: Vec<Record>,
     /// The public half of a key that was made just now.
     pub(super) new_key: Option<PublicKey>,
 }
@@ -89,13 +91,9 @@ pub(super) fn open(options: &Options) -> io::Result<Opened> {
     } = recover::recover(directory)?;
     let (seal, new) = Seal::open(directory, successor.as_ref())?;
     if successor.is_some_and(|named| named != seal.public()) {
-        gaps.push(Data::Gap {
-            from: None,
-            to: None,
-            count: None,
-            cause: "the key isn't the one that the last checkpoint names: the end of the trail was cut off, or the key replaced"
-                .into(),
-        });
+        gaps.push(AuditGap::unnumbered(
+            "the key isn't the one that the last checkpoint names: the end of the trail was cut off, or the key replaced",
+        ));
     }
     let store = Store::open(directory, lock, &chain)?;
     Ok(Opened {
@@ -110,10 +108,10 @@ pub(super) fn open(options: &Options) -> io::Result<Opened> {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, options: &Options, opened: Opened) -> io::Result<Self> {
+    pub(super) fn new(intake: Arc<Intake>, options: &Options, opened: Opened) -> io::Result<Self> {
         let now = Instant::now();
         let mut writer = Self {
-            shared,
+            intake,
             options: options.clone(),
             chain: opened.chain,
             store: opened.store,
@@ -136,14 +134,12 @@ impl Writer {
             refill_at: now,
         };
         for gap in opened.gaps {
-            writer.append_event(Event::AuditGap, &gap);
+            writer.append_event(&Data::AuditGap(gap));
         }
-        for session in opened.lost {
-            let mut members = Vec::new();
-            writer
-                .shared
-                .members(Event::TunnelLost, &session, &mut members);
-            writer.append(Timestamp::now(), &members);
+        for mut lost in opened.lost {
+            lost.relay = writer.intake.relay.clone().into();
+            let mut json = Vec::new();
+            writer.append(Timestamp::now(), members(&lost, &mut json));
         }
         // The trail is tied to its key from the start.
         writer.seal(now)?;
@@ -177,7 +173,7 @@ impl Writer {
 
     /// Waits for something to do, takes what was handed over, and gives whether the trail is to be closed.
     fn take_records(&mut self) -> bool {
-        let mut queue = self.shared.lock();
+        let mut queue = self.intake.lock();
         loop {
             let now = Instant::now();
             let deadline = self.next_deadline(queue.throttle.due());
@@ -188,7 +184,7 @@ impl Writer {
                 break;
             }
             queue = self
-                .shared
+                .intake
                 .wake
                 .wait_timeout(queue, deadline - now)
                 .unwrap_or_else(PoisonError::into_inner)
@@ -197,7 +193,7 @@ impl Writer {
         let mut taken = mem::take(&mut self.taken);
         mem::swap(&mut taken, &mut queue.batch);
         queue.writing += taken.len();
-        let (closing, available) = (queue.closing, queue.state == State::Writing);
+        let (closing, available) = (queue.closing, queue.state == WriterState::Writing);
         // What was never recorded is told once the trail takes records again.
         let uncounted = if available {
             mem::take(&mut queue.uncounted)
@@ -215,20 +211,15 @@ impl Writer {
         let fault = queue.fault.take();
         drop(queue);
         #[cfg(test)]
-        fault.into_iter().for_each(super::Fault::happen);
+        fault.into_iter().for_each(super::intake::Fault::happen);
 
         if let Some(step) = self.clock.step(Timestamp::now(), Instant::now()) {
             let seconds = step.as_secs_f64();
-            self.append_event(Event::ClockStepped, &Data::Stepped { seconds });
+            self.append_event(&Data::ClockStepped(ClockStepped { seconds }));
         }
         if uncounted > 0 {
-            let gap = Data::Gap {
-                from: None,
-                to: None,
-                count: Some(uncounted),
-                cause: "requests that came while the trail couldn't be written".into(),
-            };
-            self.append_event(Event::AuditGap, &gap);
+            let cause = "requests that came while the trail couldn't be written";
+            self.append_event(&Data::AuditGap(AuditGap::of_count(uncounted, cause)));
         }
         let mut rest = taken.members.as_slice();
         for record in taken.records.drain(..) {
@@ -240,7 +231,7 @@ impl Writer {
         taken.clear();
         self.taken = taken;
         for refusals in refusals {
-            self.append_event(Event::Refusals, &refusals);
+            self.append_event(&Data::Refusals(refusals));
         }
         closing
     }
@@ -309,8 +300,8 @@ impl Writer {
             // A session that was cancelled has no use for it.
             let _ = waiter.send(());
         }
-        self.shared.progress.synced(self.chain.next() - 1);
-        self.shared.lock().writing = 0;
+        self.intake.progress.synced(self.chain.next() - 1);
+        self.intake.lock().writing = 0;
         self.held = 0;
         self.sync_at = None;
         Ok(())
@@ -325,17 +316,18 @@ impl Writer {
             return Ok(());
         }
         sealer.seal.prepare()?;
-        let checkpoint = Data::Checkpoint {
+        let checkpoint = Data::Checkpoint(Checkpoint {
             records: sealer.records,
-            boot: os::boot_id().map(String::into_boxed_str),
+            boot: os::boot_id().map(Into::into),
             uptime_ms: os::uptime_ms(),
-            key: sealer.seal.public().as_str().into(),
-            next: sealer.seal.successor().as_str().into(),
-        };
-        let members = members(&self.shared, Event::Checkpoint, &checkpoint);
+            key: sealer.seal.public().to_string().into(),
+            next: sealer.seal.successor().to_string().into(),
+        });
+        let mut json = Vec::new();
+        let members = members(&RelayRecord::of(&self.intake.relay, &checkpoint), &mut json);
         let mut line = Vec::with_capacity(1024);
         self.chain
-            .append_signed(Timestamp::now(), &members, &mut line, |bytes| {
+            .append_signed(Timestamp::now(), members, &mut line, |bytes| {
                 Some(sealer.seal.sign(bytes))
             });
         sealer.records = 0;
@@ -354,7 +346,7 @@ impl Writer {
         let Some(store) = &mut self.store else {
             if self.refill_at <= now {
                 self.refill_at = now + options.rotate_every;
-                self.shared.lock().refusal_room = options.refusal_room();
+                self.intake.lock().refusal_room = options.refusal_room();
             }
             return Ok(());
         };
@@ -364,7 +356,7 @@ impl Writer {
             return Ok(());
         }
         if store.rotate(options.rotate_size, options.rotate_every)? {
-            self.shared.lock().refusal_room = options.refusal_room();
+            self.intake.lock().refusal_room = options.refusal_room();
         }
         let Some(pruned) = store.take_prunable(options.keep, options.max_size, Timestamp::now())
         else {
@@ -374,21 +366,20 @@ impl Writer {
     }
 
     fn prune(&mut self, pruned: &Pruned) -> io::Result<()> {
-        let data = Data::Pruned {
+        self.append_event(&Data::TrailPruned(TrailPruned {
             from: pruned.from,
             to: pruned.to,
-            hash: pruned.hash.as_str().into(),
+            hash: pruned.hash.to_string().into(),
             segments: pruned.segments.len(),
             bytes: pruned.bytes,
-        };
-        self.append_event(Event::TrailPruned, &data);
+        }));
         if let Some(store) = &mut self.store {
             store.write()?;
         }
         self.sync()?;
         for segment in &pruned.segments {
             // The trail has said that it goes; that it is in the way is no reason to refuse requests.
-            if let Err(error) = segment.delete() {
+            if let Err(error) = compress::delete(segment) {
                 tracing::warn!(path = %segment.path.display(), %error, "a pruned segment of the trail can't be deleted");
                 break;
             }
@@ -408,9 +399,11 @@ impl Writer {
             .is_some_and(|store| store.length() >= self.options.rotate_size)
     }
 
-    fn append_event(&mut self, event: Event, data: &Data) {
-        let members = members(&self.shared, event, data);
-        self.append(Timestamp::now(), &members);
+    fn append_event(&mut self, data: &Data) {
+        let mut json = Vec::new();
+        let record = RelayRecord::of(&self.intake.relay, data);
+        let members = members(&record, &mut json);
+        self.append(Timestamp::now(), members);
     }
 
     /// Chains a record and pushes its line everywhere.
@@ -433,7 +426,7 @@ impl Writer {
             stdout.push(line);
         }
         self.held += 1;
-        self.shared.metrics.audit_records.inc();
+        self.intake.metrics.audit_records.inc();
         let within = match self.options.sync {
             Sync::Always | Sync::Never => Duration::ZERO,
             Sync::Every(period) => period,
@@ -443,13 +436,13 @@ impl Writer {
 
     /// Says once that the trail fails, and once that it is back.
     fn report(&mut self, failure: Option<&io::Error>) {
-        let metrics = &self.shared.metrics;
-        let mut queue = self.shared.lock();
+        let metrics = &self.intake.metrics;
+        let mut queue = self.intake.lock();
         let state = match failure {
-            Some(_) => State::Failing,
-            None => State::Writing,
+            Some(_) => WriterState::Failing,
+            None => WriterState::Writing,
         };
-        let was = mem::replace(&mut queue.state, state) == State::Failing;
+        let was = mem::replace(&mut queue.state, state) == WriterState::Failing;
         queue.busy_since = None;
         drop(queue);
         metrics.audit_available.set(i64::from(failure.is_none()));
@@ -477,16 +470,6 @@ impl Sealer {
     fn is_due(&self, now: Instant) -> bool {
         self.due <= now || self.records >= SEAL_RECORDS
     }
-}
-
-fn members(shared: &Shared, event: Event, data: &Data) -> Vec<u8> {
-    #[derive(serde::Serialize)]
-    struct Members<'a> {
-        data: &'a Data,
-    }
-    let mut out = Vec::new();
-    shared.members(event, &Members { data }, &mut out);
-    out
 }
 
 const COALESCE: Duration = Duration::from_millis(20);

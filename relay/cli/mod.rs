@@ -44,7 +44,7 @@ enum Command {
     Config(config::Command),
     /// Prove the audit trail, follow it, sum it up, convert it
     #[command(subcommand)]
-    Audit(audit::Command),
+    Audit(audit::AuditCommand),
     /// Ask the running relay's admin listener how it is
     Health(health::Args),
     /// Make a CA, the relay's certificate, and certificates for its clients

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use callhome_relay::audit::verify::verify;
+use callhome_trail::verify::verify;
 
 use super::Row;
 use crate::support::client::{self, ask, connect};

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use callhome_relay::audit::verify::verify;
+use callhome_trail::verify::verify;
 use rustix::process::{Signal, geteuid};
 use tempfile::TempDir;
 

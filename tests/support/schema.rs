@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use callhome_relay::audit::{Line, Reader, schema};
+use callhome_trail::{Line, Reader, schema};
 use serde_json::Value;
 
 /// Holds the records of a directory against the schema that readers are given.

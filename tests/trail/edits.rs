@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use callhome_relay::audit::verify::Broken;
-use callhome_relay::audit::{Audit, Data, Event, Hash, Line, Options, Sync};
+use callhome_relay::audit::{Audit, Options, Sync};
+use callhome_trail::verify::Broken;
+use callhome_trail::{Data, Hash, Line, RelayStopped};
 
 use crate::support::trail::options;
 
@@ -43,11 +44,11 @@ impl Trail {
         let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
         // A checkpoint begins the trail, and one ends it.
         for n in 0..usize::try_from(RECORDS).unwrap() - 2 {
-            let data = Data::Stopped {
-                cause: "test",
+            let data = RelayStopped {
+                cause: "test".into(),
                 tunnels_cut: n,
             };
-            audit.relay_event(Event::RelayStopped, &data);
+            audit.relay_event(Data::RelayStopped(data));
             if n % 200 == 0 {
                 // Or all of it would go in one write.
                 std::thread::sleep(Duration::from_millis(7));

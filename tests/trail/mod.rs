@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use callhome_relay::audit::verify::{Report, verify};
-use callhome_relay::audit::{Line, Reader};
+use callhome_trail::verify::{Verification, verify};
+use callhome_trail::{Line, Reader};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -279,7 +279,7 @@ fn target(echo: SocketAddr) -> String {
     format!("echo.example:{}", echo.port())
 }
 
-fn whole(audit: &Path) -> Report {
+fn whole(audit: &Path) -> Verification {
     schema::validate(audit);
     verify(audit, None, None, |_| ()).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use callhome_relay::audit::verify::Gap;
+use callhome_trail::verify::DeclaredGap;
 use rustix::process::Signal;
 
 use super::{echo, events, exchange, fill, records, target, wait, whole};
@@ -58,9 +58,9 @@ async fn counting_serves_through_a_full_disk() {
         ready.body
     );
     fs::remove_file(&filler).unwrap();
-    let gap: Gap = wait(|| async {
+    let gap: DeclaredGap = wait(|| async {
         let _ = events(&inside);
-        callhome_relay::audit::verify::verify(&inside, None, None, |_| ())
+        callhome_trail::verify::verify(&inside, None, None, |_| ())
             .ok()
             .and_then(|report| report.gaps.into_iter().next())
     })

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use callhome_relay::audit::verify::{VerifyError, verify};
-use callhome_relay::audit::{Hash, generate};
+use callhome_relay::audit::generate;
+use callhome_trail::Hash;
+use callhome_trail::verify::{VerifyError, verify};
 
 use super::edits::{Numbers, RECORDS, Trail, is_compressed, put};
 

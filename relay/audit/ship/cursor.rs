@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use super::super::chain::Line;
-use super::super::segments::{self, MAX_LINE, Segment};
+use callhome_trail::Line;
+use callhome_trail::segments::{self, MAX_LINE, Segment};
 
 pub(super) struct Cursor {
     directory: PathBuf,

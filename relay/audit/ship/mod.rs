@@ -43,7 +43,7 @@ pub struct Syslog {
 
 /// What is shipped.
 #[derive(Debug)]
-pub(super) struct Source<'a> {
+pub(super) struct ShipSource<'a> {
     pub(super) directory: &'a Path,
     pub(super) relay: &'a str,
     pub(super) trail: &'a str,
@@ -55,7 +55,7 @@ pub(super) struct Source<'a> {
 #[derive(Debug)]
 pub(super) struct Shipper(Receiver<()>);
 
-struct Worker {
+struct ShipWorker {
     progress: Arc<Progress>,
     metrics: Shipping,
     connector: Connector,
@@ -79,13 +79,13 @@ impl Shipper {
     /// Starts to ship what `progress` says is durable. A server that isn't there is waited for.
     pub(super) fn start(
         connector: Connector,
-        source: &Source<'_>,
+        source: &ShipSource<'_>,
         progress: Arc<Progress>,
         metrics: impl FnOnce(&str) -> Shipping,
     ) -> io::Result<Self> {
         let server = connector.server().to_string();
         let position = Position::load(source, &server);
-        let worker = Worker {
+        let worker = ShipWorker {
             progress,
             metrics: metrics(&server),
             connector,
@@ -116,7 +116,7 @@ impl Shipper {
     }
 }
 
-impl Worker {
+impl ShipWorker {
     fn run(mut self) {
         loop {
             let reached = self.progress.reached();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::super::files;
-use super::Source;
+use super::ShipSource;
 
 /// What `ship.json` keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ struct OnTheWay {
 
 impl Position {
     /// Goes on where the file says. Another server, or another trail, begins with the first record.
-    pub(super) fn load(source: &Source<'_>, server: &str) -> Self {
+    pub(super) fn load(source: &ShipSource<'_>, server: &str) -> Self {
         let path = source.directory.join(NAME);
         let saved: Option<Saved> = fs::read(&path)
             .ok()
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn load(directory: &Path, server: &str, trail: &str, last: u64) -> Position {
-        let source = Source {
+        let source = ShipSource {
             directory,
             relay: "r",
             trail,

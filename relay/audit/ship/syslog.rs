@@ -4,7 +4,7 @@
 
 use std::io::Write as _;
 
-use super::super::chain::Line;
+use callhome_trail::Line;
 
 /// What every message says of its sender.
 #[derive(Clone, Debug)]
@@ -63,8 +63,8 @@ const INFORMATIONAL: u8 = 6;
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::chain::Chain;
     use super::*;
+    use callhome_trail::Chain;
 
     fn line(time: &str, event: &str) -> Vec<u8> {
         let mut out = Vec::new();

@@ -98,7 +98,7 @@ fn what_power_loss_leaves_is_a_declared_gap() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(directory.path());
     trail(&options, 9);
-    let head: store::Head = store::Head::load(directory.path()).unwrap();
+    let head: Head = Head::load(directory.path()).unwrap();
     // The last records were never known to be on the disk, and their pages came in another order.
     let text = fs::read_to_string(active(directory.path())).unwrap();
     let line = text.lines().nth(4).unwrap();
@@ -133,7 +133,7 @@ fn a_made_up_head_leaves_room_for_numbers() {
     let options = options(directory.path());
     trail(&options, 1);
     let trail_id = whole(directory.path()).trail;
-    let head = store::Head {
+    let head = Head {
         trail: trail_id.into(),
         seq: u64::MAX,
         hash: Hash::GENESIS.as_str().into(),
@@ -223,8 +223,8 @@ fn a_crash_before_a_checkpoint_is_kept_is_made_good() {
     }
     // All of them are there when the segments go.
     let count = whole(directory.path()).checkpoints;
-    let text = kept::read(directory.path()).unwrap();
-    assert_eq!(kept::lines(&text).count() as u64, count);
+    let text = seals::read(directory.path()).unwrap();
+    assert_eq!(seals::lines(&text).count() as u64, count);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn a_segment_that_is_pruned_while_it_is_compressed_stays_away() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("access-000000000001.jsonl");
     fs::write(&path, vec![b'x'; 64 << 20]).unwrap();
-    let compressor = segments::Compressor::start().unwrap();
+    let compressor = compress::Compressor::start().unwrap();
     compressor.compress(path.clone());
     wait_for(|| fs::read_dir(directory.path()).unwrap().count() == 2);
     fs::remove_file(&path).unwrap();
@@ -307,17 +307,17 @@ fn a_report_without_end_doesnt_break_the_trail() {
     let directory = tempfile::tempdir().unwrap();
     let (audit, writer) = start(&options(directory.path()));
     let endless = "\u{1}é".repeat(1 << 20);
-    let data = Data::Rejected {
+    let data = ConfigRejected {
         source: endless.clone(),
         error: endless.clone(),
     };
-    audit.relay_event(Event::ConfigRejected, &data);
-    let data = Data::Loaded {
+    audit.relay_event(Data::ConfigRejected(data));
+    let data = ConfigLoaded {
         policy: "1:p".into(),
         source: endless.clone(),
         warnings: vec![endless; 100],
     };
-    audit.relay_event(Event::ConfigLoaded, &data);
+    audit.relay_event(Data::ConfigLoaded(data));
     writer.close();
     assert_eq!(whole(directory.path()).records, 4);
 }

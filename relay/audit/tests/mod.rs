@@ -2,14 +2,19 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use callhome_trail::segments;
+use callhome_trail::verify::{Verification, VerifyError, verify};
+use callhome_trail::{
+    Chain, ConfigLoaded, ConfigRejected, Follower, Hash, Head, Line, PublicKey, Reader, schema,
+    seals,
+};
 use proptest::prelude::*;
 
-use super::chain::Chain;
-use super::verify::{Report, VerifyError, verify};
+use super::intake::{Fault, MAX_WAITING, STALL};
 use super::*;
 use crate::proxy_error::Reason;
 use crate::tunnel::{Closed, ClosedBy};
@@ -33,7 +38,7 @@ pub(super) fn options(directory: &Path) -> Options {
     }
 }
 
-pub(super) fn start(options: &Options) -> (Audit, Writer) {
+pub(super) fn start(options: &Options) -> (Audit, WriterHandle) {
     Audit::start(options, "test", Arc::default()).unwrap()
 }
 
@@ -76,7 +81,7 @@ fn trail(options: &Options, sessions: usize) {
 }
 
 /// The trail is whole, and each record in it of the schema that readers are given.
-pub(super) fn whole(path: &Path) -> Report {
+pub(super) fn whole(path: &Path) -> Verification {
     static SCHEMA: LazyLock<jsonschema::Validator> =
         LazyLock::new(|| jsonschema::validator_for(&schema()).unwrap());
     let mut reader = Reader::open(path).unwrap();
@@ -173,7 +178,7 @@ fn old_segments_go_and_the_trail_says_so() {
 
     // The first segment that is left can't go unnoticed.
     let first = segments::list(directory.path()).unwrap().remove(0);
-    first.delete().unwrap();
+    compress::delete(&first).unwrap();
     assert!(broken(directory.path()).contains("no pruning says so"));
 }
 
@@ -478,7 +483,7 @@ fn whole_head(text: &[u8]) -> Vec<u8> {
         .next()
         .unwrap();
     let line = Line::parse(line).unwrap();
-    let head = store::Head {
+    let head = Head {
         trail: line.trail.as_ref().into(),
         seq: line.seq,
         hash: line.hash.as_str().into(),

@@ -40,7 +40,7 @@ fn a_reader_keeps_to_the_trail_that_it_opened() {
     let directory = tempfile::tempdir().unwrap();
     let options = options(directory.path());
     trail(&options, 5);
-    let before = segments::free_name(directory.path(), 1);
+    let before = compress::free_name(directory.path(), 1);
     fs::rename(active(directory.path()), &before).unwrap();
     trail(&options, 5);
     let compressed = segments::compressed(&before);
@@ -51,7 +51,7 @@ fn a_reader_keeps_to_the_trail_that_it_opened() {
     // Before it comes to them, one is rotated, and one compressed.
     fs::rename(
         active(directory.path()),
-        segments::free_name(directory.path(), 8),
+        compress::free_name(directory.path(), 8),
     )
     .unwrap();
     fs::write(compressed, bytes).unwrap();

@@ -2,23 +2,24 @@
 
 use std::io::{BufWriter, Write as _};
 
+use callhome_trail::export::ExportFormat;
+use callhome_trail::{Line, LineError, Reader, Record, harmless};
 use clap::ValueEnum;
 
 use super::TrailArg;
-use crate::audit::{Entry, Line, LineError, Reader, export, text};
 use crate::cli::exit::Exit;
 use crate::cli::out;
 
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Args {
+pub(in crate::cli) struct ExportArgs {
     #[command(flatten)]
     trail: TrailArg,
     #[arg(long, value_enum)]
-    format: Format,
+    format: FormatArg,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+enum FormatArg {
     /// Squid's native access.log, one line a session
     Squid,
     /// NCSA combined, one line a session
@@ -29,8 +30,8 @@ enum Format {
     Ecs,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let format = export::Format::from(args.format);
+pub(super) fn run(args: &ExportArgs) -> anyhow::Result<Exit> {
+    let format = ExportFormat::from(args.format);
     let mut out = BufWriter::new(out::stdout());
     let mut reader = Reader::open(&args.trail.path()?)?;
     let mut next = 0;
@@ -47,7 +48,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
                 if reader.place().is_none() {
                     return Err(error.into());
                 }
-                out::error_line(&text::visible(&error.to_string()));
+                out::error_line(&harmless::visible(&error.to_string()));
                 exit = Exit::No;
                 reader.skip_file();
                 continue;
@@ -58,11 +59,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             Ok(line) if line.seq < next => continue,
             Ok(line) => {
                 next = line.seq.saturating_add(1);
-                let entry = Entry::of(&line);
-                if let Some(text) = entry.as_ref().and_then(|entry| format.line(entry)) {
+                let record = Record::of(&line);
+                if let Some(text) = record.as_ref().and_then(|record| format.line(record)) {
                     writeln!(out, "{text}")?;
                 }
-                if entry.is_some() {
+                if record.is_some() {
                     continue;
                 }
                 UNKNOWN.to_owned()
@@ -71,20 +72,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
             Err(LineError::NotARecord) if !raw.whole => continue,
             Err(error) => error.to_string(),
         };
-        out::error_line(&text::visible(&format!("{}: {what}", raw.place)));
+        out::error_line(&harmless::visible(&format!("{}: {what}", raw.place)));
         exit = Exit::No;
     }
     out.flush()?;
     Ok(exit)
 }
 
-impl From<Format> for export::Format {
-    fn from(format: Format) -> Self {
+impl From<FormatArg> for ExportFormat {
+    fn from(format: FormatArg) -> Self {
         match format {
-            Format::Squid => Self::Squid,
-            Format::Combined => Self::Combined,
-            Format::Csv => Self::Csv,
-            Format::Ecs => Self::Ecs,
+            FormatArg::Squid => Self::Squid,
+            FormatArg::Combined => Self::Combined,
+            FormatArg::Csv => Self::Csv,
+            FormatArg::Ecs => Self::Ecs,
         }
     }
 }

@@ -10,12 +10,12 @@ use crate::cli::exit::Exit;
 use crate::cli::out;
 
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Args {
+pub(in crate::cli) struct KeygenArgs {
     #[command(flatten)]
     trail: TrailArg,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &KeygenArgs) -> anyhow::Result<Exit> {
     let directory = args.trail.path()?;
     let key = audit::generate(&directory)
         .with_context(|| format!("a key for {}", directory.display()))?;

@@ -1,7 +1,6 @@
 //! `audit`: proves the trail, and shows it to people and to other programs.
 
 mod export;
-mod human;
 mod keygen;
 mod report;
 mod schema;
@@ -17,19 +16,19 @@ use super::exit::Exit;
 use crate::config::Config;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum AuditCommand {
     /// Prove that no record was changed, removed, inserted or moved
-    Verify(verify::Args),
+    Verify(verify::VerifyArgs),
     /// Show the records to people, as they are or as they come
-    Tail(tail::Args),
+    Tail(tail::TailArgs),
     /// Sum up a month, by client and destination
-    Report(report::Args),
+    Report(report::ReportArgs),
     /// Convert the records for another program
-    Export(export::Args),
+    Export(export::ExportArgs),
     /// Print the JSON Schema of a record
     Schema,
     /// Make the first key that seals a trail, and print its public half
-    Keygen(keygen::Args),
+    Keygen(keygen::KeygenArgs),
 }
 
 /// Which trail.
@@ -42,14 +41,14 @@ struct TrailArg {
     config: ConfigArg,
 }
 
-pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
+pub(super) fn run(command: &AuditCommand) -> anyhow::Result<Exit> {
     match command {
-        Command::Verify(args) => verify::run(args),
-        Command::Tail(args) => tail::run(args),
-        Command::Report(args) => report::run(args),
-        Command::Export(args) => export::run(args),
-        Command::Schema => schema::run(),
-        Command::Keygen(args) => keygen::run(args),
+        AuditCommand::Verify(args) => verify::run(args),
+        AuditCommand::Tail(args) => tail::run(args),
+        AuditCommand::Report(args) => report::run(args),
+        AuditCommand::Export(args) => export::run(args),
+        AuditCommand::Schema => schema::run(),
+        AuditCommand::Keygen(args) => keygen::run(args),
     }
 }
 

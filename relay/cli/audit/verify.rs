@@ -3,17 +3,17 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
+use callhome_trail::PublicKey;
+use callhome_trail::harmless::{visible, visible_json};
+use callhome_trail::verify::{Broken, Verification, VerifyError, verify};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::TrailArg;
-use crate::audit::PublicKey;
-use crate::audit::text::{visible, visible_json};
-use crate::audit::verify::{Broken, Report, VerifyError, verify};
 use crate::cli::exit::Exit;
 use crate::cli::out;
 
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Args {
+pub(in crate::cli) struct VerifyArgs {
     #[command(flatten)]
     trail: TrailArg,
     /// The first public key, in hexadecimal: checks the seals
@@ -30,7 +30,7 @@ pub(in crate::cli) struct Args {
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let path = args.trail.path()?;
     let bar = progress_bar();
     let result = verify(&path, args.key.clone(), args.witness.as_deref(), |reader| {
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
-fn print(verdict: &Result<Report, Broken>) -> io::Result<()> {
+fn print(verdict: &Result<Verification, Broken>) -> io::Result<()> {
     let mut out = out::stdout();
     let (good, bad, warn) = (out::GOOD, out::BAD, out::WARN);
     let report = match verdict {
@@ -131,7 +131,7 @@ fn print(verdict: &Result<Report, Broken>) -> io::Result<()> {
     }
 }
 
-fn print_json(verdict: &Result<Report, Broken>) -> anyhow::Result<()> {
+fn print_json(verdict: &Result<Verification, Broken>) -> anyhow::Result<()> {
     let json = match verdict {
         Ok(report) => serde_json::json!({
             "verdict": if report.gaps.is_empty() { "whole" } else { "gaps" },

@@ -20,8 +20,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::audit::Hash;
 use crate::proxy_error::Alert;
+use callhome_trail::Hash;
 
 /// A machine is known by its source address; every one of 127.0.0.0/8 is this machine's.
 #[derive(Clone, Copy, Debug, Serialize)]

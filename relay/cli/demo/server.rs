@@ -17,7 +17,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::audit::Hash;
+use callhome_trail::Hash;
 
 pub(super) struct StandIn {
     pub(super) address: SocketAddr,

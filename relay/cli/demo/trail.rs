@@ -7,10 +7,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use callhome_trail::{Hash, Line};
 use serde_json::Value;
 use uuid::Uuid;
-
-use crate::audit::Hash;
 
 pub(super) struct Trail {
     pub(super) lines: Vec<Vec<u8>>,
@@ -52,9 +51,9 @@ pub(super) fn first_broken(lines: &[Vec<u8>]) -> Option<usize> {
     let mut previous = Hash::GENESIS;
     lines
         .iter()
-        .position(|line| match previous.followed_by(line) {
-            Some(hash) => {
-                previous = hash;
+        .position(|bytes| match Line::after(&previous, bytes) {
+            Some(line) => {
+                previous = line.hash;
                 false
             }
             None => true,

@@ -7,9 +7,11 @@ use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 
+use callhome_trail::segments;
+use callhome_trail::verify::{Verification, verify};
+
 use super::super::tests::{options, refuse, start, tunnel, wait_for, whole};
-use super::super::verify::{Report, verify};
-use super::super::{Audit, Options, Writer};
+use super::super::{Audit, Options, WriterHandle};
 use super::*;
 use crate::telemetry::Metrics;
 use server::{Server, authority};
@@ -24,7 +26,7 @@ fn shipped(directory: &Path, server: &str, ca: Option<PathBuf>) -> Options {
     }
 }
 
-fn start_with(options: &Options, metrics: &Arc<Metrics>) -> (Audit, Writer) {
+fn start_with(options: &Options, metrics: &Arc<Metrics>) -> (Audit, WriterHandle) {
     Audit::start(options, "test", metrics.clone()).unwrap()
 }
 
@@ -36,7 +38,7 @@ fn copy(directory: &Path, messages: &[Vec<u8>]) -> PathBuf {
 }
 
 /// The copy proves itself, and the trail's every record is in it.
-fn compare(trail: &Path, messages: &[Vec<u8>]) -> Report {
+fn compare(trail: &Path, messages: &[Vec<u8>]) -> Verification {
     let elsewhere = tempfile::tempdir().unwrap();
     let copy = copy(elsewhere.path(), messages);
     let original = whole(trail);
@@ -137,10 +139,10 @@ fn records_that_are_gone_are_passed_over_and_told() {
         thread::sleep(Duration::from_millis(30));
     }
     writer.close();
-    let Report {
+    let Verification {
         trail, to: last, ..
     } = whole(directory.path());
-    let segments = super::super::segments::list(directory.path()).unwrap();
+    let segments = segments::list(directory.path()).unwrap();
     let second = segments[1].first;
 
     // A file that came from elsewhere, and seems to have what is due.
@@ -157,7 +159,7 @@ fn records_that_are_gone_are_passed_over_and_told() {
     assert_eq!(cursor.take_missed(), None);
     cursor.seek(1);
     assert_eq!(cursor.read(last).unwrap().unwrap().seq, 1);
-    segments[0].delete().unwrap();
+    super::super::compress::delete(&segments[0]).unwrap();
     // The segment that is being read stays until it is read.
     for seq in 2..=last {
         assert!(cursor.read(seq - 1).unwrap().is_none(), "not durable yet");
@@ -184,8 +186,8 @@ fn a_damaged_segment_is_passed_over() {
         thread::sleep(Duration::from_millis(30));
     }
     writer.close();
-    let Report { trail, to, .. } = whole(directory.path());
-    let segments = super::super::segments::list(directory.path()).unwrap();
+    let Verification { trail, to, .. } = whole(directory.path());
+    let segments = segments::list(directory.path()).unwrap();
     let [first, second, ..] = segments.as_slice() else {
         panic!("{segments:?}");
     };

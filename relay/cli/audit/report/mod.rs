@@ -1,20 +1,21 @@
 //! `audit report`: a month, by client and destination, for people and for spreadsheets.
 
-mod csv;
 mod table;
-mod xlsx;
 
+use std::fs;
 use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
+use callhome_trail::harmless;
+use callhome_trail::report::{ChainVerdict, Month, Report, csv, read, xlsx};
+
 use super::{TrailArg, verify};
-use crate::audit::report::{Month, Report, Verdict, read};
-use crate::audit::text;
 use crate::cli::exit::Exit;
 use crate::cli::{ConfigArg, out};
 
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Args {
+pub(in crate::cli) struct ReportArgs {
     /// The trails, each a directory, a file, or `-` for standard input [default: the configured directory]
     #[arg(value_name = "DIR|FILE|-")]
     trails: Vec<PathBuf>,
@@ -24,12 +25,12 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "YYYY-MM")]
     month: Month,
     #[command(flatten)]
-    format: Format,
+    format: ReportFormat,
 }
 
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
-struct Format {
+struct ReportFormat {
     /// One JSON object
     #[arg(long)]
     json: bool,
@@ -41,7 +42,7 @@ struct Format {
     xlsx: Option<PathBuf>,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
     let trails = if args.trails.is_empty() {
         let configured = TrailArg {
             trail: None,
@@ -59,13 +60,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     bar.finish_and_clear();
     let report = report?;
     if let Some(path) = &args.format.xlsx {
-        xlsx::save(&report, path)?;
+        // Made in memory: a workbook that can't be made leaves the file that is there as it is.
+        fs::write(path, xlsx::bytes(&report)?).with_context(|| path.display().to_string())?;
         warn(&report);
     } else {
         let mut out = BufWriter::new(out::stdout());
         if args.format.json {
             let json = serde_json::to_string_pretty(&report)?;
-            writeln!(out, "{}", text::visible_json(&json))?;
+            writeln!(out, "{}", harmless::visible_json(&json))?;
         } else if args.format.csv {
             csv::write(&report, &mut out)?;
             warn(&report);
@@ -86,14 +88,17 @@ fn is_sound(report: &Report) -> bool {
     report
         .trails
         .iter()
-        .all(|trail| trail.verdict != Verdict::Broken && trail.unread == 0)
+        .all(|trail| trail.verdict != ChainVerdict::Broken && trail.unread == 0)
 }
 
 /// Says on standard error what rows alone don't.
 fn warn(report: &Report) {
     for trail in &report.trails {
         if let Some(broken) = &trail.broken {
-            out::error_line(&text::visible(&format!("{}: broken: {broken}", trail.path)));
+            out::error_line(&harmless::visible(&format!(
+                "{}: broken: {broken}",
+                trail.path
+            )));
         }
     }
 }

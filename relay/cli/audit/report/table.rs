@@ -2,12 +2,12 @@
 
 use std::io::{self, Write};
 
+use callhome_trail::harmless::visible;
+use callhome_trail::human;
+use callhome_trail::report::csv::reasons;
+use callhome_trail::report::{ChainVerdict, Report, Row, Span, Trail};
 use jiff::Timestamp;
 
-use super::csv::reasons;
-use crate::audit::report::{ClockStep, Gap, Report, Row, Span, Trail, Verdict};
-use crate::audit::text::visible;
-use crate::cli::audit::human;
 use crate::cli::out;
 
 pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
@@ -28,9 +28,9 @@ pub(super) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 fn write_trail(trail: &Trail, out: &mut impl Write) -> io::Result<()> {
     let style = match trail.verdict {
-        Verdict::Whole => out::GOOD,
-        Verdict::Gaps | Verdict::NotChecked => out::WARN,
-        Verdict::Broken => out::BAD,
+        ChainVerdict::Whole => out::GOOD,
+        ChainVerdict::Gaps | ChainVerdict::NotChecked => out::WARN,
+        ChainVerdict::Broken => out::BAD,
     };
     let relays: Vec<_> = trail.relays.iter().map(String::as_str).collect();
     writeln!(out)?;
@@ -61,14 +61,10 @@ fn write_trail(trail: &Trail, out: &mut impl Write) -> io::Result<()> {
     }
     let warn = out::WARN;
     for gap in &trail.gaps {
-        writeln!(
-            out,
-            "{warn}gap{warn:#}       {}",
-            visible(&describe_gap(gap))
-        )?;
+        writeln!(out, "{warn}gap{warn:#}       {}", visible(&gap.to_string()))?;
     }
     for step in &trail.clock_steps {
-        writeln!(out, "{warn}clock{warn:#}     {}", describe_step(step))?;
+        writeln!(out, "{warn}clock{warn:#}     {step}")?;
     }
     Ok(())
 }
@@ -84,23 +80,6 @@ fn span(span: &Span) -> String {
         span.records,
         human::time(first),
         human::time(last)
-    )
-}
-
-pub(super) fn describe_gap(gap: &Gap) -> String {
-    let what = match (gap.from, gap.to, gap.count) {
-        (Some(from), Some(to), _) => format!("records {from} to {to}"),
-        (_, _, Some(count)) => format!("{count} requests without a record"),
-        _ => "records".to_owned(),
-    };
-    format!("{what}, told at {}: {}", human::time(gap.time), gap.cause)
-}
-
-pub(super) fn describe_step(step: &ClockStep) -> String {
-    format!(
-        "set by {:+.1} s at {}",
-        step.seconds,
-        human::time(step.time)
     )
 }
 

@@ -3,18 +3,17 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use callhome_trail::{Decision, Record, Refusals};
 use ipnet::IpNet;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::audit::{Decision, Entry};
-
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Filter {
     /// Of this client only
     #[arg(long, value_name = "NAME|ADDR|CIDR")]
-    client: Option<Client>,
+    client: Option<ClientFilter>,
     /// Decided by this destination only
     #[arg(long, value_name = "NAME")]
     destination: Option<String>,
@@ -31,7 +30,7 @@ pub(super) struct Filter {
 
 /// A network, or a name; an address is a network of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Client {
+enum ClientFilter {
     Net(IpNet),
     Name(String),
 }
@@ -41,42 +40,44 @@ impl Filter {
         self.since
     }
 
-    pub(super) fn matches(&self, entry: &Entry) -> bool {
-        self.since.is_none_or(|since| entry.time >= since)
-            && self.until.is_none_or(|until| entry.time < until)
+    pub(super) fn matches(&self, record: &Record) -> bool {
+        self.since.is_none_or(|since| record.time >= since)
+            && self.until.is_none_or(|until| record.time < until)
             && self
                 .decision
-                .is_none_or(|decision| entry.decision == Some(decision))
+                .is_none_or(|decision| record.decision == Some(decision))
             && self
                 .destination
                 .as_ref()
-                .is_none_or(|name| entry.destination.as_ref() == Some(name))
+                .is_none_or(|name| record.destination.as_deref() == Some(name.as_str()))
             && self
                 .client
                 .as_ref()
-                .is_none_or(|client| client.matches(entry))
+                .is_none_or(|client| client.matches(record))
     }
 }
 
-impl Client {
-    fn matches(&self, entry: &Entry) -> bool {
-        let client = entry.client.as_ref();
+impl ClientFilter {
+    fn matches(&self, record: &Record) -> bool {
+        let client = record.client.as_ref();
         match self {
             Self::Net(net) => client
                 .map(|client| client.address)
-                .or_else(|| counted_address(entry))
+                .or_else(|| counted_address(record))
                 .is_some_and(|address| net.contains(&address)),
-            Self::Name(name) => client.is_some_and(|client| client.name.as_ref() == Some(name)),
+            Self::Name(name) => {
+                client.is_some_and(|client| client.name.as_deref() == Some(name.as_str()))
+            }
         }
     }
 }
 
 /// The client of refusals that were counted together.
-fn counted_address(entry: &Entry) -> Option<IpAddr> {
-    entry.data.as_ref()?.get("address")?.as_str()?.parse().ok()
+fn counted_address(record: &Record) -> Option<IpAddr> {
+    record.data::<Refusals>().map(|refusals| refusals.address)
 }
 
-impl FromStr for Client {
+impl FromStr for ClientFilter {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -160,9 +161,9 @@ mod tests {
 
     #[test]
     fn a_client_is_a_name_an_address_or_a_network() {
-        let client = |text: &str| text.parse::<Client>().unwrap();
+        let client = |text: &str| text.parse::<ClientFilter>().unwrap();
         assert_eq!(client("10.0.0.1"), client("10.0.0.1/32"));
         assert_eq!(client("::ffff:10.0.0.1"), client("10.0.0.1"));
-        assert_eq!(client("zvm-1"), Client::Name("zvm-1".into()));
+        assert_eq!(client("zvm-1"), ClientFilter::Name("zvm-1".into()));
     }
 }

@@ -7,19 +7,19 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use anstyle::Style;
+use callhome_trail::harmless::{visible, visible_json};
+use callhome_trail::{Client, Decision, Event, Follower, Line, Record, human};
 use jiff::{SignedDuration, Timestamp};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::{Map, Value};
 
-use super::{TrailArg, human};
-use crate::audit::entry::Client;
-use crate::audit::text::{visible, visible_json};
-use crate::audit::{Decision, Entry, Event, Follower, Line};
+use super::TrailArg;
 use crate::cli::exit::Exit;
 use crate::cli::out;
 use filter::Filter;
 
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Args {
+pub(in crate::cli) struct TailArgs {
     #[command(flatten)]
     trail: TrailArg,
     /// Go on with what is added, over rotation
@@ -36,13 +36,13 @@ pub(in crate::cli) struct Args {
 }
 
 /// What is shown: the bytes of a record, what it says, or why a line is none.
-enum Shown {
-    Raw(Vec<u8>),
-    Entry(Box<Entry>),
+enum TailLine {
+    Bytes(Vec<u8>),
+    Record(Box<Record>),
     Not(String),
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &TailArgs) -> anyhow::Result<Exit> {
     let path = args.trail.path()?;
     let mut out = out::stdout();
     let mut follower = match (args.lines, args.filter.since()) {
@@ -82,7 +82,7 @@ fn all_since(path: &Path, since: Timestamp) -> io::Result<Follower> {
 }
 
 /// The last `wanted` records that match, and where they end. It looks twice as far back until there are enough.
-fn last(path: &Path, wanted: usize, args: &Args) -> io::Result<(Follower, VecDeque<Shown>)> {
+fn last(path: &Path, wanted: usize, args: &TailArgs) -> io::Result<(Follower, VecDeque<TailLine>)> {
     let beginnings = Follower::open(path, 0)?.beginnings()?;
     let mut segments = 1_usize;
     loop {
@@ -104,52 +104,52 @@ fn last(path: &Path, wanted: usize, args: &Args) -> io::Result<(Follower, VecDeq
     }
 }
 
-fn select(line: Result<Line<'_>, String>, args: &Args) -> Option<Shown> {
+fn select(line: Result<Line<'_>, String>, args: &TailArgs) -> Option<TailLine> {
     let line = match line {
         Ok(line) => line,
-        Err(error) => return (!args.json).then_some(Shown::Not(error)),
+        Err(error) => return (!args.json).then_some(TailLine::Not(error)),
     };
-    let Some(entry) = Entry::of(&line) else {
+    let Some(record) = Record::of(&line) else {
         let what = format!(
             "record {} is of a kind that this version doesn't know",
             line.seq
         );
-        return (!args.json).then_some(Shown::Not(what));
+        return (!args.json).then_some(TailLine::Not(what));
     };
-    if !args.filter.matches(&entry) {
+    if !args.filter.matches(&record) {
         return None;
     }
     if args.json {
-        return Some(Shown::Raw(line.bytes.to_vec()));
+        return Some(TailLine::Bytes(line.bytes.to_vec()));
     }
     // A seal every few minutes says nothing to people.
-    (entry.event != Event::Checkpoint).then(|| Shown::Entry(Box::new(entry)))
+    (record.event != Event::Checkpoint).then(|| TailLine::Record(Box::new(record)))
 }
 
-fn show(out: &mut impl Write, shown: &Shown) -> io::Result<()> {
+fn show(out: &mut impl Write, shown: &TailLine) -> io::Result<()> {
     match shown {
-        Shown::Raw(bytes) if io::stdout().is_terminal() => {
+        TailLine::Bytes(bytes) if io::stdout().is_terminal() => {
             writeln!(out, "{}", visible_json(&String::from_utf8_lossy(bytes)))
         }
-        Shown::Raw(bytes) => {
+        TailLine::Bytes(bytes) => {
             out.write_all(bytes)?;
             out.write_all(b"\n")
         }
-        Shown::Entry(entry) if entry.client.is_some() => show_session(out, entry),
-        Shown::Entry(entry) => show_relay(out, entry),
-        Shown::Not(error) => {
+        TailLine::Record(record) if record.client.is_some() => show_session(out, record),
+        TailLine::Record(record) => show_relay(out, record),
+        TailLine::Not(error) => {
             let bad = out::BAD;
             writeln!(out, "{bad}not shown{bad:#}  {}", visible(error))
         }
     }
 }
 
-fn show_session(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
-    let client = entry.client.as_ref().map(Client::label);
-    let target = entry.target.authority();
-    let target = target.as_deref().or(entry.target.raw.as_deref());
-    let (style, decision) = decision(entry);
-    let reason = match (&entry.reason, &entry.closed_by, entry.event) {
+fn show_session(out: &mut impl Write, record: &Record) -> io::Result<()> {
+    let client = record.client.as_ref().map(Client::label);
+    let target = record.target.authority();
+    let target = target.as_deref().or(record.target.raw.as_deref());
+    let (style, decision) = decision(record);
+    let reason = match (&record.reason, &record.closed_by, record.event) {
         (Some(reason), ..) => reason,
         (None, _, Event::TunnelOpened) => "opened",
         (None, _, Event::TunnelProgress) => "still open",
@@ -159,50 +159,46 @@ fn show_session(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
     };
     let line = format!(
         "{}  {:<20} {:<32} {style}{decision:<5}{style:#}  {:>10} up {:>10} down {:>8}  {}",
-        human::time(entry.time),
+        human::time(record.time),
         visible(client.as_deref().unwrap_or("-")),
         visible(target.unwrap_or("-")),
-        human::bytes(entry.bytes_up),
-        human::bytes(entry.bytes_down),
-        human::duration(entry.duration_ms),
+        human::bytes(record.bytes_up),
+        human::bytes(record.bytes_down),
+        human::duration(record.duration_ms.0),
         visible(reason),
     );
     writeln!(out, "{}", line.trim_end())
 }
 
-fn decision(entry: &Entry) -> (Style, &'static str) {
-    match entry.decision {
+fn decision(record: &Record) -> (Style, &'static str) {
+    match record.decision {
         Some(Decision::Deny) => (out::BAD, "deny"),
-        Some(Decision::Allow) if entry.enforced == Some(false) => (out::WARN, "allow"),
-        Some(Decision::Allow) if !entry.had_tunnel() => (out::WARN, "allow"),
+        Some(Decision::Allow) if record.enforced == Some(false) => (out::WARN, "allow"),
+        Some(Decision::Allow) if !record.had_tunnel() => (out::WARN, "allow"),
         Some(Decision::Allow) => (out::GOOD, "allow"),
         None => (Style::new(), "-"),
     }
 }
 
 /// The event, and its data as `key=value`.
-fn show_relay(out: &mut impl Write, entry: &Entry) -> io::Result<()> {
-    let style = match entry.event {
+fn show_relay(out: &mut impl Write, record: &Record) -> io::Result<()> {
+    let style = match record.event {
         Event::AuditGap | Event::ConfigRejected | Event::ClockStepped => out::BAD,
         Event::Refusals | Event::TrailPruned => out::WARN,
         _ => Style::new(),
     };
-    let event = serde_json::to_value(entry.event).unwrap_or_default();
+    let event = serde_json::to_value(record.event).unwrap_or_default();
     write!(
         out,
         "{}  {:<20} {style}{}{style:#}",
-        human::time(entry.time),
-        visible(&entry.relay),
+        human::time(record.time),
+        visible(&record.relay),
         visible(event.as_str().unwrap_or_default())
     )?;
-    let data = entry.data.as_ref().and_then(serde_json::Value::as_object);
-    for (key, value) in data
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| !value.is_null())
-    {
+    let data: Map<String, Value> = record.data().unwrap_or_default();
+    for (key, value) in data.iter().filter(|(_, value)| !value.is_null()) {
         let value = match value {
-            serde_json::Value::String(text) => text.clone(),
+            Value::String(text) => text.clone(),
             value => value.to_string(),
         };
         write!(out, " {}={}", visible(key), visible(&value))?;

@@ -1,0 +1,196 @@
+//! What the records of the relay itself say, one type an event. The relay writes them, and readers read them, from these types.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::text::Text;
+use crate::words::Event;
+
+/// The `data` of a record of the relay itself.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Data {
+    #[schemars(title = "relay_started")]
+    RelayStarted(RelayStarted),
+    #[schemars(title = "relay_stopped")]
+    RelayStopped(RelayStopped),
+    #[schemars(title = "config_loaded")]
+    ConfigLoaded(ConfigLoaded),
+    #[schemars(title = "config_rejected")]
+    ConfigRejected(ConfigRejected),
+    #[schemars(title = "refusals")]
+    Refusals(Refusals),
+    #[schemars(title = "checkpoint")]
+    Checkpoint(Checkpoint),
+    #[schemars(title = "trail_pruned")]
+    TrailPruned(TrailPruned),
+    #[schemars(title = "clock_stepped")]
+    ClockStepped(ClockStepped),
+    #[schemars(title = "audit_gap")]
+    AuditGap(AuditGap),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RelayStarted {
+    pub version: Text,
+    pub boot: Option<Text>,
+    pub uptime_ms: u64,
+    pub listeners: Vec<String>,
+    /// What the process has given up: "seccomp", "landlock 6" and so on; nothing where `[sandbox]` is off.
+    pub sandbox: Vec<Text>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RelayStopped {
+    pub cause: Text,
+    pub tunnels_cut: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigLoaded {
+    pub policy: Text,
+    pub source: String,
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigRejected {
+    pub source: String,
+    pub error: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Refusals {
+    pub address: IpAddr,
+    // Text, so that a time which can't be read doesn't hide the counts from a reader.
+    pub since: Text,
+    pub count: u64,
+    pub reasons: BTreeMap<Text, u64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Checkpoint {
+    /// Records since the last one.
+    pub records: u64,
+    pub boot: Option<Text>,
+    /// Since the boot, suspended time included.
+    pub uptime_ms: u64,
+    /// The key that signs this, and the one that will sign the next.
+    pub key: Text,
+    pub next: Text,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct TrailPruned {
+    pub from: u64,
+    pub to: u64,
+    /// Of record `to`.
+    pub hash: Text,
+    pub segments: usize,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ClockStepped {
+    pub seconds: f64,
+}
+
+/// Either records with numbers that are missing, or a count of what was never recorded.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct AuditGap {
+    pub from: Option<u64>,
+    pub to: Option<u64>,
+    pub count: Option<u64>,
+    pub cause: Text,
+}
+
+impl Data {
+    /// The event of a record that says this.
+    pub const fn event(&self) -> Event {
+        match self {
+            Self::RelayStarted(_) => Event::RelayStarted,
+            Self::RelayStopped(_) => Event::RelayStopped,
+            Self::ConfigLoaded(_) => Event::ConfigLoaded,
+            Self::ConfigRejected(_) => Event::ConfigRejected,
+            Self::Refusals(_) => Event::Refusals,
+            Self::Checkpoint(_) => Event::Checkpoint,
+            Self::TrailPruned(_) => Event::TrailPruned,
+            Self::ClockStepped(_) => Event::ClockStepped,
+            Self::AuditGap(_) => Event::AuditGap,
+        }
+    }
+
+    /// Cuts text that has no bound of its own, such as the report on a long and wrong configuration. A line that is too long for
+    /// its readers would break the trail.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        match &mut self {
+            Self::RelayStarted(started) => cut_all(&mut started.listeners),
+            Self::ConfigLoaded(loaded) => {
+                cut(&mut loaded.source);
+                cut_all(&mut loaded.warnings);
+            }
+            Self::ConfigRejected(rejected) => {
+                cut(&mut rejected.source);
+                cut(&mut rejected.error);
+            }
+            _ => {}
+        }
+        self
+    }
+}
+
+impl AuditGap {
+    /// A gap of records from one number to another.
+    pub fn of_records(from: u64, to: u64, cause: impl Into<Text>) -> Self {
+        Self {
+            from: Some(from),
+            to: Some(to),
+            ..Self::unnumbered(cause)
+        }
+    }
+
+    /// A gap of so many records that were never made.
+    pub fn of_count(count: u64, cause: impl Into<Text>) -> Self {
+        Self {
+            count: Some(count),
+            ..Self::unnumbered(cause)
+        }
+    }
+
+    /// A gap of which only the cause is known.
+    pub fn unnumbered(cause: impl Into<Text>) -> Self {
+        Self {
+            from: None,
+            to: None,
+            count: None,
+            cause: cause.into(),
+        }
+    }
+}
+
+fn cut_all(texts: &mut Vec<String>) {
+    texts.truncate(MAX_TEXTS);
+    for text in texts {
+        cut_to(text, MAX_TEXT / 8);
+    }
+}
+
+fn cut(text: &mut String) {
+    cut_to(text, MAX_TEXT);
+}
+
+fn cut_to(text: &mut String, length: usize) {
+    if text.len() > length {
+        text.truncate(text.floor_char_boundary(length));
+        text.push('…');
+    }
+}
+
+/// The longest text of the relay's own, in bytes; JSON may make it six times as long.
+const MAX_TEXT: usize = 4096;
+/// The longest list of such texts, each an eighth as long.
+const MAX_TEXTS: usize = 64;

@@ -1,0 +1,107 @@
+//! Records in the formats of other programs. What comes out is one line a record, whatever the record's text is.
+
+mod combined;
+#[cfg(feature = "report")]
+mod csv;
+mod ecs;
+mod squid;
+
+use crate::reason::Reason;
+use crate::record::{Client, Record};
+use crate::words::{Decision, Outcome};
+use crate::{escape, harmless};
+
+/// A format. ECS has every record; the others have the last record of each session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExportFormat {
+    /// Squid's native `access.log`.
+    Squid,
+    /// The combined log format of NCSA httpd and Apache.
+    Combined,
+    /// A header, and columns that stay what they are.
+    #[cfg(feature = "report")]
+    Csv,
+    /// JSON lines with the fields of the Elastic Common Schema.
+    Ecs,
+}
+
+impl ExportFormat {
+    /// The line that comes before the first record, without its line feed.
+    pub fn header(self) -> Option<String> {
+        match self {
+            #[cfg(feature = "report")]
+            Self::Csv => Some(csv::header()),
+            _ => None,
+        }
+    }
+
+    /// The record's line, without its line feed. Gives none for a record that the format has no place for.
+    pub fn line(self, record: &Record) -> Option<String> {
+        let line: fn(&Record, &Client) -> String = match self {
+            Self::Ecs => return ecs::line(record),
+            Self::Squid => squid::line,
+            Self::Combined => combined::line,
+            #[cfg(feature = "report")]
+            Self::Csv => csv::line,
+        };
+        let client = record.client.as_ref().filter(|_| record.is_closing())?;
+        Some(line(record, client))
+    }
+}
+
+/// The status that the client got. 499, as nginx has it, for one that left before it got any.
+fn status(record: &Record) -> u16 {
+    if record.had_tunnel() {
+        return 200;
+    }
+    match record.reason.as_deref() {
+        Some(token) => Reason::of(token).map_or(500, Reason::status),
+        None => 499,
+    }
+}
+
+/// The method, which isn't recorded: CONNECT, but where it was refused because it was another.
+fn method(record: &Record) -> &'static str {
+    match record.reason.as_deref().and_then(Reason::of) {
+        Some(Reason::MethodNotAllowed) => "NONE",
+        _ => "CONNECT",
+    }
+}
+
+/// The target in a field of its own: as it was understood, else as it was sent.
+fn target(record: &Record) -> Option<String> {
+    let target = &record.target;
+    let authority = target.authority();
+    if target.literal().is_some() {
+        // The one thing that may have brackets.
+        return authority;
+    }
+    let bytes = match authority {
+        Some(authority) => authority.into_bytes(),
+        None => escape::unescape(target.raw.as_deref()?),
+    };
+    (!bytes.is_empty()).then(|| harmless::field(&bytes))
+}
+
+/// A name in a field of its own.
+fn name(name: Option<&str>) -> String {
+    name.filter(|name| !name.is_empty())
+        .map_or_else(|| "-".to_owned(), |name| harmless::field(name.as_bytes()))
+}
+
+/// Whether the session ended before it was done.
+fn is_aborted(record: &Record) -> bool {
+    matches!(record.outcome, Some(Outcome::Abandoned | Outcome::Lost))
+}
+
+fn is_denied(record: &Record) -> bool {
+    record.decision == Some(Decision::Deny)
+}
+
+/// The word that stands for a value in the trail.
+fn word(value: &impl serde::Serialize) -> Option<String> {
+    serde_json::to_value(value)
+        .ok()?
+        .as_str()
+        .map(str::to_owned)
+}

@@ -1,0 +1,52 @@
+//! callhome-trail: what a record of the audit trail is, and how a trail is read and proved.
+//!
+//! The relay writes with this package; the auditor's commands read with it. It needs no runtime and opens no socket.
+//!
+//! | module | what it has |
+//! |---|---|
+//! | `record` `data` `words` `reason` `text` | a record, what the relay's own events say, their vocabulary |
+//! | `hash` `chain` `key` | the lines, the hashes that tie them, the keys that sign checkpoints |
+//! | `segments` `seals` `head` | the files of a directory |
+//! | `reader` `follow` | the lines of a trail, once or as they come |
+//! | `verify` | the proof |
+//! | `report` `export` `schema` | a month's sum, other programs' formats, the JSON Schema |
+//! | `escape` `harmless` `human` | text from outside, text for outside, quantities for people |
+
+mod chain;
+mod data;
+mod escape;
+pub mod export;
+mod follow;
+pub mod harmless;
+mod hash;
+mod head;
+pub mod human;
+mod key;
+mod reader;
+mod reason;
+mod record;
+#[cfg(feature = "report")]
+pub mod report;
+mod schema;
+pub mod seals;
+pub mod segments;
+mod text;
+pub mod verify;
+mod words;
+
+pub use chain::{Chain, Line, LineError, VERSION};
+pub use data::{
+    AuditGap, Checkpoint, ClockStepped, ConfigLoaded, ConfigRejected, Data, Refusals, RelayStarted,
+    RelayStopped, TrailPruned,
+};
+pub use escape::{MAX_RAW, escape, unescape};
+pub use follow::Follower;
+pub use hash::Hash;
+pub use head::{HEAD, Head};
+pub use key::{PublicKey, SigningKey};
+pub use reader::{Place, RawLine, Reader};
+pub use reason::{Alert, ProxyErrorType, Reason, Verdict};
+pub use record::{Client, Millis, Record, Target, Tls};
+pub use schema::schema;
+pub use text::Text;
+pub use words::{ABANDONED, Decision, Event, Outcome};

@@ -1,0 +1,197 @@
+//! The lines of a trail in their order: from a directory, from one file, or from standard input.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::segments::{self, MAX_LINE};
+
+/// Gives line after line. It reads what is there when it comes to it, and doesn't follow.
+pub struct Reader {
+    files: VecDeque<PathBuf>,
+    /// The segment being written, opened at once: a relay may close it under another name before its turn comes.
+    active: Option<File>,
+    current: Option<OpenFile>,
+    line: Vec<u8>,
+    size: u64,
+    read: Arc<AtomicU64>,
+    /// It isn't a directory, and may be what a syslog server kept.
+    is_copy: bool,
+}
+
+/// Where a line stands.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    pub file: PathBuf,
+    /// CountedRead from 1.
+    pub line: u64,
+}
+
+/// A line, without its line feed, and in a copy without what syslog put before the record.
+#[derive(Debug)]
+pub struct RawLine<'a> {
+    pub place: Place,
+    pub bytes: &'a [u8],
+    /// False for a last line that isn't finished.
+    pub whole: bool,
+}
+
+struct OpenFile {
+    place: Place,
+    input: Box<dyn BufRead + Send>,
+}
+
+/// Counts the bytes of a file as they are read, compressed or not.
+struct CountedRead<R>(R, Arc<AtomicU64>);
+
+impl Reader {
+    /// Opens a directory of segments, a file, or standard input for `-`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut reader = Self {
+            files: VecDeque::new(),
+            active: None,
+            current: None,
+            line: Vec::new(),
+            size: 0,
+            read: Arc::default(),
+            is_copy: !path.is_dir(),
+        };
+        if path == Path::new("-") {
+            reader.current = Some(OpenFile {
+                place: Place {
+                    file: "standard input".into(),
+                    line: 0,
+                },
+                input: Box::new(BufReader::new(io::stdin())),
+            });
+        } else if path.is_dir() {
+            reader.take_directory(path)?;
+        } else {
+            reader.size = path.metadata().map_err(|error| at(path, &error))?.len();
+            reader.files.push_back(path.to_owned());
+        }
+        Ok(reader)
+    }
+
+    /// Lists the segments and opens the one being written, both from the same moment.
+    fn take_directory(&mut self, directory: &Path) -> io::Result<()> {
+        let (segments, active) =
+            segments::list_held(directory).map_err(|error| at(directory, &error))?;
+        self.active = active;
+        self.size = segments.iter().map(|segment| segment.size).sum();
+        self.files = segments.into_iter().map(|segment| segment.path).collect();
+        Ok(())
+    }
+
+    /// Leaves out the rest of the file that is being read, as one that is damaged.
+    pub fn skip_file(&mut self) {
+        self.current = None;
+    }
+
+    /// Where the next line would stand in the file that is being read.
+    pub fn place(&self) -> Option<Place> {
+        let place = &self.current.as_ref()?.place;
+        Some(Place {
+            file: place.file.clone(),
+            line: place.line + 1,
+        })
+    }
+
+    /// Bytes on the disk, of everything; 0 for standard input.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many of them have been read.
+    pub fn position(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// The next line, or None at the end. Lines are bounded; what is longer comes in pieces, none of which is a record.
+    pub fn next_line(&mut self) -> io::Result<Option<RawLine<'_>>> {
+        loop {
+            if self.current.is_none() {
+                let Some(file) = self.files.pop_front() else {
+                    return Ok(None);
+                };
+                let input = self.open_file(&file).map_err(|error| at(&file, &error))?;
+                self.current = Some(OpenFile {
+                    place: Place { file, line: 0 },
+                    input,
+                });
+            }
+            let Some(current) = &mut self.current else {
+                return Ok(None);
+            };
+            self.line.clear();
+            let length = (&mut current.input)
+                .take(MAX_LINE)
+                .read_until(b'\n', &mut self.line)
+                .map_err(|error| at(&current.place.file, &error))?;
+            if length == 0 {
+                self.current = None;
+                continue;
+            }
+            current.place.line += 1;
+            let whole = self.line.pop_if(|byte| *byte == b'\n').is_some();
+            return Ok(Some(RawLine {
+                place: current.place.clone(),
+                bytes: if self.is_copy {
+                    record_in(&self.line)
+                } else {
+                    &self.line
+                },
+                whole,
+            }));
+        }
+    }
+
+    fn open_file(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
+        if segments::is_active(path)
+            && let Some(file) = self.active.take()
+        {
+            return segments::decode(path, CountedRead(file, self.read.clone()));
+        }
+        let (path, file) = segments::open_listed(path)?;
+        segments::decode(&path, CountedRead(file, self.read.clone()))
+    }
+}
+
+impl<R: Read> Read for CountedRead<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.0.read(buffer)?;
+        self.1.fetch_add(count as u64, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// The record in a line of a log that put something before it, as syslog does.
+pub(crate) fn record_in(bytes: &[u8]) -> &[u8] {
+    let start = bytes
+        .windows(START.len())
+        .position(|window| window == START);
+    &bytes[start.unwrap_or(0)..]
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+const START: &[u8] = b"{\"v\":1,\"trail\":";

@@ -1,0 +1,93 @@
+//! The report as comma-separated values, a row a client and destination.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use jiff::Timestamp;
+
+use super::Report;
+use crate::harmless::cell;
+
+/// Writes a header, then a row a client and destination.
+pub fn write(report: &Report, out: impl io::Write) -> csv::Result<()> {
+    let mut writer = csv::Writer::from_writer(out);
+    writer.write_record(COLUMNS)?;
+    // A row may come from each of the trails.
+    let verdicts: BTreeSet<_> = report
+        .trails
+        .iter()
+        .map(|trail| trail.verdict.as_str())
+        .collect();
+    let verdicts = verdicts.into_iter().collect::<Vec<_>>().join(" ");
+    for row in &report.rows {
+        let addresses: Vec<_> = row.addresses.iter().map(ToString::to_string).collect();
+        let without = row.days_without_upload.as_ref().map(Vec::len);
+        writer.write_record([
+            report.month.to_string(),
+            cell(&row.client),
+            if row.listed { "yes" } else { "no" }.to_owned(),
+            cell(row.role.as_deref().unwrap_or_default()),
+            addresses.join(" "),
+            cell(row.destination.as_deref().unwrap_or_default()),
+            row.tunnels.to_string(),
+            row.lost.to_string(),
+            row.not_enforced.to_string(),
+            row.bytes_up.to_string(),
+            row.bytes_down.to_string(),
+            row.uploads.to_string(),
+            time(row.first_upload),
+            time(row.last_upload),
+            number(without),
+            number(row.longest_without_upload),
+            row.refused().to_string(),
+            reasons(&row.refusals),
+            row.failed().to_string(),
+            reasons(&row.failures),
+            verdicts.clone(),
+        ])?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+/// The counts in one cell: `rate_limited=3 port_not_allowed=1`.
+pub fn reasons(counts: &BTreeMap<String, u64>) -> String {
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(reason, count)| format!("{reason}={count}"))
+        .collect();
+    cell(&counts.join(" "))
+}
+
+fn time(time: Option<Timestamp>) -> String {
+    time.map(|time| time.to_string()).unwrap_or_default()
+}
+
+fn number(number: Option<impl ToString>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+/// Columns may be added at the end; none goes or changes its place.
+const COLUMNS: &[&str] = &[
+    "month",
+    "client",
+    "listed",
+    "role",
+    "addresses",
+    "destination",
+    "tunnels",
+    "lost",
+    "not_enforced",
+    "bytes_up",
+    "bytes_down",
+    "uploads",
+    "first_upload",
+    "last_upload",
+    "days_without_upload",
+    "longest_without_upload",
+    "refusals",
+    "refusals_by_reason",
+    "failures",
+    "failures_by_reason",
+    "trails",
+];

@@ -1,0 +1,116 @@
+//! Reading trails into a report, and proving them on the way.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Builder, ChainVerdict, Month, Report, Trail};
+use crate::chain::Line;
+use crate::reader::Reader;
+use crate::record::Record;
+use crate::verify::{Verifier, VerifyError, unreadable};
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{} and {} are one trail: its records would count twice", .0.display(), .1.display())]
+    Twice(PathBuf, PathBuf),
+}
+
+/// Sums up the month of these trails. A broken one is summed up as far as its records prove themselves, and says that it is broken.
+pub fn read(
+    month: Month,
+    paths: &[PathBuf],
+    mut progress: impl FnMut(&Reader),
+) -> Result<Report, ReadError> {
+    let mut builder = Builder::new(month);
+    for path in paths {
+        builder.begin(path.display().to_string());
+        let trail = read_trail(&mut builder, path, &mut progress)?;
+        let same = |other: &Trail| !trail.is_empty() && other.trail == trail;
+        if let Some(at) = builder.trails.iter().position(same) {
+            return Err(ReadError::Twice(paths[at].clone(), path.clone()));
+        }
+        if let Some(last) = builder.trails.last_mut() {
+            last.trail = trail;
+        }
+    }
+    Ok(builder.finish())
+}
+
+/// Adds a trail's records; gives its id.
+fn read_trail(
+    builder: &mut Builder,
+    path: &Path,
+    progress: &mut impl FnMut(&Reader),
+) -> io::Result<String> {
+    let mut verifier = Some(Verifier::of(path)?);
+    let mut reader = Reader::open(path)?;
+    let mut broken = None;
+    let mut seen = HashSet::new();
+    let mut trail = String::new();
+    let mut unread = 0;
+    let mut lines = 0_u64;
+    loop {
+        let raw = match reader.next_line() {
+            Ok(Some(raw)) => raw,
+            Ok(None) => break,
+            // The rest of the file is lost to the report, the files behind it aren't.
+            Err(error) => match unreadable(&reader, error) {
+                VerifyError::Io(error) => return Err(error),
+                VerifyError::Broken(what) => {
+                    broken.get_or_insert_with(|| what.to_string());
+                    verifier = None;
+                    unread += 1;
+                    reader.skip_file();
+                    continue;
+                }
+            },
+        };
+        let taken = verifier.as_mut().map(|verifier| verifier.take(&raw));
+        let line = match taken {
+            Some(Ok(line)) => line,
+            Some(Err(error)) => {
+                broken = Some(error.to_string());
+                verifier = None;
+                Line::parse(raw.bytes).ok()
+            }
+            None => Line::parse(raw.bytes).ok(),
+        };
+        if let Some(line) = &line
+            && (verifier.is_some() || seen.insert((line.seq, line.hash)))
+        {
+            if trail.is_empty() {
+                line.trail.as_ref().clone_into(&mut trail);
+            }
+            match Record::of(line) {
+                Some(record) => builder.add(&record),
+                None => unread += 1,
+            }
+        } else if verifier.is_none() && line.is_none() {
+            unread += 1;
+        }
+        lines += 1;
+        if lines.is_multiple_of(4096) {
+            progress(&reader);
+        }
+    }
+    progress(&reader);
+    let verdict = match verifier.map(Verifier::finish) {
+        Some(Ok(report)) if report.gaps.is_empty() => ChainVerdict::Whole,
+        Some(Ok(_)) => ChainVerdict::Gaps,
+        Some(Err(error)) => {
+            broken = Some(error.to_string());
+            ChainVerdict::Broken
+        }
+        None => ChainVerdict::Broken,
+    };
+    if let Some(last) = builder.trails.last_mut() {
+        last.verdict = verdict;
+        last.broken = broken;
+        last.unread = unread;
+    }
+    Ok(trail)
+}

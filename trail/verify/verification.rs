@@ -1,0 +1,67 @@
+//! What there is to say of a trail.
+
+use std::{fmt, io};
+
+use crate::reader::Place;
+
+/// What was found in a trail that isn't broken.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Verification {
+    pub trail: String,
+    pub records: u64,
+    pub from: u64,
+    pub to: u64,
+    pub first_time: String,
+    pub last_time: String,
+    pub gaps: Vec<DeclaredGap>,
+    pub clock_steps: u64,
+    /// Lines that stood twice, as a failed write or a repeated copy leaves them.
+    pub duplicates: u64,
+    /// Segments that end in half a line, as a failed write leaves them, or a relay that is writing.
+    pub torn: u64,
+    pub checkpoints: u64,
+    /// With a key: the last record that a valid seal covers.
+    pub sealed_to: Option<u64>,
+    /// With a witness: how many of its records were compared.
+    pub witnessed: Option<u64>,
+}
+
+/// A gap that the trail declares.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DeclaredGap {
+    /// Numbers of the missing records; or none, and a count.
+    pub from: Option<u64>,
+    pub to: Option<u64>,
+    pub count: Option<u64>,
+    pub cause: String,
+    pub time: String,
+}
+
+/// The first thing that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    pub place: Place,
+    pub seq: Option<u64>,
+    pub what: String,
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("{0}")]
+    Broken(#[from] Broken),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seq {
+            Some(seq) => write!(f, "{}: record {seq}: {}", self.place, self.what),
+            None if self.place.line > 0 => write!(f, "{}: {}", self.place, self.what),
+            None => f.write_str(&self.what),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}

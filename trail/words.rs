@@ -1,0 +1,55 @@
+//! The words of a record that come from a closed list.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What happened. The word is the record's `event`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    RelayStarted,
+    RelayStopped,
+    ConfigLoaded,
+    ConfigRejected,
+    TunnelOpened,
+    /// Written hourly, so that a long tunnel isn't silent until its end.
+    TunnelProgress,
+    TunnelClosed,
+    /// The relay ended without recording how this tunnel ended.
+    TunnelLost,
+    RequestDenied,
+    RequestFailed,
+    /// Refusals beyond a client's rate, counted together.
+    Refusals,
+    /// Signed, by a key that is erased afterwards.
+    Checkpoint,
+    TrailPruned,
+    ClockStepped,
+    /// Says which records are missing, or were never made, and why.
+    AuditGap,
+}
+
+/// What policy decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Allow,
+    Deny,
+}
+
+/// What became of the session. It is apart from the decision, because an allowed request can still fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Open,
+    Closed,
+    Refused,
+    Failed,
+    /// The client left before its tunnel carried anything.
+    Abandoned,
+    /// The relay ended first, so the tunnel's end is unknown.
+    Lost,
+}
+
+/// Requests that their clients gave up have no reason; where refusals are counted by reason, they are counted under this word.
+pub const ABANDONED: &str = "abandoned";
