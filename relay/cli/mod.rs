@@ -34,7 +34,7 @@ enum Command {
     /// Run the relay; without a configuration file, with the built-in defaults
     Serve(ConfigArg),
     /// Walk every destination hop by hop from where the relay stands, and say what is wrong and what to do next
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Show a relay at work, without a network: a stand-in server, three machines, what gets through and what doesn't
     Demo(demo::Args),
     /// Say what policy decides for a client and a target, and by which rule
