@@ -48,7 +48,7 @@ enum Command {
     /// Ask the running relay's admin listener how it is
     Health(health::Args),
     /// Make a CA, the relay's certificate, and certificates for its clients
-    Certs(certs::Args),
+    Certs(certs::CertsArgs),
     /// Set up Zerto's machines
     #[command(subcommand)]
     Zvm(zvm::Command),
