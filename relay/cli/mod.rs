@@ -1,4 +1,8 @@
-//! The command line: a file a command, results on standard output, logs on standard error.
+//! Parses the command line, and has a file for each command. Results go to standard output, logs to
+//! standard error.
+//!
+//! Every command uses `out` and `exit`. These two import no command, so that the imports have no
+//! circle.
 
 mod audit;
 mod certs;
@@ -36,22 +40,22 @@ enum Command {
     /// Walk every destination hop by hop from where the relay stands, and say what is wrong and what to do next
     Check(check::CheckArgs),
     /// Show a relay at work, without a network: a stand-in server, three machines, what gets through and what doesn't
-    Demo(demo::Args),
+    Demo(demo::DemoArgs),
     /// Say what policy decides for a client and a target, and by which rule
-    Explain(explain::Args),
+    Explain(explain::ExplainArgs),
     /// Print the default file, the effective configuration, or its JSON Schema
     #[command(subcommand)]
-    Config(config::Command),
+    Config(config::ConfigCommand),
     /// Prove the audit trail, follow it, sum it up, convert it
     #[command(subcommand)]
     Audit(audit::Command),
     /// Ask the running relay's admin listener how it is
-    Health(health::Args),
+    Health(health::HealthArgs),
     /// Make a CA, the relay's certificate, and certificates for its clients
     Certs(certs::CertsArgs),
     /// Set up Zerto's machines
     #[command(subcommand)]
-    Zvm(zvm::Command),
+    Zvm(zvm::ZvmCommand),
     /// Print the completions of a shell
     Completions(manual::CompletionsArgs),
     /// Print the manual page, or write one for each command
@@ -65,12 +69,12 @@ struct ConfigArg {
     config: Option<PathBuf>,
 }
 
-/// Runs the command line and gives the exit code.
+/// Runs the command line, and gives the exit code.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too, and belong on standard output.
+            // clap returns help and version as errors too, and prints them on standard output.
             let code = if error.use_stderr() {
                 Exit::Usage
             } else {
@@ -97,7 +101,8 @@ pub fn run() -> ExitCode {
 }
 
 impl ConfigArg {
-    /// The file that was named; else the usual one, if it exists; else the built-in defaults.
+    /// Gives the file that was named. Otherwise it gives the usual file if that exists, or else the
+    /// built-in defaults.
     fn source(&self) -> Source {
         Source::find(self.config.clone())
     }
