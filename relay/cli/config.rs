@@ -10,11 +10,11 @@ use crate::config::{self, Config};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// The commented default file
+    /// Print the commented default file
     Default,
-    /// The effective configuration, presets included
+    /// Print the effective configuration, presets included
     Show(ConfigArg),
-    /// The JSON Schema of the file
+    /// Print the JSON Schema of the file
     Schema,
 }
 

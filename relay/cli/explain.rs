@@ -21,7 +21,7 @@ pub(super) struct ExplainArgs {
     /// The client's address
     #[arg(long, value_name = "ADDR")]
     from: IpAddr,
-    /// A host name in the certificate that the client shows; none where the listener asks for none
+    /// A host name in the client's certificate. Leave it out if the listener asks for no certificate
     #[arg(long, value_name = "NAME")]
     certificate: Option<DnsName>,
     /// The target of the CONNECT
@@ -30,10 +30,10 @@ pub(super) struct ExplainArgs {
     /// An address that the name resolves to
     #[arg(long, value_name = "ADDR")]
     address: Option<IpAddr>,
-    /// The server name in the ClientHello; empty for a ClientHello without one
+    /// The server name in the ClientHello. An empty name means a ClientHello without one
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }

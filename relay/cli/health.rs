@@ -19,10 +19,10 @@ use super::out;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HealthArgs {
-    /// The relay's admin listener
+    /// The address of the relay's admin listener
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Ask only whether the process lives, not whether it can serve
+    /// Ask only whether the process is alive, not whether the relay is ready
     #[arg(long)]
     live: bool,
 }

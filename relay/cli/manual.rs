@@ -13,13 +13,13 @@ use super::out;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArgs {
-    /// Whose completions
+    /// The shell that is to complete
     shell: Shell,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ManArgs {
-    /// Write a page for each command into this directory, in place of those that are there
+    /// Write a page for each command into this directory, and replace those in it
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

@@ -25,7 +25,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::config::Source;
 use exit::Exit;
 
-/// An allowlisting CONNECT relay for Zerto call home: the one box in the DMZ that your ZVMs may reach.
+/// An allowlisting CONNECT relay for Zerto call home: the one box in the DMZ that your ZVMs may
+/// reach.
 #[derive(Debug, Parser)]
 #[command(name = "callhome-relay", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
@@ -35,36 +36,38 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the relay; without a configuration file, with the built-in defaults
+    /// Run the relay, with the built-in defaults if there is no configuration file
     Serve(ConfigArg),
-    /// Walk every destination hop by hop from where the relay stands, and say what is wrong and what to do next
+    /// Check the configuration, then the way from here to each destination, hop by hop: for a
+    /// failure it names the likely cause and the next step
     Check(check::CheckArgs),
-    /// Show a relay at work, without a network: a stand-in server, three machines, what gets through and what doesn't
+    /// Show a relay at work without a network: a stand-in server, three machines, uploads that are
+    /// allowed and refused
     Demo(demo::DemoArgs),
-    /// Say what policy decides for a client and a target, and by which rule
+    /// Explain what policy decides for a client and a target, and by which rule
     Explain(explain::ExplainArgs),
     /// Print the default file, the effective configuration, or its JSON Schema
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Prove the audit trail, follow it, sum it up, convert it
+    /// Verify the audit trail, follow it, report on it, convert it
     #[command(subcommand)]
     Audit(audit::Command),
-    /// Ask the running relay's admin listener how it is
+    /// Ask the running relay's admin listener whether the relay is ready
     Health(health::HealthArgs),
     /// Make a CA, the relay's certificate, and certificates for its clients
     Certs(certs::CertsArgs),
-    /// Set up Zerto's machines
+    /// Point Zerto's machines at the relay
     #[command(subcommand)]
     Zvm(zvm::ZvmCommand),
-    /// Print the completions of a shell
+    /// Print the completions for a shell
     Completions(manual::CompletionsArgs),
-    /// Print the manual page, or write one for each command
+    /// Print the manual page, or write a page for each command
     Man(manual::ManArgs),
 }
 
 #[derive(Clone, Debug, clap::Args)]
 struct ConfigArg {
-    /// The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]
+    /// The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]
     #[arg(long, env = "CALLHOME_RELAY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -109,4 +112,4 @@ impl ConfigArg {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 fine, 1 a check failed or a request was denied, 2 usage, 69 a port can't be had, 70 internal, 78 bad configuration";
+Exit codes: 0 fine, 1 a check failed or a request was denied, 2 wrong usage, 69 a port can't be bound, 70 internal error, 78 bad configuration";

@@ -89,7 +89,7 @@ pub(super) fn compare_clocks(answered: &Answered) -> Finding {
         return Finding::skipped("the answer has no Date");
     };
     let Ok(theirs) = DateTimeParser::new().parse_timestamp(date) else {
-        return Finding::skipped("the Date of the answer is none");
+        return Finding::skipped("the answer's Date can't be read");
     };
     let ahead = answered.at.as_second() - theirs.as_second();
     let seen = match ahead {
@@ -146,8 +146,8 @@ mod tests {
                 HopStatus::Warn,
                 "7200 s behind",
             ),
-            ("yesterday", HopStatus::Skipped, "is none"),
-            ("", HopStatus::Skipped, "is none"),
+            ("yesterday", HopStatus::Skipped, "can't be read"),
+            ("", HopStatus::Skipped, "can't be read"),
         ] {
             let (found, text) = found(Some(date));
             assert_eq!(found, status, "{date}");

@@ -138,7 +138,7 @@ pub(super) fn broken_off(error: &io::Error, host: &DnsName) -> Finding {
         Some(Error::InvalidMessage(_) | Error::InappropriateMessage { .. }) => Finding::fail(
             seen,
             "what answers doesn't speak TLS: a proxy or a captive portal, or a service of another kind on this port",
-            "find out what stands at the address in the lines above".to_owned(),
+            "find out what answers at the address in the lines above".to_owned(),
         ),
         _ => unanswered(&seen, host),
     }

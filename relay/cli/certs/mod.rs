@@ -25,16 +25,17 @@ use crate::authority::{AuthorityError, DnsName, Host};
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("subject").required(true).multiple(true)))]
 pub(super) struct CertsArgs {
-    /// Where the files go. The CA that is there is used again; without one, it is made
+    /// The directory for the files. A CA in it is used again; otherwise a new CA is made
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// A name or address that clients reach the relay by; makes one certificate for all that are given
+    /// A name or address by which clients reach the relay. All that are given go into one
+    /// certificate
     #[arg(long = "name", value_name = "NAME", group = "subject", value_parser = parse_name)]
     names: Vec<Host>,
-    /// A client, by the name that its certificate shall have; makes one for each
+    /// The name in a client's certificate. Each client gets a certificate of its own
     #[arg(long = "client", value_name = "NAME", group = "subject")]
     clients: Vec<DnsName>,
-    /// How long the relay's and the clients' certificates are valid
+    /// For how many days the relay's and the clients' certificates are valid
     #[arg(long, default_value_t = 397, value_parser = RangedU64ValueParser::<u16>::new().range(1..=LONGEST))]
     days: u16,
 }

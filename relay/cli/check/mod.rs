@@ -27,7 +27,7 @@ pub(super) struct CheckArgs {
     /// Check the configuration only, and send nothing
     #[arg(long)]
     offline: bool,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -31,7 +31,7 @@ use trail::{DemoTrail, Scratch};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
