@@ -4,9 +4,10 @@
 //!
 //! | layer | modules | |
 //! |---|---|---|
-//! | 8 | `cli` | a file a command |
-//! | 7 | `app` | Config → bind and wire → run → drain |
-//! | 6 | `config` | the file, checked; each part below has Options of its own |
+//! | 9 | `cli` | a file a command |
+//! | 8 | `app` | Config → bind and wire → run → drain |
+//! | 7 | `config` | the file, checked; each part below has Options of its own |
+//! | 6 | `probe` | the engine of `check`: the way to each destination, hop by hop |
 //! | 5 | `server` `admin` | the listeners and the one line a CONNECT takes; health and metrics |
 //! | 4 | `audit` | the trail |
 //! | 3 | `dns` `dial` `tunnel` | one effect each |
@@ -26,6 +27,7 @@ pub mod http;
 pub mod os;
 pub mod pac;
 pub mod policy;
+pub mod probe;
 pub mod proxy_error;
 pub mod proxy_protocol;
 pub mod server;

@@ -21,9 +21,10 @@ const LAYERS: &[(&str, u8)] = &[
     ("audit", 4),
     ("server", 5),
     ("admin", 5),
-    ("config", 6),
-    ("app", 7),
-    ("cli", 8),
+    ("probe", 6),
+    ("config", 7),
+    ("app", 8),
+    ("cli", 9),
 ];
 
 /// What a pure module has no business with.

@@ -26,46 +26,46 @@ end
 
 complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -s V -l version -d 'Print version'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "serve" -d 'Run the relay; without a configuration file, with the built-in defaults'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "check" -d 'Walk every destination hop by hop from where the relay stands, and say what is wrong and what to do next'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "demo" -d 'Show a relay at work, without a network: a stand-in server, three machines, what gets through and what doesn\'t'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "explain" -d 'Say what policy decides for a client and a target, and by which rule'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "serve" -d 'Run the relay, with the built-in defaults if there is no configuration file'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "check" -d 'Check the configuration, then the way from here to each destination, hop by hop: for a failure it names the likely cause and the next step'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "demo" -d 'Show a relay at work without a network: a stand-in server, three machines, uploads that are allowed and refused'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "explain" -d 'Explain what policy decides for a client and a target, and by which rule'
 complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "config" -d 'Print the default file, the effective configuration, or its JSON Schema'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "audit" -d 'Prove the audit trail, follow it, sum it up, convert it'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "health" -d 'Ask the running relay\'s admin listener how it is'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "audit" -d 'Verify the audit trail, follow it, report on it, convert it'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "health" -d 'Ask the running relay\'s admin listener whether the relay is ready'
 complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "certs" -d 'Make a CA, the relay\'s certificate, and certificates for its clients'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "zvm" -d 'Set up Zerto\'s machines'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "completions" -d 'Print the completions of a shell'
-complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "man" -d 'Print the manual page, or write one for each command'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "zvm" -d 'Point Zerto\'s machines at the relay'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "completions" -d 'Print the completions for a shell'
+complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "man" -d 'Print the manual page, or write a page for each command'
 complete -c callhome-relay -n "__fish_callhome_relay_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand serve" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand serve" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand serve" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand check" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand check" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand check" -l offline -d 'Check the configuration only, and send nothing'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand check" -l json -d 'One JSON object'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand check" -l json -d 'Print one JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand check" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand demo" -l json -d 'One JSON object'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand demo" -l json -d 'Print one JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand demo" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l from -d 'The client\'s address' -r
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l certificate -d 'A host name in the certificate that the client shows; none where the listener asks for none' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l certificate -d 'A host name in the client\'s certificate. Leave it out if the listener asks for no certificate' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l to -d 'The target of the CONNECT' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l address -d 'An address that the name resolves to' -r
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l sni -d 'The server name in the ClientHello; empty for a ClientHello without one' -r
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l json -d 'One JSON object'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l sni -d 'The server name in the ClientHello. An empty name means a ClientHello without one' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -l json -d 'Print one JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and not __fish_seen_subcommand_from default show schema help" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and not __fish_seen_subcommand_from default show schema help" -f -a "default" -d 'The commented default file'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and not __fish_seen_subcommand_from default show schema help" -f -a "show" -d 'The effective configuration, presets included'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and not __fish_seen_subcommand_from default show schema help" -f -a "schema" -d 'The JSON Schema of the file'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and not __fish_seen_subcommand_from default show schema help" -f -a "default" -d 'Print the commented default file'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and not __fish_seen_subcommand_from default show schema help" -f -a "show" -d 'Print the effective configuration, presets included'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and not __fish_seen_subcommand_from default show schema help" -f -a "schema" -d 'Print the JSON Schema of the file'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and not __fish_seen_subcommand_from default show schema help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from default" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from show" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from show" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "default" -d 'The commented default file'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'The effective configuration, presets included'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'The JSON Schema of the file'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "default" -d 'Print the commented default file'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the effective configuration, presets included'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of the file'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
@@ -75,13 +75,13 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "schema" -d 'Print the JSON Schema of a record'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l key -d 'The first public key, in hexadecimal: checks the seals' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l witness -d 'Records that a console or a syslog server kept: the trail must have the same' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l accept-gaps -d 'Take gaps that the trail itself declares for fine'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l json -d 'One JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s n -l lines -d 'So many of the last records that match [default: 10, or all with --since]' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l client -d 'Of this client only' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l destination -d 'Decided by this destination only' -r
@@ -91,20 +91,20 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s f -l follow -d 'Go on with what is added, over rotation'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l json -d 'The records themselves, as they stand in the trail'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l month -d 'The month, in UTC' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l xlsx -d 'A workbook: a summary, and a sheet a client' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l json -d 'One JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l csv -d 'A header, then one line a client and destination'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l format -r -f -a "squid\t'Squid\'s native access.log, one line a session'
 combined\t'NCSA combined, one line a session'
 csv\t'A header, then one line a session'
 ecs\t'Elastic Common Schema, one JSON object a record'"
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from keygen" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from keygen" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from keygen" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
@@ -113,13 +113,13 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of a record'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand health" -l admin -d 'The relay\'s admin listener' -r
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand health" -l live -d 'Ask only whether the process lives, not whether it can serve'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand health" -l admin -d 'The address of the relay\'s admin listener' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand health" -l live -d 'Ask only whether the process is alive, not whether the relay is ready'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand health" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -l dir -d 'Where the files go. The CA that is there is used again; without one, it is made' -r -F
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -l name -d 'A name or address that clients reach the relay by; makes one certificate for all that are given' -r
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -l client -d 'A client, by the name that its certificate shall have; makes one for each' -r
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -l days -d 'How long the relay\'s and the clients\' certificates are valid' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -l dir -d 'The directory for the files. A CA in it is used again; otherwise a new CA is made' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -l name -d 'A name or address by which clients reach the relay. All that are given go into one certificate' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -l client -d 'The name in a client\'s certificate. Each client gets a certificate of its own' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -l days -d 'For how many days the relay\'s and the clients\' certificates are valid' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand certs" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand zvm; and not __fish_seen_subcommand_from setup help" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand zvm; and not __fish_seen_subcommand_from setup help" -f -a "setup" -d 'Print the commands that point a ZVM at the relay, read the setting back and undo it'
@@ -131,23 +131,23 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand zvm; and _
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand zvm; and __fish_seen_subcommand_from help" -f -a "setup" -d 'Print the commands that point a ZVM at the relay, read the setting back and undo it'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand zvm; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand man" -l dir -d 'Write a page for each command into this directory, in place of those that are there' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand man" -l dir -d 'Write a page for each command into this directory, and replace those in it' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand man" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "serve" -d 'Run the relay; without a configuration file, with the built-in defaults'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "check" -d 'Walk every destination hop by hop from where the relay stands, and say what is wrong and what to do next'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "demo" -d 'Show a relay at work, without a network: a stand-in server, three machines, what gets through and what doesn\'t'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "explain" -d 'Say what policy decides for a client and a target, and by which rule'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "serve" -d 'Run the relay, with the built-in defaults if there is no configuration file'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "check" -d 'Check the configuration, then the way from here to each destination, hop by hop: for a failure it names the likely cause and the next step'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "demo" -d 'Show a relay at work without a network: a stand-in server, three machines, uploads that are allowed and refused'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "explain" -d 'Explain what policy decides for a client and a target, and by which rule'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "config" -d 'Print the default file, the effective configuration, or its JSON Schema'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "audit" -d 'Prove the audit trail, follow it, sum it up, convert it'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "health" -d 'Ask the running relay\'s admin listener how it is'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "audit" -d 'Verify the audit trail, follow it, report on it, convert it'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "health" -d 'Ask the running relay\'s admin listener whether the relay is ready'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "certs" -d 'Make a CA, the relay\'s certificate, and certificates for its clients'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "zvm" -d 'Set up Zerto\'s machines'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "completions" -d 'Print the completions of a shell'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "man" -d 'Print the manual page, or write one for each command'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "zvm" -d 'Point Zerto\'s machines at the relay'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "completions" -d 'Print the completions for a shell'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "man" -d 'Print the manual page, or write a page for each command'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and not __fish_seen_subcommand_from serve check demo explain config audit health certs zvm completions man help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "default" -d 'The commented default file'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'The effective configuration, presets included'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "schema" -d 'The JSON Schema of the file'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "default" -d 'Print the commented default file'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print the effective configuration, presets included'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "schema" -d 'Print the JSON Schema of the file'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "tail" -d 'Show the records to people, as they are or as they come'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "report" -d 'Sum up a month, by client and destination'

@@ -1,4 +1,4 @@
-//! `config`: the default file, the effective configuration, its schema.
+//! `config` prints the default file, the effective configuration, or the file's schema.
 
 use std::io::Write as _;
 
@@ -9,21 +9,23 @@ use super::{ConfigArg, out};
 use crate::config::{self, Config};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// The commented default file
+pub(super) enum ConfigCommand {
+    /// Print the commented default file
     Default,
-    /// The effective configuration, presets included
+    /// Print the effective configuration, presets included
     Show(ConfigArg),
-    /// The JSON Schema of the file
+    /// Print the JSON Schema of the file
     Schema,
 }
 
-pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
+pub(super) fn run(command: &ConfigCommand) -> anyhow::Result<Exit> {
     let mut out = out::stdout();
     match command {
-        Command::Default => write!(out, "{}", config::default_file())?,
-        Command::Show(args) => write!(out, "{}", Config::load(&args.source())?.show())?,
-        Command::Schema => writeln!(out, "{}", serde_json::to_string_pretty(&config::schema())?)?,
+        ConfigCommand::Default => write!(out, "{}", config::default_file())?,
+        ConfigCommand::Show(args) => write!(out, "{}", Config::load(&args.source())?.show())?,
+        ConfigCommand::Schema => {
+            writeln!(out, "{}", serde_json::to_string_pretty(&config::schema())?)?;
+        }
     }
     Ok(Exit::Fine)
 }

@@ -1,16 +1,16 @@
-//! Exit codes, and what an error becomes.
+//! Defines the exit codes, and which code an error becomes.
 
 use std::io;
 use std::process::ExitCode;
 
-use super::{certs, out};
+use super::out;
 use crate::admin::AdminError;
 use crate::app::StartError;
 use crate::config;
 use crate::os::sandbox::SandboxError;
 use crate::server::ServerError;
 
-/// The exit codes; those above 2 are sysexits.h's.
+/// Lists the exit codes. Those above 2 come from sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Fine = 0,
@@ -22,7 +22,14 @@ pub(super) enum Exit {
     Config = 78,
 }
 
-/// The code of a finished command. An error is told here, and nowhere else.
+/// Tells why a command declines what was asked, and what to do instead. That is an answer and no
+/// defect, so the code is [`Exit::No`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(pub(super) String);
+
+/// Gives the code of a finished command, and writes its error to standard error. Errors are written
+/// nowhere else, so that each is written once.
 pub(super) fn code(result: anyhow::Result<Exit>) -> ExitCode {
     let error = match result {
         Ok(exit) => return exit.into(),
@@ -32,7 +39,7 @@ pub(super) fn code(result: anyhow::Result<Exit>) -> ExitCode {
         out::error_text(&error.render(out::error_has_colour()));
         return Exit::Config.into();
     }
-    // A reader that went away (`| head`) has seen what it wanted.
+    // The reader has closed the pipe (`| head`) because it has read what it wanted.
     if error
         .downcast_ref::<io::Error>()
         .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -40,7 +47,7 @@ pub(super) fn code(result: anyhow::Result<Exit>) -> ExitCode {
         return Exit::Fine.into();
     }
     out::error_line(&format!("{error:#}"));
-    if error.is::<certs::Refused>() {
+    if error.is::<Refused>() {
         return Exit::No.into();
     }
     match error.downcast_ref::<StartError>() {

@@ -1,4 +1,4 @@
-//! `explain`: what policy decides, by the relay's own code path, without sending a packet.
+//! `explain` tells what policy decides. It runs the relay's own code, and sends no packet.
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -15,13 +15,13 @@ use crate::policy::{Client, Origin, Permit, Policy, classify};
 use crate::proxy_error::{Reason, Refusal};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct ExplainArgs {
     #[command(flatten)]
     config: ConfigArg,
     /// The client's address
     #[arg(long, value_name = "ADDR")]
     from: IpAddr,
-    /// A host name in the certificate that the client shows; none where the listener asks for none
+    /// A host name in the client's certificate. Leave it out if the listener asks for no certificate
     #[arg(long, value_name = "NAME")]
     certificate: Option<DnsName>,
     /// The target of the CONNECT
@@ -30,15 +30,15 @@ pub(super) struct Args {
     /// An address that the name resolves to
     #[arg(long, value_name = "ADDR")]
     address: Option<IpAddr>,
-    /// The server name in the ClientHello; empty for a ClientHello without one
+    /// The server name in the ClientHello. An empty name means a ClientHello without one
     #[arg(long, value_name = "NAME")]
     sni: Option<String>,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// The decision, and what it was made of. Each part is there as far as the decision got.
+/// Holds the decision, and what it rests on. A part is none if the decision ended before it.
 #[derive(Debug, Default, Serialize)]
 struct Explanation {
     decision: &'static str,
@@ -52,7 +52,7 @@ struct Explanation {
     sni: Option<String>,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &ExplainArgs) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config.source())?;
     let mut explanation = Explanation {
         decision: "allow",
@@ -77,7 +77,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
-fn explain(args: &Args, policy: &Policy, explanation: &mut Explanation) -> Result<(), Refusal> {
+fn explain(
+    args: &ExplainArgs,
+    policy: &Policy,
+    explanation: &mut Explanation,
+) -> Result<(), Refusal> {
     let target = Authority::parse(args.to.as_bytes())
         .map_err(|error| Refusal::new(Reason::MalformedTarget, error.to_string()))?;
     explanation.target = Some(target.to_string());
@@ -149,7 +153,7 @@ fn explain_sni(sni: &str, permit: &Permit, explanation: &mut Explanation) -> Res
     Ok(())
 }
 
-fn describe_client(client: &Client, args: &Args) -> String {
+fn describe_client(client: &Client, args: &ExplainArgs) -> String {
     let from = args.from;
     let Some(name) = &client.name else {
         return format!("{from}, unlisted, admitted by [clients] unlisted");

@@ -1,4 +1,5 @@
-//! `health`: asks a running relay, without reading any configuration, so that a container's health check can't fail on a file.
+//! `health` asks a running relay. It reads no configuration, so that a container's health check can't
+//! fail because of a file.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -17,16 +18,16 @@ use super::exit::Exit;
 use super::out;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// The relay's admin listener
+pub(super) struct HealthArgs {
+    /// The address of the relay's admin listener
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin: SocketAddr,
-    /// Ask only whether the process lives, not whether it can serve
+    /// Ask only whether the process is alive, not whether the relay is ready
     #[arg(long)]
     live: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &HealthArgs) -> anyhow::Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -76,4 +77,5 @@ async fn get(address: SocketAddr, path: &str) -> anyhow::Result<(StatusCode, Str
     ))
 }
 
+/// Bounds the whole question, the connection included.
 const WITHIN: Duration = Duration::from_secs(3);

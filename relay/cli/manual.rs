@@ -1,5 +1,5 @@
-//! `man` and `completions`: what a package installs beside the binary, from the definitions that the binary itself reads its
-//! arguments by.
+//! `man` and `completions` print what a package installs beside the binary. Both use the definitions
+//! by which the binary parses its arguments.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use super::out;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CompletionsArgs {
-    /// Whose completions
+    /// The shell that is to complete
     shell: Shell,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ManArgs {
-    /// Write a page for each command into this directory, in place of those that are there
+    /// Write a page for each command into this directory, and replace those in it
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
@@ -29,7 +29,7 @@ pub(super) fn completions(
     mut command: clap::Command,
 ) -> anyhow::Result<Exit> {
     let name = command.get_name().to_owned();
-    // Its writer is one that can't fail.
+    // `generate` panics when its writer fails, so it writes to memory, which can't fail.
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
     out::stdout().write_all(&text)?;

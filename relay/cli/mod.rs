@@ -1,4 +1,8 @@
-//! The command line: a file a command, results on standard output, logs on standard error.
+//! Parses the command line, and has a file for each command. Results go to standard output, logs to
+//! standard error.
+//!
+//! Every command uses `out` and `exit`. These two import no command, so that the imports have no
+//! circle.
 
 mod audit;
 mod certs;
@@ -21,7 +25,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::config::Source;
 use exit::Exit;
 
-/// An allowlisting CONNECT relay for Zerto call home: the one box in the DMZ that your ZVMs may reach.
+/// An allowlisting CONNECT relay for Zerto call home: the one box in the DMZ that your ZVMs may
+/// reach.
 #[derive(Debug, Parser)]
 #[command(name = "callhome-relay", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
@@ -31,46 +36,48 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the relay; without a configuration file, with the built-in defaults
+    /// Run the relay, with the built-in defaults if there is no configuration file
     Serve(ConfigArg),
-    /// Walk every destination hop by hop from where the relay stands, and say what is wrong and what to do next
-    Check(check::Args),
-    /// Show a relay at work, without a network: a stand-in server, three machines, what gets through and what doesn't
-    Demo(demo::Args),
-    /// Say what policy decides for a client and a target, and by which rule
-    Explain(explain::Args),
+    /// Check the configuration, then the way from here to each destination, hop by hop: for a
+    /// failure it names the likely cause and the next step
+    Check(check::CheckArgs),
+    /// Show a relay at work without a network: a stand-in server, three machines, uploads that are
+    /// allowed and refused
+    Demo(demo::DemoArgs),
+    /// Explain what policy decides for a client and a target, and by which rule
+    Explain(explain::ExplainArgs),
     /// Print the default file, the effective configuration, or its JSON Schema
     #[command(subcommand)]
-    Config(config::Command),
-    /// Prove the audit trail, follow it, sum it up, convert it
+    Config(config::ConfigCommand),
+    /// Verify the audit trail, follow it, report on it, convert it
     #[command(subcommand)]
     Audit(audit::AuditCommand),
-    /// Ask the running relay's admin listener how it is
-    Health(health::Args),
+    /// Ask the running relay's admin listener whether the relay is ready
+    Health(health::HealthArgs),
     /// Make a CA, the relay's certificate, and certificates for its clients
-    Certs(certs::Args),
-    /// Set up Zerto's machines
+    Certs(certs::CertsArgs),
+    /// Point Zerto's machines at the relay
     #[command(subcommand)]
-    Zvm(zvm::Command),
-    /// Print the completions of a shell
+    Zvm(zvm::ZvmCommand),
+    /// Print the completions for a shell
     Completions(manual::CompletionsArgs),
-    /// Print the manual page, or write one for each command
+    /// Print the manual page, or write a page for each command
     Man(manual::ManArgs),
 }
 
 #[derive(Clone, Debug, clap::Args)]
 struct ConfigArg {
-    /// The configuration file [default: /etc/callhome-relay/relay.toml, if it is there]
+    /// The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]
     #[arg(long, env = "CALLHOME_RELAY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// Runs the command line and gives the exit code.
+/// Runs the command line, and gives the exit code.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too, and belong on standard output.
+            // clap returns help and version as errors too, and prints them on standard output.
             let code = if error.use_stderr() {
                 Exit::Usage
             } else {
@@ -97,11 +104,12 @@ pub fn run() -> ExitCode {
 }
 
 impl ConfigArg {
-    /// The file that was named; else the usual one, if it exists; else the built-in defaults.
+    /// Gives the file that was named. Otherwise it gives the usual file if that exists, or else the
+    /// built-in defaults.
     fn source(&self) -> Source {
         Source::find(self.config.clone())
     }
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 fine, 1 a check failed or a request was denied, 2 usage, 69 a port can't be had, 70 internal, 78 bad configuration";
+Exit codes: 0 fine, 1 a check failed or a request was denied, 2 wrong usage, 69 a port can't be bound, 70 internal error, 78 bad configuration";

@@ -1,21 +1,23 @@
-//! Where commands write: results to standard output, everything else to standard error, colour only on a terminal.
+//! Writes what commands say: results to standard output, everything else to standard error. Colour
+//! goes to a terminal only.
 
 use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-/// Standard output, which drops colours where nobody sees them. Write with `writeln!(…)?`: a closed pipe is an error, not a panic.
+/// Opens standard output, without colours unless it is a terminal. Write with `writeln!(…)?`,
+/// because then a closed pipe is an error and not a panic.
 pub(super) fn stdout() -> anstream::AutoStream<io::StdoutLock<'static>> {
     anstream::AutoStream::auto(io::stdout().lock())
 }
 
-/// One line of trouble on standard error.
+/// Writes an error as one line to standard error.
 pub(super) fn error_line(text: &str) {
-    // There is nowhere left to complain to.
+    // If standard error is closed, no other place is left to report that to.
     let _ = writeln!(anstream::stderr(), "{BAD}error{BAD:#}: {text}");
 }
 
-/// A report that is rendered already.
+/// Writes an error that is rendered already to standard error.
 pub(super) fn error_text(text: &str) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! `serve`: runs the relay until a signal.
+//! `serve` runs the relay until a signal ends it.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,8 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
         tracing::warn!(%error, "the service manager can't be told anything (NOTIFY_SOCKET)");
         ServiceManager::default()
     });
-    // The listeners, the admin port and the resolver; sessions have threads of their own.
+    // This runtime serves the listeners, the admin port and the resolver. Sessions have threads of
+    // their own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -36,7 +37,8 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
     })
 }
 
-/// Says where it listens, what it allows, and what to do next. On standard error: standard output may be the trail.
+/// Says where the relay listens, what it allows, and what to do next. It writes to standard error,
+/// because standard output may be the trail.
 fn introduce(app: &App) -> std::io::Result<()> {
     let config = app.config();
     let mut out = anstream::stderr().lock();
@@ -89,7 +91,7 @@ fn introduce(app: &App) -> std::io::Result<()> {
             "  REPORT-ONLY until {until}: names on no list are let through"
         )?;
     }
-    // One that a client can use as it is.
+    // Finds the first listener that a client can use without TLS and without a balancer.
     let first = |wanted: fn(&ListenerMode) -> bool| {
         let simple = |it: &ListenerOptions| it.tls.is_none() && it.proxy_protocol_from.is_empty();
         let mut listeners = listeners.iter().zip(&config.listeners);
@@ -143,7 +145,8 @@ fn describe(unlisted: Unlisted) -> &'static str {
     }
 }
 
-/// An address that a client could use: for a listener on every address, the one this machine uses itself.
+/// Gives an address that a client could use. For a listener on every address, that is the address
+/// from which this machine's own connections come.
 fn reachable(listener: SocketAddr) -> SocketAddr {
     let ip = match listener.ip() {
         ip if !ip.is_unspecified() => ip,

@@ -1,4 +1,4 @@
-//! The CA: made once, then found again.
+//! Keeps the CA: the first run makes it, later runs find it.
 
 use std::path::Path;
 use std::{fs, io};
@@ -13,27 +13,30 @@ use rustls::pki_types::pem::PemObject as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
-use super::Refused;
 use super::files::NewFile;
-use super::leaf::{self, Validity};
+use super::template::{Validity, blank};
+use crate::cli::exit::Refused;
 
+/// A CA with its key, ready to issue.
 pub(super) struct Ca {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
-    /// In seconds since 1970.
+    /// The end of its validity, in seconds since 1970.
     ends: i64,
 }
 
 impl Ca {
-    /// A new one, which isn't written yet. Its files come in the order to write them in: [`Ca::load`] looks for the last.
+    /// Makes a new CA, without writing it. Its files come in the order to write them in: the key
+    /// first, so that the certificate is never there without it.
     pub(super) fn make(validity: Validity) -> anyhow::Result<(Self, [NewFile; 2])> {
         let key = KeyPair::generate()?;
-        // Two CAs of one name would be mistaken for each other where both are trusted.
+        // The name has a part of the key's digest. Otherwise a machine that trusts two such CAs
+        // would mistake one for the other.
         let mark = digest(&SHA256, &key.subject_public_key_info());
         let mark = mark.as_ref().iter().take(4).map(|it| format!("{it:02x}"));
         let name = format!("callhome-relay CA {}", mark.collect::<String>());
-        let mut params = leaf::blank(&name, validity)?;
-        // It issues to machines, not to other CAs.
+        let mut params = blank(&name, validity)?;
+        // The CA issues to machines, not to other CAs.
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key)?;
@@ -57,7 +60,7 @@ impl Ca {
         Ok((ca, files))
     }
 
-    /// The one in the directory, if one is there.
+    /// Reads the CA of a directory. Gives none if the directory has none.
     pub(super) fn load(directory: &Path) -> anyhow::Result<Option<Self>> {
         let (path, key_path) = (directory.join(CERTIFICATE), directory.join(KEY));
         let (pem, key) = match (read(&path)?, read(&key_path)?) {
@@ -93,7 +96,8 @@ impl Ca {
         &self.issuer
     }
 
-    /// No peer takes a certificate whose CA has ended, so none is made that its CA won't outlive.
+    /// Refuses a validity that ends after the CA does, because no peer takes a certificate whose CA
+    /// has expired.
     pub(super) fn check_outlives(&self, validity: Validity) -> anyhow::Result<()> {
         let ends = Offset::UTC
             .to_datetime(Timestamp::from_second(self.ends)?)
@@ -107,7 +111,7 @@ impl Ca {
         Ok(())
     }
 
-    /// SHA-256 of the certificate, as other programs print it.
+    /// Gives the SHA-256 of the certificate, in the form that OpenSSL and browsers print.
     pub(super) fn fingerprint(&self) -> String {
         let bytes = digest(&SHA256, &self.certificate);
         let pairs: Vec<String> = bytes

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all, and never in another's place.
+//! Writes files that appear whole or not at all, and never overwrites one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use super::Refused;
+use crate::cli::exit::Refused;
 
-/// One to be written.
+/// A file to be written.
 pub(super) struct NewFile {
     pub(super) name: String,
-    /// For a person, in a few words.
+    /// Describes the file to a person, in a few words.
     pub(super) what: String,
     content: String,
     mode: u32,
@@ -38,7 +38,7 @@ impl NewFile {
     }
 }
 
-/// Writes all of them in this order; or none, where one is there already or can't be written.
+/// Writes all files, in this order. Writes none if one is there already or can't be written.
 pub(super) fn write(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
     let there = files.iter().map(|file| directory.join(&file.name));
     if let Some(path) = there
@@ -52,12 +52,12 @@ pub(super) fn write(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
         .mode(0o700)
         .create(directory)
         .with_context(|| directory.display().to_string())?;
-    let mut written = Written(Vec::new());
+    let mut written = Rollback(Vec::new());
     for file in files {
         let path = directory.join(&file.name);
         match create(&path, file) {
             Ok(()) => written.0.push(path),
-            // Another run came in between.
+            // Another run has made the file since the check above.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(is_there(&path).into());
             }
@@ -71,19 +71,21 @@ pub(super) fn write(directory: &Path, files: &[NewFile]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What this run has written, removed again unless all of it was.
-struct Written(Vec<PathBuf>);
+/// Lists the files that this run has written. Dropping the value removes them, so that a failed run
+/// leaves nothing behind.
+struct Rollback(Vec<PathBuf>);
 
-impl Drop for Written {
+impl Drop for Rollback {
     fn drop(&mut self) {
         for path in &self.0 {
-            // What led here is the better thing to tell.
+            // The error that led here is the one to tell.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Gives the content its name when it is whole. Linking, unlike renaming, fails where the name is taken.
+/// Writes under a temporary name, then links the file to its own name. A link fails where the name
+/// is taken; a rename would overwrite.
 fn create(path: &Path, file: &NewFile) -> io::Result<()> {
     let temporary = path.with_file_name(format!(".{}.{}", file.name, std::process::id()));
     let mut options = OpenOptions::new();

@@ -1,11 +1,12 @@
-//! `certs`: a CA of the site's own, the relay's certificate, and certificates for its clients.
+//! `certs` makes a CA of the site's own, the relay's certificate, and certificates for its clients.
 //!
-//! For sites without a CA that they would rather use. A directory holds one CA; a later run in it adds to what is there, and no run
-//! changes it.
+//! It is for sites that have no CA of their own, or don't want to use it here. A directory holds
+//! one CA. A later run adds certificates to the directory, and no run changes a file in it.
 
 mod ca;
 mod files;
 mod leaf;
+mod template;
 
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -16,34 +17,30 @@ use clap::builder::RangedU64ValueParser;
 
 use self::ca::Ca;
 use self::files::NewFile;
-use self::leaf::Validity;
+use self::template::Validity;
 use super::exit::Exit;
 use super::out;
 use crate::authority::{AuthorityError, DnsName, Host};
 
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("subject").required(true).multiple(true)))]
-pub(super) struct Args {
-    /// Where the files go. The CA that is there is used again; without one, it is made
+pub(super) struct CertsArgs {
+    /// The directory for the files. A CA in it is used again; otherwise a new CA is made
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// A name or address that clients reach the relay by; makes one certificate for all that are given
+    /// A name or address by which clients reach the relay. All that are given go into one
+    /// certificate
     #[arg(long = "name", value_name = "NAME", group = "subject", value_parser = parse_name)]
     names: Vec<Host>,
-    /// A client, by the name that its certificate shall have; makes one for each
+    /// The name in a client's certificate. Each client gets a certificate of its own
     #[arg(long = "client", value_name = "NAME", group = "subject")]
     clients: Vec<DnsName>,
-    /// How long the relay's and the clients' certificates are valid
+    /// For how many days the relay's and the clients' certificates are valid
     #[arg(long, default_value_t = 397, value_parser = RangedU64ValueParser::<u16>::new().range(1..=LONGEST))]
     days: u16,
 }
 
-/// What the command doesn't do to what it finds. Says what to do instead.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Refused(String);
-
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &CertsArgs) -> anyhow::Result<Exit> {
     let validity = Validity::of_days(args.days)?;
     let (ca, ca_files) = match Ca::load(&args.dir)? {
         Some(ca) => (ca, None),
@@ -61,14 +58,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     for client in &clients {
         made.extend(leaf::client(client, &ca, validity)?);
     }
-    // Last, so that whoever finds a CA finds one whose making has succeeded.
+    // The CA's files come last, so that a CA is found only if everything before it was written.
     made.extend(ca_files.into_iter().flatten());
     files::write(&args.dir, &made)?;
     tell(args, &ca, &made)?;
     Ok(Exit::Fine)
 }
 
-fn tell(args: &Args, ca: &Ca, made: &[NewFile]) -> std::io::Result<()> {
+fn tell(args: &CertsArgs, ca: &Ca, made: &[NewFile]) -> std::io::Result<()> {
     let mut out = out::stdout();
     for file in made {
         let path = args.dir.join(&file.name);
@@ -77,7 +74,7 @@ fn tell(args: &Args, ca: &Ca, made: &[NewFile]) -> std::io::Result<()> {
     writeln!(out, "the CA's SHA-256 fingerprint: {}", ca.fingerprint())
 }
 
-/// Addresses stand bare here, as they do in a certificate.
+/// Reads a name or an address. An IPv6 address has no brackets here, as in a certificate.
 fn parse_name(text: &str) -> Result<Host, AuthorityError> {
     match text.parse::<IpAddr>() {
         Ok(address) => Ok(Host::Literal(address)),
@@ -85,7 +82,7 @@ fn parse_name(text: &str) -> Result<Host, AuthorityError> {
     }
 }
 
-/// Ten years: whoever trusts a CA has to be visited to trust another.
+/// The CA is valid for ten years, because a new one means work on every machine that trusts it.
 const CA_DAYS: u16 = 3650;
-/// No longer than a new CA.
+/// The CA has to outlive what it issues, so no certificate lasts longer than a new CA.
 const LONGEST: u64 = CA_DAYS as u64;

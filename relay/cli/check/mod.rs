@@ -1,54 +1,47 @@
-//! `check`: is the configuration good, and does the way to each destination work from where the relay stands?
+//! `check` says whether the configuration is good, and whether the way to each destination works.
 //!
-//! It goes the relay's own way: its resolver, its policy, its dialer. What it finds is one [`Report`], printed as lines or as
-//! one JSON object.
+//! [`crate::probe`] walks. This command hands it parts of the configuration, adds notes on the file,
+//! and prints what was found: as lines, or as one JSON object.
 
-mod answer;
-mod certificate;
-mod handshake;
+mod lines;
 mod notes;
 mod report;
-mod target;
-mod verdict;
-mod walk;
 
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::sync::Arc;
 
-use anyhow::Context as _;
-use tokio::sync::Semaphore;
-
-use self::handshake::TrustStores;
-use self::report::{Report, Walk};
-use self::target::Stop;
-use self::walk::Walker;
+use self::report::CheckReport;
 use super::exit::Exit;
 use super::{ConfigArg, out};
 use crate::app::StartError;
 use crate::config::Config;
+use crate::dial::Outgoing;
+use crate::dns::Resolver;
+use crate::probe::{ProbeOptions, TrustStores, Walks};
 use crate::server::Certificates;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct CheckArgs {
     #[command(flatten)]
     config: ConfigArg,
     /// Check the configuration only, and send nothing
     #[arg(long)]
     offline: bool,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &CheckArgs) -> anyhow::Result<Exit> {
     let config = Config::load(&args.config.source())?;
     let certificates = Certificates::load(&config.listeners).map_err(StartError::from)?;
     let stores = if args.offline {
         None
     } else {
-        Some(TrustStores::load()?)
+        Some(Arc::new(TrustStores::load()?))
     };
-    let mut report = Report::new(&config, &certificates, stores.as_ref());
+    let notes = notes::on(&config, &certificates, stores.as_deref());
+    let mut report = CheckReport::new(&config, args.offline, notes);
     let mut out = out::stdout();
     if !args.json {
         report.write_head(&mut out)?;
@@ -57,13 +50,17 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(walk_all(config, stores, |walk| {
-            if !args.json {
-                walk.write(&mut out)?;
+        runtime.block_on(async {
+            let mut walks = Walks::start(probe_options(&config)?, stores);
+            while let Some(walk) = walks.next().await {
+                let walk = walk?;
+                if !args.json {
+                    lines::write_walk(&walk, &mut out)?;
+                }
+                report.add(walk);
             }
-            report.add(walk);
-            Ok(())
-        }))?;
+            anyhow::Ok(())
+        })?;
     }
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
@@ -77,35 +74,16 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
-/// Walks a few destinations at a time and hands each over in the order of the file, as soon as those before it are done.
-async fn walk_all(
-    config: Config,
-    stores: TrustStores,
-    mut done: impl FnMut(Walk) -> io::Result<()>,
-) -> anyhow::Result<()> {
-    let stops = target::stops(&config.policy);
-    let walker = Arc::new(Walker::new(config, stores).map_err(StartError::from)?);
-    let slots = Arc::new(Semaphore::new(AT_ONCE));
-    let walks: Vec<_> = stops
-        .into_iter()
-        .map(|stop| {
-            let (walker, slots) = (walker.clone(), slots.clone());
-            tokio::spawn(async move {
-                match stop {
-                    Stop::Passed(walk) => walk,
-                    Stop::Target(target) => {
-                        let _slot = slots.acquire().await;
-                        walker.walk(&target).await
-                    }
-                }
-            })
-        })
-        .collect();
-    for walk in walks {
-        done(walk.await.context("a walk broke off")?)?;
-    }
-    Ok(())
+/// Takes from the configuration what a probe needs. Must run in the runtime that walks, because the
+/// resolver works on it.
+fn probe_options(config: &Config) -> Result<ProbeOptions, StartError> {
+    let listeners = config.listeners.iter().map(|listener| listener.bind);
+    Ok(ProbeOptions {
+        policy: config.policy.clone(),
+        resolver: Resolver::new(config.dns.clone())?,
+        connect_timeout: config.timeouts.connect,
+        outgoing: Outgoing::default(),
+        own: listeners.chain([config.admin.bind]).collect(),
+        self_addresses: config.self_addresses.clone(),
+    })
 }
-
-/// Walks under way at the same time: a few, so that one silent destination doesn't hold up the rest.
-const AT_ONCE: usize = 4;

@@ -1,13 +1,16 @@
-//! What the configuration alone gives to think about, beside its warnings.
+//! Notes what the configuration may have, and what is yet worth a thought. The warnings of `config`
+//! come beside these notes.
 
 use jiff::Timestamp;
 
-use super::handshake::TrustStores;
 use crate::config::{Config, GUARDED};
 use crate::policy::{Client, Destination, Origin, Policy, Unlisted, VersionRange, ZertoVersion};
+use crate::probe::TrustStores;
 use crate::server::Certificates;
 use crate::tls;
 
+/// Gives the notes, a sentence each. Without trust stores nothing is walked, so the notes on walks
+/// are left out.
 pub(super) fn on(
     config: &Config,
     certificates: &Certificates,
@@ -34,7 +37,7 @@ pub(super) fn on(
     notes
 }
 
-/// A host of the preset that the vendor's own text doesn't name.
+/// Notes a host of the preset that no text of the vendor's confirms.
 fn unconfirmed(destination: &Destination) -> Option<String> {
     let Origin::Preset {
         confirmed: false,
@@ -55,7 +58,7 @@ fn unconfirmed(destination: &Destination) -> Option<String> {
     ))
 }
 
-/// The destination that the vendor's notice has ranges for, without them.
+/// Notes missing ranges of the destination for which the vendor's notice has some.
 fn unguarded(destination: &Destination) -> Option<String> {
     (is_guarded(destination) && destination.ip_ranges.is_none()).then(|| {
         format!(
@@ -65,7 +68,8 @@ fn unguarded(destination: &Destination) -> Option<String> {
     })
 }
 
-/// A destination of the preset for versions that no client has any more. The vendor's notice says that it may go then.
+/// Notes a destination of the preset for versions that no client has any more. The vendor's notice
+/// allows removing it then.
 fn outlived(destination: &Destination, policy: &Policy) -> Option<String> {
     let Some(VersionRange::Before(end)) = destination.versions else {
         return None;
@@ -108,14 +112,14 @@ fn hosts(destination: &Destination) -> String {
 const SCOPE: &str =
     "this tests the relay's own path to each destination, not a ZVM's way to the relay";
 const NO_SYSTEM_ROOTS: &str = "this machine has no root certificates that can be read: chains are judged by the public ones alone";
-/// From here on the notice's new host and ranges are in use.
+/// The first version that uses the new host and ranges of the notice.
 const NINE: ZertoVersion = ZertoVersion { major: 9, minor: 0 };
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The notes on a file, which must be good.
+    /// Gives the notes on a file, which must be valid.
     fn notes(text: &str) -> Vec<String> {
         on(
             &Config::parse(text, "test").unwrap(),

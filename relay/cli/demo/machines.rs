@@ -1,4 +1,4 @@
-//! The simulated machines: what each tries through the relay, and what it sees.
+//! Simulates the machines: what each tries through the relay, and what it sees.
 
 use std::fmt;
 use std::io;
@@ -23,30 +23,33 @@ use tokio_rustls::TlsConnector;
 use crate::proxy_error::Alert;
 use callhome_trail::Hash;
 
-/// A machine is known by its source address; every one of 127.0.0.0/8 is this machine's.
+/// Describes a simulated machine, which the relay knows by its source address. Each machine can have
+/// its own, because every address of 127.0.0.0/8 belongs to this host.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Machine {
     pub(super) name: &'static str,
     pub(super) address: Ipv4Addr,
 }
 
-/// An upload that a machine attempts.
+/// Describes an upload that a machine attempts.
 #[derive(Debug, Serialize)]
 pub(super) struct Attempt {
-    /// Of the CONNECT.
+    /// The host of the CONNECT.
     pub(super) host: &'static str,
     pub(super) port: u16,
-    /// Of the TLS handshake inside the tunnel; without one the machine speaks plain HTTP.
+    /// The server name of the TLS handshake inside the tunnel. Without one the machine speaks plain
+    /// HTTP.
     pub(super) server_name: Option<&'static str>,
-    /// Bytes.
+    /// The upload's size in bytes.
     pub(super) size: usize,
 }
 
-/// What became of it, as far as the machine can tell.
+/// Tells what became of an attempt, as far as the machine can see.
 #[derive(Debug, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
 pub(super) enum Saw {
-    /// The server answered. Both digests are SHA-256; `received` is the server's word for what arrived.
+    /// The server answered. Both digests are SHA-256: `sent` is made by the machine, `received` by
+    /// the server.
     Answer { sent: String, received: String },
     /// The CONNECT was answered with something other than 200.
     Refusal { status: u16, phrase: String },
@@ -54,12 +57,12 @@ pub(super) enum Saw {
     Alert { number: u8 },
     /// The tunnel opened and was closed without a byte.
     Close,
-    /// None of these.
+    /// Anything else went wrong.
     Trouble { error: String },
 }
 
 impl Machine {
-    /// A socket to connect from.
+    /// Binds a socket to the machine's address, to connect from.
     pub(super) fn socket(self) -> io::Result<TcpSocket> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((self.address, 0).into())?;
@@ -68,7 +71,7 @@ impl Machine {
 }
 
 impl Attempt {
-    /// Makes the attempt, and gives the machine's own end of the connection with what it saw.
+    /// Makes the attempt. Gives the machine's own address and port, and what it saw.
     pub(super) async fn run(
         &self,
         socket: TcpSocket,
@@ -173,7 +176,8 @@ impl fmt::Display for Saw {
     }
 }
 
-/// Reads the head of the answer to a CONNECT. Nothing can follow a 200 before the client has spoken.
+/// Reads the head of the answer to a CONNECT. It may read past the head, because no byte follows a
+/// 200 before the client has sent something.
 async fn read_status(stream: &mut TcpStream) -> anyhow::Result<(u16, String)> {
     let mut head = Vec::new();
     loop {
@@ -196,7 +200,7 @@ fn fatal_alert(error: &io::Error) -> Option<u8> {
     }
 }
 
-/// The alert's name in RFC 8446 or RFC 6066, for those the relay has a use for.
+/// Gives the name that RFC 8446 or RFC 6066 has for an alert, if the relay sends that alert.
 fn alert_name(number: u8) -> Option<&'static str> {
     const ACCESS_DENIED: u8 = Alert::AccessDenied as u8;
     const INTERNAL_ERROR: u8 = Alert::InternalError as u8;
@@ -209,7 +213,7 @@ fn alert_name(number: u8) -> Option<&'static str> {
     }
 }
 
-/// A body that no other has, so that equal digests can't be a coincidence of zeros.
+/// Makes a random body. With a body of zeros, equal digests would prove little.
 fn random(size: usize) -> anyhow::Result<Bytes> {
     let mut body = vec![0; size];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut body)
@@ -217,5 +221,5 @@ fn random(size: usize) -> anyhow::Result<Bytes> {
     Ok(body.into())
 }
 
-/// For one attempt; all of them together take less than a second.
+/// Bounds one attempt. All of them together take less than a second.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,5 +1,7 @@
-//! `demo`: a relay at work, on loopback alone. A stand-in billing server, three simulated machines, and the same [`App`] that
-//! `serve` runs; what is printed is what the machines saw and what the trail's file says.
+//! `demo` shows a relay at work, on loopback alone.
+//!
+//! It runs a stand-in for the billing server, three simulated machines, and the same [`App`] that
+//! `serve` runs. It prints what the machines saw and what the trail's file says.
 
 mod machines;
 mod report;
@@ -22,19 +24,19 @@ use crate::app::{App, Command};
 use crate::config::Config;
 use crate::telemetry;
 use machines::Machine;
-use report::Report;
+use report::DemoReport;
 use server::StandIn;
-use steps::{HOST, Step, ZCA, ZVM};
-use trail::{Scratch, Trail};
+use steps::{DemoStep, HOST, ZCA, ZVM};
+use trail::{DemoTrail, Scratch};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    /// One JSON object
+pub(super) struct DemoArgs {
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &DemoArgs) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let scratch = Scratch::new().context("no temporary directory can be made")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -54,7 +56,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     })
 }
 
-async fn play(directory: &Path, started: Instant) -> anyhow::Result<Report> {
+async fn play(directory: &Path, started: Instant) -> anyhow::Result<DemoReport> {
     let server = StandIn::start(HOST)
         .await
         .context("the stand-in server doesn't start")?;
@@ -69,25 +71,26 @@ async fn play(directory: &Path, started: Instant) -> anyhow::Result<Report> {
     let steps = steps::steps(port);
     let (commands, received) = mpsc::channel(1);
     let story = async {
-        // Owned here, so that a failure ends the relay too, by dropping it.
+        // The story owns the sender, so that its failure drops it and so ends the relay too.
         let commands = commands;
-        // All before the first is used: the kernel would give the port of a closed one again, and the trail is searched by it.
+        // All sockets are bound before the first is used, because the trail is searched by their
+        // ports. Otherwise the kernel could give a closed socket's port to a later one.
         let sockets = steps.iter().map(|step| step.machine.socket());
         let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
         let mut seen = Vec::new();
-        for (Step { attempt, .. }, socket) in steps.iter().zip(sockets) {
+        for (DemoStep { attempt, .. }, socket) in steps.iter().zip(sockets) {
             let saw = attempt.run(socket, relay, tls.clone()).await;
             seen.push(saw.context("a machine can't connect to the relay on loopback")?);
         }
         commands.send(Command::Stop).await?;
         anyhow::Ok(seen)
     };
-    // The relay has drained when it returns, and the trail is whole.
+    // `run` returns once the relay has drained, so the trail is complete.
     let (ran, seen) = tokio::join!(app.run(received), story);
     ran?;
-    let trail = Trail::read(directory)?;
+    let trail = DemoTrail::read(directory)?;
     let addresses = (server.address, relay);
-    Ok(Report::new(
+    Ok(DemoReport::new(
         addresses,
         steps,
         seen?,
@@ -96,8 +99,10 @@ async fn play(directory: &Path, started: Instant) -> anyhow::Result<Report> {
     ))
 }
 
-/// The site's file that the relay runs on. The stand-in can't have port 443, and its name must not be looked up, so a destination
-/// of the preset's name replaces the preset's; that is also how a site would change one.
+/// Gives the configuration file that the relay runs on.
+///
+/// The stand-in can't have port 443, and its name must not be looked up. So a destination of the
+/// preset's name replaces the preset's; a site would change one in the same way.
 fn file(port: u16, directory: &Path) -> String {
     // A TOML basic string escapes as JSON does.
     let directory = Value::from(directory.to_string_lossy());
@@ -129,7 +134,7 @@ ip_ranges = ["127.0.0.1"]
 purpose = "billing"
 
 [dns]
-servers = ["127.0.0.1:9"]   # nobody is asked: the only name has a static address
+servers = ["127.0.0.1:9"]   # never asked: the only name has a static address
 
 [limits]
 connections = 64

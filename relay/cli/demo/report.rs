@@ -1,4 +1,4 @@
-//! What the demo shows: a line a step, then the trail.
+//! Prints what the demo shows: a line for each step, then the trail.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -9,50 +9,55 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::machines::{Attempt, Machine, Saw};
-use super::steps::{HOST, Step, UNLISTED, ZCA, ZVM};
-use super::trail::{Trail, first_broken};
+use super::steps::{DemoStep, HOST, UNLISTED, ZCA, ZVM};
+use super::trail::{DemoTrail, first_broken};
 use crate::cli::out;
 
+/// Holds what the demo has shown. Its serialized form is the answer of `--json`.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(super) struct DemoReport {
     stand_in: SocketAddr,
     relay: SocketAddr,
-    steps: Vec<Shown>,
+    steps: Vec<PlayedStep>,
     trail: Verified,
     seconds: f64,
-    /// Whether every step and the trail are.
+    /// Whether every step and the trail are as expected.
     pub(super) as_expected: bool,
 }
 
+/// Pairs a step with what came of it.
 #[derive(Serialize)]
-struct Shown {
+struct PlayedStep {
     machine: Machine,
     attempt: Attempt,
     saw: Saw,
-    /// The session's last, as the trail has it.
+    /// The session's last record, as the trail has it.
     record: Value,
     as_expected: bool,
 }
 
+/// Holds what the verification has shown, of the trail and of a damaged copy.
 #[derive(Serialize)]
 struct Verified {
     records: usize,
-    /// The first record, counted from one, that doesn't follow the one before; none when the chain is whole.
+    /// The first record, counted from one, that isn't chained to the record before it. None when
+    /// the chain is whole.
     broken_at: Option<usize>,
-    /// One byte of this record was changed in a copy,
+    /// The record of which one byte was changed in a copy.
     changed: usize,
-    /// and here the verification found it.
+    /// The record at which the verification of the copy found the chain broken.
     change_found_at: Option<usize>,
+    /// The record of the first upload.
     #[serde(skip)]
     sample: String,
 }
 
-impl Report {
+impl DemoReport {
     pub(super) fn new(
         (stand_in, relay): (SocketAddr, SocketAddr),
-        steps: Vec<Step>,
+        steps: Vec<DemoStep>,
         seen: Vec<(SocketAddr, Saw)>,
-        trail: &Trail,
+        trail: &DemoTrail,
         took: Duration,
     ) -> Self {
         let sample = seen.first().and_then(|(client, _)| trail.closing(*client));
@@ -63,7 +68,7 @@ impl Report {
             .map(|(step, (client, saw))| {
                 let record = trail.closing(client).map(|(_, record)| record.clone());
                 let record = record.unwrap_or_default();
-                Shown {
+                PlayedStep {
                     as_expected: step.expected.met(&step, &saw, &record),
                     machine: step.machine,
                     attempt: step.attempt,
@@ -93,7 +98,7 @@ impl Report {
              The relay listens on {relay}. It knows {} ({}) and {} ({}), and nobody else; {} is {}.\n",
             ZVM.name, ZVM.address, ZCA.name, ZCA.address, UNLISTED.name, UNLISTED.address
         )?;
-        let rows: Vec<[String; 4]> = self.steps.iter().map(Shown::cells).collect();
+        let rows: Vec<[String; 4]> = self.steps.iter().map(PlayedStep::cells).collect();
         let head = ["machine", "uploads", "sees", "the trail says"].map(str::to_owned);
         let widths: Vec<_> = (0..3)
             .map(|column| {
@@ -125,7 +130,7 @@ impl Report {
     }
 }
 
-impl Shown {
+impl PlayedStep {
     fn cells(&self) -> [String; 4] {
         [
             self.machine.name.to_owned(),
@@ -136,7 +141,7 @@ impl Shown {
     }
 }
 
-/// A record in a few words.
+/// Sums a record up in a few words.
 fn summary(record: &Value) -> String {
     let Some(decision) = record["decision"].as_str() else {
         return "nothing".to_owned();
@@ -151,7 +156,7 @@ fn summary(record: &Value) -> String {
 }
 
 impl Verified {
-    fn new(trail: &Trail, sample: usize) -> Self {
+    fn new(trail: &DemoTrail, sample: usize) -> Self {
         let mut copy = trail.lines.clone();
         let changed = copy.len() / 2;
         if let Some(line) = copy.get_mut(changed) {
@@ -220,7 +225,8 @@ impl Verified {
     }
 }
 
-/// Breaks a record behind the commas of its members, where a line would get too long.
+/// Breaks a record into lines behind the commas of its members. A line has at most `width` bytes,
+/// unless one member alone is longer.
 fn wrap(record: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for member in record.split_inclusive(',') {
@@ -232,7 +238,7 @@ fn wrap(record: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Whether it is as expected.
+/// Shows whether a line is as expected.
 struct Mark(bool);
 
 impl fmt::Display for Mark {

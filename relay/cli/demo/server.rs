@@ -1,4 +1,5 @@
-//! The stand-in for the billing server: HTTPS by a throw-away CA, on a loopback port.
+//! Runs the stand-in for the billing server: HTTPS on a loopback port, with a certificate of a
+//! throw-away CA.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,13 +20,16 @@ use tokio_rustls::TlsAcceptor;
 
 use callhome_trail::Hash;
 
+/// Knows where the stand-in listens, and by which CA. The stand-in serves as long as the runtime
+/// lives.
 pub(super) struct StandIn {
     pub(super) address: SocketAddr,
     ca: CertificateDer<'static>,
 }
 
 impl StandIn {
-    /// Starts to serve as `name`. It answers a request with the SHA-256 of the body that arrived, in hexadecimal.
+    /// Starts to serve under the name `name`. It answers a request with the SHA-256 of the body that
+    /// arrived, in hexadecimal.
     pub(super) async fn start(name: &str) -> anyhow::Result<Self> {
         let (ca, tls) = identity(name)?;
         let acceptor = TlsAcceptor::from(Arc::new(tls));
@@ -39,7 +43,7 @@ impl StandIn {
         Ok(Self { address, ca })
     }
 
-    /// What a client needs that trusts the throw-away CA and nothing else.
+    /// Makes the configuration of a client that trusts the throw-away CA and no other.
     pub(super) fn client_config(&self) -> Result<ClientConfig, rustls::Error> {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca.clone())?;
@@ -50,7 +54,7 @@ impl StandIn {
     }
 }
 
-/// A CA that lives as long as this process, and a server certificate of it.
+/// Makes a CA that only this process knows, and a server certificate that it issued.
 fn identity(name: &str) -> anyhow::Result<(CertificateDer<'static>, ServerConfig)> {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -65,7 +69,7 @@ fn identity(name: &str) -> anyhow::Result<(CertificateDer<'static>, ServerConfig
     Ok((authority.der().clone(), tls))
 }
 
-/// What goes wrong here, the client sees on its side and reports.
+/// Serves one connection. Errors are dropped here, because the client sees and reports them.
 async fn serve(acceptor: TlsAcceptor, stream: TcpStream) {
     if let Ok(stream) = acceptor.accept(stream).await {
         let _ = http1::Builder::new()

@@ -1,4 +1,4 @@
-//! The steps of the demo, and what must come of each.
+//! Lists the steps of the demo, and what each must lead to.
 
 use std::net::Ipv4Addr;
 
@@ -7,33 +7,33 @@ use serde_json::Value;
 use super::machines::{Attempt, Machine, Saw};
 use crate::proxy_error::Reason;
 
-/// A piece of the demo.
-pub(super) struct Step {
+/// Pairs one machine's attempt with what it must lead to.
+pub(super) struct DemoStep {
     pub(super) machine: Machine,
     pub(super) attempt: Attempt,
     pub(super) expected: Expected,
 }
 
-/// What must come of it, for the machine and in the trail.
+/// Says what a step must lead to, at the machine and in the trail.
 #[derive(Clone, Copy)]
 pub(super) enum Expected {
     /// The upload arrives byte for byte.
     Arrival,
-    /// An answer other than 200.
+    /// The CONNECT gets an answer other than 200.
     Refusal(Reason),
-    /// The end of a tunnel that was open, by the reason's alert if it has one.
+    /// The open tunnel ends, with the reason's TLS alert if it has one.
     Cut(Reason),
 }
 
-/// What the demo plays, against a server on this port.
-pub(super) fn steps(port: u16) -> Vec<Step> {
+/// Gives the steps that the demo plays, against a server on this port.
+pub(super) fn steps(port: u16) -> Vec<DemoStep> {
     let ordinary = || Attempt {
         host: HOST,
         port,
         server_name: Some(HOST),
         size: 1 << 20,
     };
-    let step = |machine, attempt, expected| Step {
+    let step = |machine, attempt, expected| DemoStep {
         machine,
         attempt,
         expected,
@@ -91,8 +91,9 @@ pub(super) fn steps(port: u16) -> Vec<Step> {
 }
 
 impl Expected {
-    /// Whether the machine and the trail agree with it, and so with each other.
-    pub(super) fn met(self, step: &Step, saw: &Saw, record: &Value) -> bool {
+    /// Tells whether both the machine and the trail agree with it. Then they agree with each other
+    /// too.
+    pub(super) fn met(self, step: &DemoStep, saw: &Saw, record: &Value) -> bool {
         let (seen, reason) = match (self, saw) {
             (Self::Arrival, Saw::Answer { sent, received }) => (sent == received, None),
             (Self::Refusal(reason), Saw::Refusal { status, phrase }) => (
@@ -139,7 +140,7 @@ pub(super) const UNLISTED: Machine = Machine {
 };
 /// The preset's billing host of Zerto 9.
 pub(super) const HOST: &str = "ch3.zerto.com";
-/// On no list; reserved by RFC 2606.
+/// A name on no list. RFC 2606 reserves its domain, so it exists nowhere.
 const OTHER_HOST: &str = "other.example";
 
 #[cfg(test)]
@@ -212,7 +213,8 @@ mod tests {
                 "reason": reason, "outcome": "refused",
             })
         };
-        let met = |step: &Step, saw: Saw, reason| step.expected.met(step, &saw, &record(reason));
+        let met =
+            |step: &DemoStep, saw: Saw, reason| step.expected.met(step, &saw, &record(reason));
         assert!(met(named, Saw::Alert { number: 112 }, "sni_mismatch"));
         assert!(!met(named, Saw::Alert { number: 80 }, "sni_mismatch"));
         assert!(!met(named, Saw::Close, "sni_mismatch"));

@@ -1,4 +1,4 @@
-//! The trail that the demo's relay left: read from the file, verified over its raw bytes.
+//! Reads the trail that the demo's relay has written, and verifies it over the file's raw bytes.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -11,15 +11,16 @@ use callhome_trail::{Hash, Line};
 use serde_json::Value;
 use uuid::Uuid;
 
-pub(super) struct Trail {
+/// Holds the records of the trail's file, raw and parsed.
+pub(super) struct DemoTrail {
     pub(super) lines: Vec<Vec<u8>>,
     records: Vec<Value>,
 }
 
-/// A directory for the trail, gone when the demo is.
+/// Owns a directory for the trail. Dropping the value removes the directory.
 pub(super) struct Scratch(PathBuf);
 
-impl Trail {
+impl DemoTrail {
     pub(super) fn read(directory: &Path) -> anyhow::Result<Self> {
         let text = fs::read(directory.join("access.jsonl"))?;
         let lines: Vec<_> = text
@@ -34,7 +35,8 @@ impl Trail {
         Ok(Self { lines, records })
     }
 
-    /// The record that ended the session of the client with this address and port: its number in the file, from zero.
+    /// Finds the record that ended the session of the client with this address and port. Gives its
+    /// number in the file too, counted from zero.
     pub(super) fn closing(&self, client: SocketAddr) -> Option<(usize, &Value)> {
         let of_client = |record: &Value| {
             record["client"]["address"] == client.ip().to_string()
@@ -46,7 +48,7 @@ impl Trail {
     }
 }
 
-/// The first line, from zero, that doesn't follow the one before it.
+/// Finds the first line that isn't chained to the line before it. Lines count from zero.
 pub(super) fn first_broken(lines: &[Vec<u8>]) -> Option<usize> {
     let mut previous = Hash::GENESIS;
     lines
@@ -74,7 +76,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // It is in the directory that the system cleans up anyway.
+        // A failure may stay: the system cleans up its temporary directory.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

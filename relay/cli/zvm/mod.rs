@@ -1,4 +1,4 @@
-//! `zvm`: for the people at the other end, who point Zerto's machines at the relay.
+//! `zvm` helps the people who point Zerto's machines at the relay.
 
 mod setup;
 
@@ -7,13 +7,13 @@ use clap::Subcommand;
 use super::exit::Exit;
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Command {
+pub(super) enum ZvmCommand {
     /// Print the commands that point a ZVM at the relay, read the setting back and undo it
-    Setup(setup::Args),
+    Setup(setup::SetupArgs),
 }
 
-pub(super) fn run(command: &Command) -> anyhow::Result<Exit> {
+pub(super) fn run(command: &ZvmCommand) -> anyhow::Result<Exit> {
     match command {
-        Command::Setup(args) => setup::run(args),
+        ZvmCommand::Setup(args) => setup::run(args),
     }
 }

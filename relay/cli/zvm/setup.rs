@@ -1,7 +1,8 @@
-//! `zvm setup`: the exact commands for one relay, to be pasted, or as a script.
+//! `zvm setup` prints the exact commands for one relay, to be pasted, or as a script.
 //!
-//! What is printed is one of two files beside this one, with the relay's place filled in. The place is an [`Authority`], which has
-//! letters, digits, hyphens, dots, colons and brackets only, so nothing that a shell or PowerShell would read as its own gets in.
+//! It fills the relay's address into one of two files beside this one. The address is an
+//! [`Authority`], which has letters, digits, hyphens, dots, colons and brackets only. So it holds
+//! nothing that a shell or PowerShell would run.
 
 use std::io::Write as _;
 
@@ -14,25 +15,25 @@ use crate::config::Config;
 use crate::policy::{HostPattern, Purpose};
 
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Args {
+pub(in crate::cli) struct SetupArgs {
     /// The relay's name or address, and its port, as the ZVM reaches it
     #[arg(long, value_name = "HOST:PORT")]
     relay: Authority,
     /// What to print: commands with explanations, or a PowerShell script that takes `-WhatIf`
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ScriptFormat::Text)]
+    format: ScriptFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum ScriptFormat {
     Text,
     Powershell,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &SetupArgs) -> anyhow::Result<Exit> {
     let template = match args.format {
-        Format::Text => include_str!("setup.txt"),
-        Format::Powershell => include_str!("setup.ps1"),
+        ScriptFormat::Text => include_str!("setup.txt"),
+        ScriptFormat::Powershell => include_str!("setup.ps1"),
     };
     let (first, others) = billing_hosts()?;
     let text = template
@@ -43,7 +44,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// The hosts that the vendor's list in this binary has for billing: the newest Zerto's, and the others with their versions.
+/// Gives the billing hosts of the vendor's list in this binary: the host for the newest Zerto, and
+/// the others with their versions.
 fn billing_hosts() -> anyhow::Result<(String, Vec<String>)> {
     let config = Config::built_in()?;
     let mut hosts = config

@@ -1,4 +1,4 @@
-//! What a handshake and the chain in it mean, in words.
+//! Says in words what a handshake means, and the chain in it.
 
 use std::io;
 
@@ -6,33 +6,14 @@ use jiff::Timestamp;
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error};
 
-use super::answer::in_full;
 use super::certificate::Presented;
-use super::report::Finding;
-use super::target::Target;
+use super::finding::Finding;
+use super::roots::Trust;
+use super::target::ProbeTarget;
+use super::text::in_full;
 use crate::authority::DnsName;
 
-/// Which roots a chain leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    Public,
-    /// Only to those of this machine.
-    Local,
-}
-
-/// One verdict out of two. Of two errors the one that says more than "unknown issuer" counts.
-pub(super) fn judge(
-    public: Result<(), Error>,
-    system: Option<Result<(), Error>>,
-) -> Result<Trust, Error> {
-    match (public, system) {
-        (Ok(()), _) => Ok(Trust::Public),
-        (Err(_), Some(Ok(()))) => Ok(Trust::Local),
-        (Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)), Some(Err(error)))
-        | (Err(error), _) => Err(error),
-    }
-}
-
+/// Tells what a chain is worth that leads to a root.
 pub(super) fn trusted(
     trust: Trust,
     seen: &str,
@@ -66,7 +47,8 @@ pub(super) fn trusted(
     }
 }
 
-pub(super) fn untrusted(error: &Error, presented: &Presented, target: &Target) -> Finding {
+/// Tells why a chain was refused.
+pub(super) fn untrusted(error: &Error, presented: &Presented, target: &ProbeTarget) -> Finding {
     use CertificateError as E;
     let issuer = &presented.issuer;
     let host = &target.host;
@@ -141,7 +123,7 @@ pub(super) fn untrusted(error: &Error, presented: &Presented, target: &Target) -
     }
 }
 
-/// A handshake that ended before a certificate was presented, or after one that was fine.
+/// Tells why a handshake ended before a certificate was presented, or after a good one.
 pub(super) fn broken_off(error: &io::Error, host: &DnsName) -> Finding {
     let tls = error
         .get_ref()
@@ -156,12 +138,13 @@ pub(super) fn broken_off(error: &io::Error, host: &DnsName) -> Finding {
         Some(Error::InvalidMessage(_) | Error::InappropriateMessage { .. }) => Finding::fail(
             seen,
             "what answers doesn't speak TLS: a proxy or a captive portal, or a service of another kind on this port",
-            "find out what stands at the address in the lines above".to_owned(),
+            "find out what answers at the address in the lines above".to_owned(),
         ),
         _ => unanswered(&seen, host),
     }
 }
 
+/// Tells of a ClientHello without an answer.
 pub(super) fn unanswered(seen: &str, host: &DnsName) -> Finding {
     Finding::fail(
         seen,
@@ -180,7 +163,7 @@ fn date(time: UnixTime) -> String {
         .map_or_else(|| "a date out of range".to_owned(), |time| time.to_string())
 }
 
-/// A few of a certificate's names, which may be a hundred.
+/// Lists the first names of a certificate, because it may have a hundred.
 fn names(presented: &[String]) -> String {
     if presented.is_empty() {
         return "no name at all".to_owned();
@@ -198,50 +181,20 @@ fn names(presented: &[String]) -> String {
     format!("{}{more}", first.join(", "))
 }
 
-/// rustls gives names as it debugs them: `DnsName("a.example")`.
+/// Takes the name out of the form that rustls gives, which is `DnsName("a.example")`.
 fn bare(name: &str) -> &str {
     name.split('"').nth(1).unwrap_or(name)
 }
 
 const MAX_NAMES: usize = 4;
 const SECONDS_A_DAY: i64 = 24 * 60 * 60;
-/// In days; a certificate that renews itself has done so by then.
+/// In days. A certificate with automatic renewal is renewed earlier than this before its end.
 const SOON: i64 = 7;
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Status;
+    use super::super::finding::HopStatus;
     use super::*;
-
-    fn bad<T>(error: CertificateError) -> Result<T, Error> {
-        Err(Error::InvalidCertificate(error))
-    }
-
-    #[test]
-    fn a_chain_is_judged_by_both_sets_of_roots() {
-        use CertificateError::{Expired, NotValidForName, UnknownIssuer};
-        for (public, system, expected) in [
-            (Ok(()), Some(Ok(())), Ok(Trust::Public)),
-            (Ok(()), Some(bad(UnknownIssuer)), Ok(Trust::Public)),
-            (Ok(()), None, Ok(Trust::Public)),
-            (bad(UnknownIssuer), Some(Ok(())), Ok(Trust::Local)),
-            (
-                bad(UnknownIssuer),
-                Some(bad(UnknownIssuer)),
-                bad(UnknownIssuer),
-            ),
-            (bad(UnknownIssuer), None, bad(UnknownIssuer)),
-            // The more telling error is the one of the roots that knew the issuer.
-            (
-                bad(UnknownIssuer),
-                Some(bad(NotValidForName)),
-                bad(NotValidForName),
-            ),
-            (bad(Expired), Some(bad(UnknownIssuer)), bad(Expired)),
-        ] {
-            assert_eq!(judge(public, system), expected);
-        }
-    }
 
     #[test]
     fn a_certificate_about_to_end_is_a_warning() {
@@ -250,11 +203,11 @@ mod tests {
         for (left, status, text) in [
             (
                 8 * SECONDS_A_DAY,
-                Status::Ok,
+                HopStatus::Ok,
                 "publicly trusted (issuer CA), 8 days left",
             ),
-            (7 * SECONDS_A_DAY - 1, Status::Warn, "6 days left"),
-            (1, Status::Warn, "0 days left"),
+            (7 * SECONDS_A_DAY - 1, HopStatus::Warn, "6 days left"),
+            (1, HopStatus::Warn, "0 days left"),
         ] {
             let presented = Presented {
                 issuer: "CA".to_owned(),

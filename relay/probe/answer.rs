@@ -1,4 +1,5 @@
-//! The last two hops: an answer to one HTTP request, and the clock against its `Date`.
+//! The last two hops: this file sends one HTTP request, and compares this machine's clock with the
+//! `Date` of the answer.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -13,18 +14,21 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::report::{Finding, Outcome};
-use super::target::Target;
+use super::finding::{Finding, HopOutcome};
+use super::target::ProbeTarget;
+use super::text::in_full;
 
-/// What the clock is held against.
+/// Keeps what an answer says of its server's time.
 #[derive(Debug)]
 pub(super) struct Answered {
+    /// The `Date` field, as it came.
     date: Option<String>,
+    /// This machine's time when the answer had come.
     at: Timestamp,
 }
 
-/// Asks for `/` with a HEAD. Whatever status comes, it is an answer.
-pub(super) async fn ask<S>(stream: S, target: &Target) -> Outcome<Answered>
+/// Asks for `/` with a HEAD. Every status counts as an answer, because the request got through.
+pub(super) async fn ask<S>(stream: S, target: &ProbeTarget) -> HopOutcome<Answered>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -79,13 +83,13 @@ where
     Ok(sender.send_request(request).await?)
 }
 
-/// Holds this machine's clock against the time that the server gave (RFC 9110, 6.6.1).
+/// Compares this machine's clock with the time that the server gave (RFC 9110, 6.6.1).
 pub(super) fn compare_clocks(answered: &Answered) -> Finding {
     let Some(date) = &answered.date else {
         return Finding::skipped("the answer has no Date");
     };
     let Ok(theirs) = DateTimeParser::new().parse_timestamp(date) else {
-        return Finding::skipped("the Date of the answer is none");
+        return Finding::skipped("the answer's Date can't be read");
     };
     let ahead = answered.at.as_second() - theirs.as_second();
     let seen = match ahead {
@@ -103,29 +107,15 @@ pub(super) fn compare_clocks(answered: &Answered) -> Finding {
     )
 }
 
-/// An error with what is behind it.
-pub(super) fn in_full(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Some errors say their source themselves.
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        source = error.source();
-    }
-    text
-}
-
+/// Bounds the request and its answer.
 const WITHIN: Duration = Duration::from_secs(10);
-/// In seconds.
+/// The difference of the clocks that is no warning yet, in seconds.
 const MAX_SKEW: u64 = 60;
 const AGENT: &str = concat!("callhome-relay/", env!("CARGO_PKG_VERSION"), " (check)");
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::Status;
+    use super::super::finding::HopStatus;
     use super::*;
 
     #[test]
@@ -139,22 +129,30 @@ mod tests {
             (finding.status, finding.seen)
         };
         for (date, status, seen) in [
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Status::Ok, "agrees"),
-            ("Sun, 06 Nov 1994 08:48:37 GMT", Status::Ok, "60 s ahead"),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Status::Ok, "60 s behind"),
-            ("Sun, 06 Nov 1994 08:48:36 GMT", Status::Warn, "61 s ahead"),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", HopStatus::Ok, "agrees"),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", HopStatus::Ok, "60 s ahead"),
+            (
+                "Sun, 06 Nov 1994 08:50:37 GMT",
+                HopStatus::Ok,
+                "60 s behind",
+            ),
+            (
+                "Sun, 06 Nov 1994 08:48:36 GMT",
+                HopStatus::Warn,
+                "61 s ahead",
+            ),
             (
                 "Sun, 06 Nov 1994 10:49:37 GMT",
-                Status::Warn,
+                HopStatus::Warn,
                 "7200 s behind",
             ),
-            ("yesterday", Status::Skipped, "is none"),
-            ("", Status::Skipped, "is none"),
+            ("yesterday", HopStatus::Skipped, "can't be read"),
+            ("", HopStatus::Skipped, "can't be read"),
         ] {
             let (found, text) = found(Some(date));
             assert_eq!(found, status, "{date}");
             assert!(text.contains(seen), "{date}: {text}");
         }
-        assert_eq!(found(None).0, Status::Skipped);
+        assert_eq!(found(None).0, HopStatus::Skipped);
     }
 }

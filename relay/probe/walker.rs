@@ -1,4 +1,4 @@
-//! One destination, hop by hop, the way a session goes.
+//! Walks to one target, hop by hop, on the way that a session goes.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,82 +7,89 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::answer;
-use super::handshake::TrustStores;
-use super::report::{Finding, Hop, Outcome, Walk};
-use super::target::Target;
+use super::finding::{Finding, Hop, HopOutcome};
+use super::handshake::shake_hands;
+use super::roots::TrustStores;
+use super::target::ProbeTarget;
+use super::text::list;
+use super::walk::Walk;
 use crate::authority::{Authority, DnsName, Host};
-use crate::config::Config;
 use crate::dial::{self, Dialled, Outgoing};
-use crate::dns::{AddressSource, Failure, Resolver, ResolverError};
-use crate::policy::{Client, Permit, PermittedAddrs, classify};
+use crate::dns::{AddressSource, Failure, Resolver};
+use crate::policy::{Client, Permit, PermittedAddrs, Policy, classify};
 use crate::proxy_error::{Reason, Refusal};
 use crate::server;
 
-/// What every walk uses.
+/// Holds what a probe takes from the relay, so that it goes the way that a session goes.
+#[derive(Clone, Debug)]
+pub struct ProbeOptions {
+    pub policy: Arc<Policy>,
+    pub resolver: Resolver,
+    /// Bounds all connection attempts to a target together.
+    pub connect_timeout: Duration,
+    /// The register of the relay's own connections. With the register of a running server, that
+    /// server recognises a walk which comes back to it.
+    pub outgoing: Outgoing,
+    /// The relay's own ports. No walk connects to them.
+    pub own: Vec<SocketAddr>,
+    /// Addresses that are this relay though no interface has them.
+    pub self_addresses: Vec<IpAddr>,
+}
+
+/// Holds what all walks share.
 #[derive(Debug)]
 pub(super) struct Walker {
-    config: Config,
-    resolver: Resolver,
-    outgoing: Outgoing,
+    options: ProbeOptions,
     stores: Arc<TrustStores>,
-    /// The relay's own ports, as the configuration has them.
-    own: Vec<SocketAddr>,
 }
 
 impl Walker {
-    /// Must be made in the runtime that walks.
-    pub(super) fn new(config: Config, stores: TrustStores) -> Result<Self, ResolverError> {
-        let listeners = config.listeners.iter().map(|listener| listener.bind);
-        Ok(Self {
-            own: listeners.chain([config.admin.bind]).collect(),
-            resolver: Resolver::new(config.dns.clone())?,
-            outgoing: Outgoing::default(),
-            stores: Arc::new(stores),
-            config,
-        })
+    pub(super) fn new(options: ProbeOptions, stores: Arc<TrustStores>) -> Self {
+        Self { options, stores }
     }
 
-    pub(super) async fn walk(&self, target: &Target) -> Walk {
-        let Target {
+    pub(super) async fn walk(&self, target: &ProbeTarget) -> Walk {
+        let ProbeTarget {
             destination,
             host,
             port,
         } = target;
         let mut walk = Walk::to(&destination.name, host.as_str(), *port);
-        // None only says that a hop failed, and the walk has it.
+        // `None` means that a hop failed, and the walk has that hop's finding already.
         let _ = self.hops(target, &mut walk).await;
         walk.skip_rest("not reached");
         walk
     }
 
-    async fn hops(&self, target: &Target, walk: &mut Walk) -> Option<()> {
-        let (permit, addresses) = walk.take(Hop::Name, self.resolve(target).await)?;
-        let permitted = walk.take(Hop::Ranges, self.screen(target, &permit, &addresses))?;
-        let dialled = walk.take(Hop::Tcp, self.connect(target, &permitted).await)?;
+    async fn hops(&self, target: &ProbeTarget, walk: &mut Walk) -> Option<()> {
+        let (permit, addresses) = walk.add(Hop::Name, self.resolve(target).await)?;
+        let permitted = walk.add(Hop::Ranges, self.screen(target, &permit, &addresses))?;
+        let dialled = walk.add(Hop::Tcp, self.connect(target, &permitted).await)?;
         if !permit.reads_client_hello() {
             walk.skip_rest("tls_only = false: what it speaks isn't known");
             return None;
         }
-        // The registration lasts as long as the connection.
+        // The registration must live as long as the connection, so it gets a name.
         let Dialled {
             stream,
             registered: _registered,
             ..
         } = dialled;
-        let secured = self.stores.shake_hands(stream, target).await;
-        let secured = walk.take(Hop::Tls, secured)?;
-        let answered = walk.take(Hop::Http, answer::ask(secured, target).await)?;
-        walk.take(Hop::Clock, Ok(((), answer::compare_clocks(&answered))))
+        let secured = shake_hands(&self.stores, stream, target).await;
+        let secured = walk.add(Hop::Tls, secured)?;
+        let answered = walk.add(Hop::Http, answer::ask(secured, target).await)?;
+        walk.add(Hop::Clock, Ok(((), answer::compare_clocks(&answered))))
     }
 
-    async fn resolve(&self, target: &Target) -> Outcome<(Permit, Vec<IpAddr>)> {
+    async fn resolve(&self, target: &ProbeTarget) -> HopOutcome<(Permit, Vec<IpAddr>)> {
         let authority = Authority {
             host: Host::Name(target.host.clone()),
             port: target.port,
         };
-        // Decided as for a machine that is held to no destination; whom policy lets in is `explain`'s to say.
+        // The walk has no client, so policy decides as for a client that may use every destination.
+        // `explain` tells which client is admitted.
         let permit = self
-            .config
+            .options
             .policy
             .decide(&Client::unlisted(), &authority, Timestamp::now())
             .map_err(|denial| refused(&denial.refusal))?;
@@ -90,11 +97,11 @@ impl Walker {
         let (addresses, source) = if let Some(addresses) = permit.static_addresses() {
             (addresses.to_vec(), AddressSource::Static)
         } else {
-            let resolved = self.resolver.resolve(&target.host).await;
+            let resolved = self.options.resolver.resolve(&target.host).await;
             let resolution = resolved.map_err(|failure| self.unresolved(&failure, &target.host))?;
             (resolution.addresses, resolution.source)
         };
-        let nat64 = self.config.policy.nat64_prefixes();
+        let nat64 = self.options.policy.nat64_prefixes();
         let shown = list(&addresses, |address| {
             format!("{address} ({})", classify(address, nat64))
         });
@@ -111,7 +118,7 @@ impl Walker {
     }
 
     fn unresolved(&self, failure: &Failure, host: &DnsName) -> Finding {
-        let servers = list(self.resolver.servers(), |server| server.to_string());
+        let servers = list(self.options.resolver.servers(), |server| server.to_string());
         let seen = format!("{failure}; asked: {servers}");
         match failure {
             Failure::Negative { rcode: "NXDOMAIN" } => Finding::fail(
@@ -144,10 +151,10 @@ impl Walker {
 
     fn screen(
         &self,
-        target: &Target,
+        target: &ProbeTarget,
         permit: &Permit,
         addresses: &[IpAddr],
-    ) -> Outcome<PermittedAddrs> {
+    ) -> HopOutcome<PermittedAddrs> {
         let ranges = &target.destination.ip_ranges;
         let permitted = permit.screen(addresses).map_err(|denial| {
             let seen = denial.refusal.detail.unwrap_or_default();
@@ -167,9 +174,9 @@ impl Walker {
         let permitted = server::without_own(
             permitted,
             target.port,
-            &self.own,
-            &self.config.self_addresses,
-            &self.config.policy,
+            &self.options.own,
+            &self.options.self_addresses,
+            &self.options.policy,
         )
         .map_err(|refusal| refused(&refusal))?;
         if !enforced {
@@ -205,10 +212,14 @@ impl Walker {
         Ok((permitted, finding))
     }
 
-    async fn connect(&self, target: &Target, permitted: &PermittedAddrs) -> Outcome<Dialled> {
-        let timeout = self.config.timeouts.connect;
+    async fn connect(
+        &self,
+        target: &ProbeTarget,
+        permitted: &PermittedAddrs,
+    ) -> HopOutcome<Dialled> {
+        let timeout = self.options.connect_timeout;
         let started = Instant::now();
-        match dial::dial(permitted, target.port, timeout, &self.outgoing).await {
+        match dial::dial(permitted, target.port, timeout, &self.options.outgoing).await {
             Ok(dialled) => {
                 let seen = format!(
                     "{} from {} in {} ms",
@@ -254,7 +265,7 @@ fn unconnected(failure: dial::Failure, port: u16, after: Duration) -> Finding {
     }
 }
 
-/// What policy refuses before an address is looked at, or because it is the relay's own.
+/// Tells what policy refuses before it sees an address, or because the address is the relay's own.
 fn refused(refusal: &Refusal) -> Finding {
     Finding::fail(
         refusal.to_string(),
@@ -262,21 +273,3 @@ fn refused(refusal: &Refusal) -> Finding {
         "compare the addresses with this machine's and with self_addresses; `explain` shows what decides",
     )
 }
-
-/// Enough of a list to see what it is: an answer may have thousands of addresses.
-fn list<T: Copy>(items: &[T], show: impl Fn(T) -> String) -> String {
-    let shown: Vec<_> = items
-        .iter()
-        .take(MAX_LISTED)
-        .map(|&item| show(item))
-        .collect();
-    let more = items.len().saturating_sub(MAX_LISTED);
-    let shown = shown.join(", ");
-    if more == 0 {
-        shown
-    } else {
-        format!("{shown} and {more} more")
-    }
-}
-
-const MAX_LISTED: usize = 8;

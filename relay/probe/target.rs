@@ -1,27 +1,30 @@
-//! Where to walk.
+//! Plans where to walk: the exact hosts of the policy's destinations.
 
 use std::sync::Arc;
 
-use super::report::Walk;
 use crate::authority::DnsName;
 use crate::policy::{Destination, HostPattern, Policy};
 
-/// An entry of the itinerary.
+/// Names a place to walk to, or a destination that has none.
 #[derive(Debug)]
 pub(super) enum Stop {
-    Target(Target),
-    /// A destination with nowhere to walk to.
-    Passed(Walk),
+    Target(ProbeTarget),
+    /// The destination has no host to walk to.
+    NotWalked {
+        name: Arc<str>,
+        because: &'static str,
+    },
 }
 
+/// Names one host of a destination, on one of its ports.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct ProbeTarget {
     pub(super) destination: Arc<Destination>,
     pub(super) host: DnsName,
     pub(super) port: u16,
 }
 
-/// The itinerary: every exact host of every destination, on each of its ports.
+/// Lists every exact host of every destination, on each of its ports.
 pub(super) fn stops(policy: &Policy) -> Vec<Stop> {
     policy.destinations().iter().flat_map(stops_of).collect()
 }
@@ -39,7 +42,7 @@ fn stops_of(destination: &Arc<Destination>) -> Vec<Stop> {
                 .map(move |&port| (host.clone(), port))
         })
         .map(|(host, port)| {
-            Stop::Target(Target {
+            Stop::Target(ProbeTarget {
                 destination: destination.clone(),
                 host,
                 port,
@@ -52,13 +55,17 @@ fn stops_of(destination: &Arc<Destination>) -> Vec<Stop> {
             (true, Some(_)) => "no host, only ip_ranges",
             (true, None) => "no host at all",
         };
-        stops.push(Stop::Passed(Walk::passed(&destination.name, because)));
+        stops.push(Stop::NotWalked {
+            name: destination.name.clone(),
+            because,
+        });
     }
     stops
 }
 
-impl Target {
-    /// As a URL and the Host field have it: without the port that goes without saying (RFC 9110, 7.2).
+impl ProbeTarget {
+    /// Gives the host and port in the form of a URL and of the Host field, which leave out the
+    /// default port (RFC 9110, 7.2).
     pub(super) fn authority(&self) -> String {
         match self.port {
             443 => self.host.to_string(),

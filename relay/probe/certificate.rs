@@ -1,16 +1,17 @@
-//! What a chain says of itself: who issued it, and when it ends. Nothing here is proof of anything.
+//! Reads what a chain says of itself: who issued it, and when it ends. Nothing here is verified,
+//! because the roots judge the chain elsewhere.
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
-/// What is shown of a presented chain.
+/// Keeps what a finding shows of a presented chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Presented {
     /// The topmost issuer that the chain names.
     pub(super) issuer: String,
-    /// The end of the server's own certificate, in seconds since 1970; none when it can't be read.
+    /// The end of the server's own certificate, in seconds since 1970. None when it can't be read.
     pub(super) not_after: Option<i64>,
 }
 
@@ -24,7 +25,7 @@ impl Presented {
         };
         let rest: Vec<_> = rest.iter().filter_map(parse).collect();
         let mut issuer = leaf.issuer();
-        // A step for each certificate at most, so that names in a circle have an end.
+        // At most one step per certificate: otherwise issuers that name each other never end.
         for _ in &rest {
             let above = rest.iter().find(|it| it.subject() == issuer);
             issuer = above.map_or(issuer, |it| it.issuer());
@@ -40,7 +41,8 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
     X509Certificate::from_der(der).ok().map(|(_, it)| it)
 }
 
-/// The common name, with the organisation when there are both; a name with neither is shown whole.
+/// Gives the common name, and the organisation where the name has both. A name with neither is
+/// given whole.
 fn describe(name: &X509Name<'_>) -> String {
     let common_name = name.iter_common_name().next().map(text);
     let organisation = name.iter_organization().next().map(text);
@@ -57,13 +59,14 @@ fn describe(name: &X509Name<'_>) -> String {
     described.chars().take(MAX_NAME).collect()
 }
 
-/// The value of an attribute. The two-byte encoding of old CAs reads well enough without its zeros.
+/// Gives the value of an attribute. Old CAs write two bytes a character (`BMPString`); without the
+/// zeros, that is readable too.
 fn text(attribute: &AttributeTypeAndValue<'_>) -> String {
     let bytes = attribute.attr_value().data;
     String::from_utf8_lossy(bytes).replace('\0', "")
 }
 
-/// A certificate may carry kilobytes of name.
+/// Bounds a name, because a certificate may have kilobytes of it.
 const MAX_NAME: usize = 200;
 
 #[cfg(test)]
