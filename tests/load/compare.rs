@@ -17,7 +17,7 @@ use crate::workload;
 #[derive(Args)]
 pub(crate) struct Options {
     /// The relay's binary
-    #[arg(long, default_value = "target/release/callhome-relay")]
+    #[arg(long, default_value = "target/dist/callhome-relay")]
     relay: PathBuf,
     /// A second binary of the relay, to hold the first against
     #[arg(long)]
@@ -74,7 +74,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<String> {
         });
     }
     for round in 1..=options.rounds {
-        for subject in &mut subjects {
+        // The order turns each round, because the machine may slow down or speed up meanwhile.
+        let first = (round - 1) % subjects.len();
+        for index in 0..subjects.len() {
+            let place = (first + index) % subjects.len();
+            let subject = &mut subjects[place];
             writeln!(io::stderr(), "round {round}: {}", subject.name)?;
             let measured = measure(&subject.kind, origin, &options)
                 .await
@@ -168,7 +172,8 @@ async fn spent(proxy: &Running, before: Duration) -> anyhow::Result<f64> {
     Ok(proxy.tree().cpu()?.saturating_sub(before).as_secs_f64())
 }
 
-/// A line a figure, a column a proxy; the last is the first proxy's share of the last one's.
+/// A line a figure, a column a proxy with its median. The last column is what the first proxy needs more than the last one,
+/// in per cent: the median of the rounds' differences, with their quartiles.
 fn table(subjects: &[Subject]) -> String {
     let mut out = String::new();
     let row = |cells: Vec<String>| cells.join(" | ");
@@ -177,22 +182,35 @@ fn table(subjects: &[Subject]) -> String {
         .map(|subject| format!("{:>9}", subject.name));
     let head = row(names.collect());
     // Writing to a String doesn't fail.
-    let _ = writeln!(out, "| {:30} | {head} |   ratio |", "");
+    let _ = writeln!(out, "| {:30} | {head} | difference, % (quartiles) |", "");
     let rule = "---------: |".repeat(subjects.len());
-    let _ = writeln!(out, "|{}|{rule}-------: |", "-".repeat(32));
+    let _ = writeln!(out, "|{}|{rule}-------------------------: |", "-".repeat(32));
     for (index, (figure, _)) in subjects[0].rounds[0].iter().enumerate() {
-        let medians: Vec<_> = subjects
+        let medians = subjects
             .iter()
-            .map(|subject| subject.median(index))
+            .map(|subject| format!("{:>9.2}", quantile(&subject.values(index), 0.5)));
+        let cells = row(medians.collect());
+        let (first, last) = (&subjects[0], &subjects[subjects.len() - 1]);
+        let more: Vec<_> = first
+            .values(index)
+            .iter()
+            .zip(last.values(index))
+            .map(|(first, last)| 100.0 * (first / last - 1.0))
             .collect();
-        let cells = row(medians
-            .iter()
-            .map(|value| format!("{value:>9.2}"))
-            .collect());
-        let ratio = medians[0] / medians[medians.len() - 1];
-        let _ = writeln!(out, "| {figure:30} | {cells} | {ratio:>7.2} |");
+        let [low, middle, high] = [0.25, 0.5, 0.75].map(|at| quantile(&more, at));
+        let difference = format!("{middle:+.1} ({low:+.1} to {high:+.1})");
+        let _ = writeln!(out, "| {figure:30} | {cells} | {difference:>25} |");
     }
     out
+}
+
+/// The value below which this share of the values lies, interpolated between its neighbours.
+fn quantile(values: &[f64], at: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let place = at * (values.len() - 1) as f64;
+    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+    values[below] + (values[above] - values[below]) * place.fract()
 }
 
 impl Subject {
@@ -207,10 +225,9 @@ impl Subject {
         })
     }
 
-    fn median(&self, figure: usize) -> f64 {
-        let mut values: Vec<_> = self.rounds.iter().map(|round| round[figure].1).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+    /// What each round measured of a figure.
+    fn values(&self, figure: usize) -> Vec<f64> {
+        self.rounds.iter().map(|round| round[figure].1).collect()
     }
 }
 

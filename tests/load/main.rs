@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! apt-get install -y --no-install-recommends squid
-//! cargo build --release && cargo build --release --example load
-//! target/release/examples/load compare --relay target/release/callhome-relay
+//! cargo build --profile dist --locked --bin callhome-relay && cargo build --release --locked --example load
+//! target/release/examples/load compare --relay target/dist/callhome-relay
 //! ```
 //!
 //! It starts both proxies itself, each measurement with a fresh process, and ends only those. `--skip-squid` leaves squid out,

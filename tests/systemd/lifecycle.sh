@@ -114,10 +114,10 @@ boot() {
         "$mirror" 2>"$work/mmdebstrap" | tar -C "$root" -x || { cat "$work/mmdebstrap"; wrong "no root can be made"; }
     echo 'nameserver 127.0.0.1' >"$root/etc/resolv.conf"
     echo 'APT::Get::Assume-Yes "true";' >"$root/etc/apt/apt.conf.d/90yes"
-    mkdir -p "$root/root/package" "$root/root/sources/target/release"
+    mkdir -p "$root/root/package" "$root/root/sources/target/dist"
     cp "$packages"/a/*.deb "$root/root/package"
     cp -r systemd "$root/root/sources"
-    cp target/release/callhome-relay "$root/root/sources/target/release"
+    cp target/dist/callhome-relay "$root/root/sources/target/dist"
     (
         for group in "${groups[@]}"; do
             mkdir -p "$group"
