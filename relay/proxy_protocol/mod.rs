@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 /// How far a header has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum HeaderProgress {
     Complete(Header),
     Incomplete,
     /// It is none, for this reason.
@@ -37,32 +37,32 @@ pub struct Announced {
 }
 
 /// Looks at the first bytes of a connection. What follows the header has no part in the answer.
-pub fn parse(bytes: &[u8]) -> Progress {
-    for (signature, read) in [(V1, read_v1 as fn(&[u8]) -> Progress), (V2, read_v2)] {
+pub fn parse(bytes: &[u8]) -> HeaderProgress {
+    for (signature, read) in [(V1, read_v1 as fn(&[u8]) -> HeaderProgress), (V2, read_v2)] {
         let common = bytes.len().min(signature.len());
         if bytes[..common] == signature[..common] {
             return if bytes.len() < signature.len() {
-                Progress::Incomplete
+                HeaderProgress::Incomplete
             } else {
                 read(bytes)
             };
         }
     }
-    Progress::Refused("no PROXY header")
+    HeaderProgress::Refused("no PROXY header")
 }
 
 /// A line: `PROXY TCP4 10.0.0.1 10.0.0.2 51514 3128`.
-fn read_v1(bytes: &[u8]) -> Progress {
+fn read_v1(bytes: &[u8]) -> HeaderProgress {
     let most = &bytes[..bytes.len().min(V1_MAX)];
     let Some(end) = most.windows(2).position(|pair| pair == b"\r\n") else {
         return if bytes.len() >= V1_MAX {
-            Progress::Refused("a PROXY line that is too long")
+            HeaderProgress::Refused("a PROXY line that is too long")
         } else {
-            Progress::Incomplete
+            HeaderProgress::Incomplete
         };
     };
     let Ok(line) = std::str::from_utf8(&bytes[V1.len()..end]) else {
-        return Progress::Refused("a PROXY line that is no text");
+        return HeaderProgress::Refused("a PROXY line that is no text");
     };
     let announced = match line.split_once(' ') {
         Some(("TCP4", ends)) => read_ends::<Ipv4Addr>(ends).map(Some),
@@ -73,11 +73,11 @@ fn read_v1(bytes: &[u8]) -> Progress {
         _ => Err("a PROXY line of a family that there isn't"),
     };
     match announced {
-        Ok(announced) => Progress::Complete(Header {
+        Ok(announced) => HeaderProgress::Complete(Header {
             announced,
             length: end + 2,
         }),
-        Err(why) => Progress::Refused(why),
+        Err(why) => HeaderProgress::Refused(why),
     }
 }
 
@@ -108,24 +108,24 @@ fn decimal(text: &str) -> Option<u16> {
 }
 
 /// Signature, version and command, family and protocol, a length, and so many bytes: addresses, then TLVs.
-fn read_v2(bytes: &[u8]) -> Progress {
+fn read_v2(bytes: &[u8]) -> HeaderProgress {
     let Some((fixed, rest)) = bytes.split_first_chunk::<V2_FIXED>() else {
-        return Progress::Incomplete;
+        return HeaderProgress::Incomplete;
     };
     let &[.., command, family, high, low] = fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if !matches!(command, LOCAL | PROXY) {
-        return Progress::Refused("a PROXY header of a version or command that there isn't");
+        return HeaderProgress::Refused("a PROXY header of a version or command that there isn't");
     }
     if V2_FIXED + length > V2_MAX {
-        return Progress::Refused("a PROXY header that is too long");
+        return HeaderProgress::Refused("a PROXY header that is too long");
     }
     let Some(block) = rest.get(..length) else {
-        return Progress::Incomplete;
+        return HeaderProgress::Incomplete;
     };
     let header = &bytes[..V2_FIXED + length];
     let complete = |announced| {
-        Progress::Complete(Header {
+        HeaderProgress::Complete(Header {
             announced,
             length: header.len(),
         })
@@ -140,13 +140,13 @@ fn read_v2(bytes: &[u8]) -> Progress {
         0x11 | 0x12 => 12,
         0x21 | 0x22 => 36,
         0x31 | 0x32 => 216,
-        _ => return Progress::Refused("a PROXY header of a family that there isn't"),
+        _ => return HeaderProgress::Refused("a PROXY header of a family that there isn't"),
     };
     let Some((addresses, tlvs)) = block.split_at_checked(addresses) else {
-        return Progress::Refused("a PROXY header too short for its addresses");
+        return HeaderProgress::Refused("a PROXY header too short for its addresses");
     };
     if let Err(why) = check_tlvs(header, tlvs) {
-        return Progress::Refused(why);
+        return HeaderProgress::Refused(why);
     }
     // Datagrams and local sockets are valid, but nobody comes to this port by them.
     complete(match family {

@@ -33,7 +33,7 @@ fn summed(before: &[u8], after: &[u8]) -> Vec<u8> {
 }
 
 fn announces(bytes: &[u8], client: &str) {
-    let Progress::Complete(header) = parse(bytes) else {
+    let HeaderProgress::Complete(header) = parse(bytes) else {
         panic!("{:?}: {:?}", parse(bytes), String::from_utf8_lossy(bytes));
     };
     let announced = header.announced.map(|it| it.client.to_string());
@@ -41,16 +41,23 @@ fn announces(bytes: &[u8], client: &str) {
     assert_eq!(header.length, bytes.len());
     // Byte by byte it comes to the same, and what follows changes nothing.
     for length in 0..bytes.len() {
-        assert_eq!(parse(&bytes[..length]), Progress::Incomplete, "{length}");
+        assert_eq!(
+            parse(&bytes[..length]),
+            HeaderProgress::Incomplete,
+            "{length}"
+        );
     }
     for more in [&b"CONNECT a:1 HTTP/1.1\r\n\r\n"[..], b"\r\n", b"PROXY ", V2] {
-        assert_eq!(parse(&[bytes, more].concat()), Progress::Complete(header));
+        assert_eq!(
+            parse(&[bytes, more].concat()),
+            HeaderProgress::Complete(header)
+        );
     }
 }
 
 fn is_refused(bytes: &[u8], why: &str) {
     match parse(bytes) {
-        Progress::Refused(said) => assert!(said.contains(why), "{said}, not {why}"),
+        HeaderProgress::Refused(said) => assert!(said.contains(why), "{said}, not {why}"),
         other => panic!("{other:?}: {:?}", String::from_utf8_lossy(bytes)),
     }
 }
@@ -119,7 +126,10 @@ fn lines_that_are_none() {
     let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(V1_MAX));
     is_refused(long.as_bytes(), "too long");
     is_refused(&long.as_bytes()[..V1_MAX], "too long");
-    assert_eq!(parse(&long.as_bytes()[..V1_MAX - 1]), Progress::Incomplete);
+    assert_eq!(
+        parse(&long.as_bytes()[..V1_MAX - 1]),
+        HeaderProgress::Incomplete
+    );
 }
 
 #[test]
@@ -206,7 +216,10 @@ fn headers_that_are_none() {
     for at in (V2.len() + 4..good.len()).filter(|at| *at != kind) {
         let mut flipped = good.clone();
         flipped[at] ^= 1;
-        assert!(matches!(parse(&flipped), Progress::Refused(_)), "byte {at}");
+        assert!(
+            matches!(parse(&flipped), HeaderProgress::Refused(_)),
+            "byte {at}"
+        );
     }
 
     // Before a byte of it has come.
@@ -233,7 +246,7 @@ proptest! {
     ) {
         let bytes = [start, rest].concat();
         let whole = parse(&bytes);
-        if whole != Progress::Incomplete {
+        if whole != HeaderProgress::Incomplete {
             prop_assert_eq!(parse(&[bytes, more].concat()), whole);
         }
     }
@@ -251,7 +264,7 @@ proptest! {
         let length = if binary { header.encode_to_slice_v2(&mut bytes) } else { header.encode_to_slice_v1(&mut bytes) }.unwrap();
         let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         let announced = Some(Announced { client: canonical(client), server: canonical(server) });
-        prop_assert_eq!(parse(&bytes), Progress::Complete(Header { announced, length }));
+        prop_assert_eq!(parse(&bytes), HeaderProgress::Complete(Header { announced, length }));
     }
 
     /// What is read here as somebody's is read by another implementation as the same one's.
@@ -270,7 +283,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = new;
         }
-        if let Progress::Complete(Header { announced: Some(announced), length }) = parse(&bytes) {
+        if let HeaderProgress::Complete(Header { announced: Some(announced), length }) = parse(&bytes) {
             let (header, other) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
             let address = header.proxied_address().unwrap();
             prop_assert_eq!(address.protocol, Protocol::Stream);

@@ -8,8 +8,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::pipe::Pool;
+use super::turn::WORKBENCH;
 use super::*;
 
 /// A running tunnel, seen from both far ends.
@@ -26,7 +28,7 @@ impl Rig {
         Self::start_with(Vec::new(), LIMITS).await
     }
 
-    async fn start_with(first: Vec<u8>, limits: Limits) -> Self {
+    async fn start_with(first: Vec<u8>, limits: TunnelLimits) -> Self {
         let (client, near_client) = connection().await;
         let (upstream, near_upstream) = connection().await;
         Self::join(client, near_client, upstream, near_upstream, first, limits)
@@ -38,7 +40,7 @@ impl Rig {
         upstream: TcpStream,
         near_upstream: TcpStream,
         first: Vec<u8>,
-        limits: Limits,
+        limits: TunnelLimits,
     ) -> Self {
         let counters = Arc::new(Counters::default());
         let (stop, stopped) = oneshot::channel();
@@ -378,7 +380,7 @@ async fn no_traffic_outlasts_the_lifetime() {
 async fn the_longest_limits_do_not_overflow() {
     let mut rig = Rig::start_with(
         Vec::new(),
-        Limits {
+        TunnelLimits {
             idle: Duration::MAX,
             half_closed: Duration::MAX,
             lifetime: Duration::MAX,
@@ -596,7 +598,7 @@ async fn the_future_can_be_spawned_from_another_thread() {
     assert_eq!(future.await, closed(ClosedBy::Client));
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: TunnelLimits = TunnelLimits {
     idle: Duration::from_mins(10),
     half_closed: Duration::from_mins(2),
     lifetime: Duration::from_hours(1),
@@ -604,6 +606,6 @@ const LIMITS: Limits = Limits {
 
 const PINGS: u64 = 200;
 
-fn plain(stream: &TcpStream) -> Client<'_> {
-    Client { stream, tls: None }
+fn plain(stream: &TcpStream) -> ClientSide<'_> {
+    ClientSide { stream, tls: None }
 }

@@ -9,7 +9,7 @@ const LIMIT: usize = 16 * 1024;
 /// What a refusal comes down to for a test: the reason, and the target as it was sent.
 fn refused(bytes: &[u8]) -> (Reason, Option<&[u8]>) {
     match parse(bytes, LIMIT) {
-        Progress::Refused(refusal) => (refusal.reason, raw_target(bytes)),
+        HeadProgress::Refused(refusal) => (refusal.reason, raw_target(bytes)),
         other => panic!("{}: {other:?}", bytes.escape_ascii()),
     }
 }
@@ -20,7 +20,7 @@ fn holds_for_every_prefix(bytes: &[u8], limit: usize) {
     let mut decided = false;
     for length in 0..bytes.len() {
         let progress = parse(&bytes[..length], limit);
-        decided |= progress != Progress::Incomplete;
+        decided |= progress != HeadProgress::Incomplete;
         if decided {
             assert_eq!(progress, last, "{}", bytes[..length].escape_ascii());
         }
@@ -60,7 +60,7 @@ fn takes_the_connect_of_real_clients() {
         let mut bytes = head.as_bytes().to_vec();
         bytes.extend(b"\x16\x03\x01 early data");
         match parse(&bytes, LIMIT) {
-            Progress::Complete(found) => {
+            HeadProgress::Complete(found) => {
                 assert_eq!(found.request, Request::Connect(expected), "{head}");
                 assert_eq!(found.length, head.len(), "{head}");
                 let raw = raw_target(&bytes).unwrap();
@@ -71,7 +71,7 @@ fn takes_the_connect_of_real_clients() {
         holds_for_every_prefix(&bytes, LIMIT);
         assert_eq!(
             parse(&bytes[..head.len() - 1], LIMIT),
-            Progress::Incomplete,
+            HeadProgress::Incomplete,
             "{head}"
         );
     }
@@ -86,7 +86,7 @@ fn takes_a_request_for_its_own_pages() {
         "GET /a/%7e?b=c&d=/?:@!$'()*+,; HTTP/1.1\r\nHost: [::1]:3128\r\nAccept: */*\r\n\r\n",
     ] {
         match parse(head.as_bytes(), LIMIT) {
-            Progress::Complete(found) => {
+            HeadProgress::Complete(found) => {
                 assert_eq!(found.request, Request::Local, "{head}");
                 assert!(raw_target(head.as_bytes()).unwrap().starts_with(b"/"));
             }
@@ -358,7 +358,7 @@ fn refuses_by_reason() {
 #[test]
 fn the_detail_of_a_malformed_target_is_the_rule_it_breaks() {
     let head = b"CONNECT h.example HTTP/1.0\r\n\r\n";
-    let Progress::Refused(refusal) = parse(head, LIMIT) else {
+    let HeadProgress::Refused(refusal) = parse(head, LIMIT) else {
         panic!("taken");
     };
     let rule = Authority::parse(b"h.example").unwrap_err().to_string();
@@ -384,12 +384,12 @@ fn what_is_no_http_is_refused_at_its_first_wrong_byte() {
     ] {
         let text = bytes.escape_ascii();
         assert!(
-            matches!(parse(&bytes[..wrong], LIMIT), Progress::Refused(_)),
+            matches!(parse(&bytes[..wrong], LIMIT), HeadProgress::Refused(_)),
             "{text}"
         );
         assert_eq!(
             parse(&bytes[..wrong - 1], LIMIT),
-            Progress::Incomplete,
+            HeadProgress::Incomplete,
             "{text}"
         );
     }
@@ -425,9 +425,9 @@ fn the_target_is_found_in_a_line_that_is_malformed() {
 #[test]
 fn a_head_has_at_most_limit_bytes() {
     let head = b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n";
-    assert!(matches!(parse(head, head.len()), Progress::Complete(_)));
+    assert!(matches!(parse(head, head.len()), HeadProgress::Complete(_)));
     for limit in 0..head.len() {
-        let Progress::Refused(refusal) = parse(head, limit) else {
+        let HeadProgress::Refused(refusal) = parse(head, limit) else {
             panic!("{limit}: not refused");
         };
         assert_eq!(refusal.reason, Reason::HeadTooLarge, "{limit}");
@@ -443,7 +443,7 @@ fn a_head_has_at_most_limit_bytes() {
         assert_eq!(reason, Reason::HeadTooLarge);
         assert!(target.is_some());
         let below = &endless.as_bytes()[..LIMIT - 1];
-        assert_eq!(parse(below, LIMIT), Progress::Incomplete);
+        assert_eq!(parse(below, LIMIT), HeadProgress::Incomplete);
     }
 }
 
@@ -455,7 +455,7 @@ fn a_head_has_at_most_a_hundred_fields() {
     };
     assert!(matches!(
         parse(head(100).as_bytes(), LIMIT),
-        Progress::Complete(_)
+        HeadProgress::Complete(_)
     ));
     assert_eq!(
         refused(head(101).as_bytes()),
@@ -493,7 +493,7 @@ proptest! {
             let at = at % head.len();
             head[at] = byte;
         }
-        if let Progress::Complete(found) = parse(&head, LIMIT) {
+        if let HeadProgress::Complete(found) = parse(&head, LIMIT) {
             let mut storage = [httparse::EMPTY_HEADER; 16];
             let mut request = httparse::Request::new(&mut storage);
             prop_assert_eq!(request.parse(&head), Ok(httparse::Status::Complete(found.length)));

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rustls::server::Acceptor;
 
+use super::extensions::HOST_NAME;
+use super::records::{CLIENT_HELLO, HANDSHAKE, MESSAGE_HEADER, RECORD_HEADER, TOO_LONG};
 use super::*;
+use crate::authority::Host;
 
 const OPENSSL: &[u8] = include_bytes!("../testdata/openssl.bin");
 const OPENSSL_TLS12: &[u8] = include_bytes!("../testdata/openssl-tls12.bin");
@@ -17,20 +20,20 @@ fn host(name: &str) -> ServerName {
 
 fn complete(bytes: &[u8]) -> ClientHello {
     match parse(bytes) {
-        Progress::Complete(hello) => hello,
+        HelloProgress::Complete(hello) => hello,
         other => panic!("{other:?}"),
     }
 }
 
 fn refused(bytes: &[u8]) -> &'static str {
     match parse(bytes) {
-        Progress::NotTls(rule) => rule,
+        HelloProgress::NotTls(rule) => rule,
         other => panic!("{other:?}"),
     }
 }
 
-fn shown(versions: &[Version]) -> Vec<String> {
-    versions.iter().map(Version::to_string).collect()
+fn shown(versions: &[TlsVersion]) -> Vec<String> {
+    versions.iter().map(TlsVersion::to_string).collect()
 }
 
 // --- What rustls makes of the same bytes.
@@ -169,7 +172,7 @@ fn holds_for_every_prefix(bytes: &[u8]) {
     let mut needed = 0;
     for length in 0..=bytes.len() {
         match parse(&bytes[..length]) {
-            Progress::Incomplete { need } => {
+            HelloProgress::Incomplete { need } => {
                 assert!(!decided, "took its answer back at {length}");
                 assert!(length < need && need <= MAX_CLIENT_HELLO, "{length} {need}");
                 assert!(need >= needed, "needs less at {length}");
@@ -231,9 +234,9 @@ fn fed_byte_by_byte_both_are_complete_at_the_same_one() {
         for length in 1..=bytes.len() {
             let theirs = feed(&mut acceptor, &bytes[length - 1..length]);
             let ours = match parse(&bytes[..length]) {
-                Progress::Incomplete { .. } => Oracle::Incomplete,
-                Progress::Complete(hello) => as_oracle(&hello),
-                Progress::NotTls(_) => Oracle::Refused,
+                HelloProgress::Incomplete { .. } => Oracle::Incomplete,
+                HelloProgress::Complete(hello) => as_oracle(&hello),
+                HelloProgress::NotTls(_) => Oracle::Refused,
             };
             assert_eq!(ours, theirs, "{length} of {}", bytes.len());
         }
@@ -252,7 +255,7 @@ fn records_may_end_anywhere() {
             assert_eq!(oracle(&two), as_oracle(&whole), "{cut}");
             let last = two.len() - 1;
             assert!(
-                matches!(parse(&two[..last]), Progress::Incomplete { need } if need == two.len())
+                matches!(parse(&two[..last]), HelloProgress::Incomplete { need } if need == two.len())
             );
         }
         for cut in [1, 3, 4, 5, 9, content.len() / 2] {
@@ -306,7 +309,7 @@ fn knows_other_protocols_by_their_first_bytes() {
         refused(bytes);
         refused(&bytes[..known_at]);
         assert!(
-            matches!(parse(&bytes[..known_at - 1]), Progress::Incomplete { need } if need == known_at),
+            matches!(parse(&bytes[..known_at - 1]), HelloProgress::Incomplete { need } if need == known_at),
             "{}",
             bytes.escape_ascii()
         );
@@ -328,7 +331,7 @@ fn a_second_record_is_judged_like_the_first() {
         refused(&bytes);
         holds_for_every_prefix(&bytes);
         let before = &bytes[..first.len() + known_at - 1];
-        assert!(matches!(parse(before), Progress::Incomplete { .. }));
+        assert!(matches!(parse(before), HelloProgress::Incomplete { .. }));
     }
 }
 
@@ -354,12 +357,12 @@ fn a_hello_takes_at_most_16_kib() {
     let mut length = 0;
     let rule = loop {
         match parse(&single[..length]) {
-            Progress::Incomplete { need } => {
+            HelloProgress::Incomplete { need } => {
                 assert!(length < need && need <= MAX_CLIENT_HELLO);
                 length = need;
             }
-            Progress::NotTls(rule) => break rule,
-            Progress::Complete(_) => panic!("complete at {length}"),
+            HelloProgress::NotTls(rule) => break rule,
+            HelloProgress::Complete(_) => panic!("complete at {length}"),
         }
     };
     assert_eq!(rule, TOO_LONG.0);
@@ -571,16 +574,16 @@ proptest! {
     #[test]
     fn damaged_hellos_name_the_host_that_the_oracle_finds(bytes in damaged()) {
         match (parse(&bytes), oracle(&bytes)) {
-            (Progress::Complete(hello), theirs @ Oracle::Complete(_)) => {
+            (HelloProgress::Complete(hello), theirs @ Oracle::Complete(_)) => {
                 if hello.server_name != ServerName::Invalid {
                     prop_assert_eq!(as_oracle(&hello), theirs);
                 }
             }
-            (Progress::Incomplete { .. }, theirs) => {
+            (HelloProgress::Incomplete { .. }, theirs) => {
                 prop_assert!(!matches!(theirs, Oracle::Complete(_)), "{theirs:?}");
             }
-            (Progress::Complete(_), theirs) => prop_assert_eq!(theirs, Oracle::Refused),
-            (Progress::NotTls(_), _) => {}
+            (HelloProgress::Complete(_), theirs) => prop_assert_eq!(theirs, Oracle::Refused),
+            (HelloProgress::NotTls(_), _) => {}
         }
     }
 

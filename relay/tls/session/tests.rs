@@ -8,12 +8,12 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
 
-use super::{MAX_WAITING, Session};
+use super::{MAX_WAITING, TlsSession};
 
 /// A session, and a client of the buffered kind that is wired to it.
 struct Pair {
     client: ClientConnection,
-    session: Session,
+    session: TlsSession,
     /// What the session has opened.
     opened: Vec<u8>,
 }
@@ -43,7 +43,7 @@ impl Pair {
         let name = "relay.example".try_into().unwrap();
         Self {
             client: ClientConnection::new(Arc::new(client), name).unwrap(),
-            session: Session::new(Arc::new(server)).unwrap(),
+            session: TlsSession::new(Arc::new(server)).unwrap(),
             opened: Vec::new(),
         }
     }
@@ -103,7 +103,7 @@ impl Pair {
     }
 
     fn is_at_rest(&self) -> bool {
-        let Session {
+        let TlsSession {
             incoming, outgoing, ..
         } = &self.session;
         incoming.capacity() == 0 && outgoing.capacity() == 0

@@ -16,7 +16,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use rustls::{Error, ServerConfig};
 
 /// The state of a connection that clients begin.
-pub struct Session {
+pub struct TlsSession {
     connection: UnbufferedServerConnection,
     /// Came in, and is no whole record or handshake message yet.
     incoming: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct Session {
     failed: bool,
 }
 
-impl Session {
+impl TlsSession {
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, Error> {
         Ok(Self {
             connection: UnbufferedServerConnection::new(config)?,
@@ -191,9 +191,9 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for TlsSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("TlsSession")
             .field("handshaking", &self.is_handshaking())
             .field("incoming", &self.incoming.len())
             .field("outgoing", &self.outgoing.len())

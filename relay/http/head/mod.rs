@@ -9,7 +9,7 @@ use crate::proxy_error::{Reason, Refusal};
 
 /// What the bytes read so far amount to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum HeadProgress {
     Incomplete,
     Complete(Head),
     Refused(Refusal),
@@ -33,18 +33,18 @@ pub enum Request {
 
 /// Parses a head of at most `limit` bytes from the start of `bytes`, which holds everything received so far.
 ///
-/// Whatever follows the blank line is not looked at. Once the answer is not [`Progress::Incomplete`] more bytes don't change it.
-pub fn parse(bytes: &[u8], limit: usize) -> Progress {
+/// Whatever follows the blank line is not looked at. Once the answer is not [`HeadProgress::Incomplete`] more bytes don't change it.
+pub fn parse(bytes: &[u8], limit: usize) -> HeadProgress {
     let window = &bytes[..bytes.len().min(limit)];
     let length = match find_end(window) {
         Ok(Some(length)) => length,
-        Ok(None) if window.len() < limit => return Progress::Incomplete,
-        Ok(None) => return Progress::Refused(Reason::HeadTooLarge.into()),
-        Err(refusal) => return Progress::Refused(refusal),
+        Ok(None) if window.len() < limit => return HeadProgress::Incomplete,
+        Ok(None) => return HeadProgress::Refused(Reason::HeadTooLarge.into()),
+        Err(refusal) => return HeadProgress::Refused(refusal),
     };
     match judge(&window[..length]) {
-        Ok(request) => Progress::Complete(Head { request, length }),
-        Err(refusal) => Progress::Refused(refusal),
+        Ok(request) => HeadProgress::Complete(Head { request, length }),
+        Err(refusal) => HeadProgress::Refused(refusal),
     }
 }
 
@@ -65,11 +65,11 @@ pub fn raw_target(bytes: &[u8]) -> Option<&[u8]> {
 struct RequestLine<'a> {
     method: &'a [u8],
     target: &'a [u8],
-    version: Version,
+    version: HttpVersion,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
+enum HttpVersion {
     Http10,
     Http11,
 }
@@ -87,8 +87,8 @@ impl<'a> RequestLine<'a> {
             return Err(malformed(REQUEST_LINE));
         }
         let version = match version {
-            b"HTTP/1.0" => Version::Http10,
-            b"HTTP/1.1" => Version::Http11,
+            b"HTTP/1.0" => HttpVersion::Http10,
+            b"HTTP/1.1" => HttpVersion::Http11,
             // The HTTP/2 preface is such a line too (RFC 9113, 3.4).
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
                 if major.is_ascii_digit() && minor.is_ascii_digit() =>
@@ -197,10 +197,10 @@ fn judge(head: &[u8]) -> Result<Request, Refusal> {
 }
 
 /// Host is validated, because a peer that gets it wrong can't be trusted with the rest; nothing is decided on it (RFC 9112, 3.2).
-fn check_host(fields: &[httparse::Header<'_>], version: Version) -> Result<(), Refusal> {
+fn check_host(fields: &[httparse::Header<'_>], version: HttpVersion) -> Result<(), Refusal> {
     let mut hosts = values(fields, "host");
     match (hosts.next(), hosts.next()) {
-        (None, _) if version == Version::Http10 => Ok(()),
+        (None, _) if version == HttpVersion::Http10 => Ok(()),
         (None, _) => Err(malformed("HTTP/1.1 needs a Host field")),
         (Some(_), Some(_)) => Err(malformed("more than one Host field")),
         (Some(host), None) if Authority::is_host_field(host) => Ok(()),
