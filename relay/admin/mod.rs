@@ -39,7 +39,7 @@ pub struct Options {
 
 /// How the relay is at this moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
+pub struct Readiness {
     /// Why no new request can be served; empty when one can.
     pub down: Vec<String>,
     /// What is wrong without stopping the service.
@@ -68,11 +68,9 @@ pub enum AdminError {
     ShortToken { path: PathBuf },
 }
 
-type Shared = Arc<Inner>;
-
-struct Inner {
+struct AdminState {
     metrics: Arc<Metrics>,
-    status: Box<dyn Fn() -> Status + Send + Sync>,
+    status: Box<dyn Fn() -> Readiness + Send + Sync>,
     token: Option<String>,
     hosts: Vec<String>,
     port: u16,
@@ -103,9 +101,9 @@ impl Admin {
     pub async fn serve(
         self,
         measured: Arc<Metrics>,
-        status: impl Fn() -> Status + Send + Sync + 'static,
+        status: impl Fn() -> Readiness + Send + Sync + 'static,
     ) -> io::Result<()> {
-        let state = Arc::new(Inner {
+        let state = Arc::new(AdminState {
             metrics: measured,
             status: Box::new(status),
             token: self.token,
@@ -133,7 +131,7 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-async fn readyz(State(state): State<Shared>) -> impl IntoResponse {
+async fn readyz(State(state): State<Arc<AdminState>>) -> impl IntoResponse {
     let status = (state.status)();
     let code = match status.down.as_slice() {
         [] => StatusCode::OK,
@@ -153,12 +151,16 @@ async fn readyz(State(state): State<Shared>) -> impl IntoResponse {
     (code, body)
 }
 
-async fn metrics(State(state): State<Shared>) -> impl IntoResponse {
+async fn metrics(State(state): State<Arc<AdminState>>) -> impl IntoResponse {
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, format)], state.metrics.encode())
 }
 
-async fn require_host(State(state): State<Shared>, request: Request<Body>, next: Next) -> Response {
+async fn require_host(
+    State(state): State<Arc<AdminState>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
     if is_own_host(request.headers(), &state) {
         return next.run(request).await;
     }
@@ -168,7 +170,7 @@ async fn require_host(State(state): State<Shared>, request: Request<Body>, next:
 }
 
 /// Whether Host names this listener, by any address (which no DNS can forge), by localhost, or by a name it was given.
-fn is_own_host(headers: &HeaderMap, state: &Inner) -> bool {
+fn is_own_host(headers: &HeaderMap, state: &AdminState) -> bool {
     let Some(host) = headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())
@@ -186,7 +188,7 @@ fn is_own_host(headers: &HeaderMap, state: &Inner) -> bool {
 }
 
 async fn require_token(
-    State(state): State<Shared>,
+    State(state): State<Arc<AdminState>>,
     request: Request<Body>,
     next: Next,
 ) -> Response {

@@ -2,15 +2,15 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::admin::Status;
+use crate::admin::Readiness;
 use crate::audit::Audit;
 
 /// What is known beside the state of the trail. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Health(Arc<Mutex<State>>);
+pub(super) struct Health(Arc<Mutex<HealthState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct HealthState {
     draining: bool,
     /// Why the last reload was rejected, until one is accepted.
     rejected: Option<String>,
@@ -27,9 +27,9 @@ impl Health {
         !std::mem::replace(&mut self.lock().draining, true)
     }
 
-    pub(super) fn status(&self, audit: &Audit) -> Status {
+    pub(super) fn status(&self, audit: &Audit) -> Readiness {
         let state = self.lock();
-        let mut status = Status::default();
+        let mut status = Readiness::default();
         if state.draining {
             status.down.push("draining".into());
         }
@@ -50,7 +50,7 @@ impl Health {
         status
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
         // Nothing panics under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -28,11 +28,11 @@ use health::Health;
 use running::{Running, settings};
 use supervision::Supervision;
 
-pub use signals::commands;
+pub use signals::instructions;
 
 /// What a running relay can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Instruction {
     /// Read the configuration again.
     Reload,
     /// Accept for a moment more, so that a load balancer can notice, then let the tunnels end.
@@ -83,7 +83,7 @@ pub enum StartError {
 /// Why a relay ended other than by its own will.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Failure(String);
+pub struct RunError(String);
 
 impl App {
     /// Binds and wires everything. Must run in the runtime that will run the relay, on the process's only thread: the sandbox
@@ -148,7 +148,7 @@ impl App {
     }
 
     /// Serves until a command ends it, and then until the tunnels have ended or `drain` has passed.
-    pub async fn run(self, mut commands: mpsc::Receiver<Command>) -> Result<(), Failure> {
+    pub async fn run(self, mut instructions: mpsc::Receiver<Instruction>) -> Result<(), RunError> {
         let listeners = self.server.addresses();
         let handle = self.server.handle();
         let health = Health::default();
@@ -183,18 +183,18 @@ impl App {
         let failure = loop {
             let end_of_report_only = running.end_of_report_only();
             tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::Reload) => running.reload(),
+                instruction = instructions.recv() => match instruction {
+                    Some(Instruction::Reload) => running.reload(),
                     // Nobody has to notice where connections wait for the successor.
-                    Some(Command::Drain) if !running.accepting.keeps_backlog() => {
-                        hurried = running.announce_drain(&mut commands).await;
+                    Some(Instruction::Drain) if !running.accepting.keeps_backlog() => {
+                        hurried = running.announce_drain(&mut instructions).await;
                         break None;
                     }
-                    Some(Command::End) => {
+                    Some(Instruction::End) => {
                         hurried = true;
                         break None;
                     }
-                    Some(Command::Drain | Command::Stop) | None => break None,
+                    Some(Instruction::Drain | Instruction::Stop) | None => break None,
                 },
                 () = at(end_of_report_only) => running.enforce(),
                 failure = running.accepting.failed() => break Some(failure),
@@ -202,7 +202,7 @@ impl App {
             }
         };
         watch.abort();
-        let cut = running.drain(&mut commands, hurried).await;
+        let cut = running.drain(&mut instructions, hurried).await;
         let cause = if failure.is_some() {
             "failure"
         } else {
@@ -219,7 +219,7 @@ impl App {
         // The last sessions' guards write when the workers end, so those go before the writer.
         drop(running);
         self.writer.close();
-        failure.map_or(Ok(()), |failure| Err(Failure(failure)))
+        failure.map_or(Ok(()), |failure| Err(RunError(failure)))
     }
 }
 

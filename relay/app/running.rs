@@ -10,13 +10,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::health::Health;
 use super::supervision::Supervision;
-use super::{Command, check_descriptors, tell_ends};
+use super::{Instruction, check_descriptors, tell_ends};
 use crate::audit::{Audit, Data, Event};
 use crate::config::Config;
 use crate::dns::Resolver;
 use crate::os;
 use crate::os::sandbox::InForce;
-use crate::policy::Mode;
+use crate::policy::Enforcement;
 use crate::server::{Accepting, Certificates, Handle, Settings};
 use crate::telemetry::Metrics;
 
@@ -142,7 +142,7 @@ impl Running {
     }
 
     pub(super) fn end_of_report_only(&self) -> Option<Instant> {
-        let Mode::ReportOnly { until } = self.config.policy.mode() else {
+        let Enforcement::ReportOnly { until } = self.config.policy.mode() else {
             return None;
         };
         let left = Duration::try_from(until.duration_since(Timestamp::now())).ok()?;
@@ -161,16 +161,19 @@ impl Running {
     }
 
     /// Red on /readyz, and still accepting: a load balancer needs a moment to notice. Whether the tunnels are to be ended at once.
-    pub(super) async fn announce_drain(&self, commands: &mut mpsc::Receiver<Command>) -> bool {
+    pub(super) async fn announce_drain(
+        &self,
+        instructions: &mut mpsc::Receiver<Instruction>,
+    ) -> bool {
         self.draining();
         tracing::info!(
             "draining: accepting for {} seconds more",
             ANNOUNCE.as_secs()
         );
         let hurried = async {
-            while let Some(command) = commands.recv().await {
-                if command != Command::Reload {
-                    return command == Command::End;
+            while let Some(instruction) = instructions.recv().await {
+                if instruction != Instruction::Reload {
+                    return instruction == Instruction::End;
                 }
             }
             false
@@ -181,7 +184,7 @@ impl Running {
     /// Lets the tunnels end by themselves, unless it is `hurried`, then ends them. Returns how many had to be.
     pub(super) async fn drain(
         &mut self,
-        commands: &mut mpsc::Receiver<Command>,
+        instructions: &mut mpsc::Receiver<Instruction>,
         hurried: bool,
     ) -> usize {
         self.draining();
@@ -198,8 +201,8 @@ impl Running {
         );
         let hurried = async {
             loop {
-                match commands.recv().await {
-                    Some(Command::Reload) => {}
+                match instructions.recv().await {
+                    Some(Instruction::Reload) => {}
                     Some(_) => return,
                     None => std::future::pending().await,
                 }

@@ -14,10 +14,10 @@ use crate::server::{Handle, Pulse};
 
 /// Knows what the manager was told last. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(super) struct Supervision(Arc<Inner>);
+pub(super) struct Supervision(Arc<SupervisionInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct SupervisionInner {
     manager: ServiceManager,
     /// Names and addresses.
     listeners: String,
@@ -39,7 +39,7 @@ impl Supervision {
             .iter()
             .map(|(name, address)| format!("{name} {address}"))
             .collect();
-        Self(Arc::new(Inner {
+        Self(Arc::new(SupervisionInner {
             manager,
             listeners: listeners.join(", "),
             health,

@@ -9,8 +9,8 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::address;
 use super::name::{PatternError, VersionRange};
-use super::screen::{Standing, standing};
 use super::special::{Access, AddressClass, SPECIAL_BLOCKS, SpecialBlock, class_of, overlap};
+use super::standing::{Standing, standing};
 use crate::authority::DnsName;
 
 /// One entry of the allowlist: names, ports, and the addresses that are believed for them.
@@ -80,16 +80,6 @@ impl Destination {
             })
     }
 
-    /// The narrowest of its ranges that holds a canonical address.
-    pub fn range_for(&self, address: IpAddr) -> Option<IpNet> {
-        self.ip_ranges
-            .iter()
-            .flatten()
-            .filter(|range| range.contains(&address))
-            .max_by_key(|range| range.prefix_len())
-            .copied()
-    }
-
     /// What is wrong with this destination taken alone, and how to mend it.
     pub(super) fn check(&self, nat64: &[Ipv6Net]) -> Result<(), String> {
         if self.ports.is_empty() {
@@ -130,7 +120,7 @@ impl Destination {
     fn check_static(&self, address: IpAddr, nat64: &[Ipv6Net]) -> Result<(), String> {
         let judged = address::judged_as(address, nat64);
         let class = class_of(judged.into());
-        if standing(judged, class, Some(self)) == Standing::Permitted {
+        if standing(judged, class, self.ip_ranges.as_deref()) == Standing::Permitted {
             return Ok(());
         }
         Err(

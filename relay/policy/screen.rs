@@ -8,7 +8,8 @@ use ipnet::Ipv6Net;
 
 use super::address;
 use super::destination::{Destination, SniRule};
-use super::special::{Access, AddressClass, class_of};
+use super::special::{AddressClass, class_of};
+use super::standing::{Standing, standing};
 use crate::authority::{Host, ServerName};
 use crate::proxy_error::{Reason, Refusal};
 
@@ -37,15 +38,6 @@ pub struct PermittedAddrs {
 pub struct Denial {
     pub refusal: Refusal,
     pub destination: Option<Arc<Destination>>,
-}
-
-/// How an address stands with a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Permitted,
-    /// Globally reachable, but outside the ranges that the destination has.
-    OutsideRanges,
-    Refused,
 }
 
 impl Permit {
@@ -153,7 +145,11 @@ impl Permit {
     fn stand(&self, address: IpAddr) -> (AddressClass, Standing) {
         let judged = address::judged_as(address, &self.nat64);
         let class = class_of(judged.into());
-        (class, standing(judged, class, self.destination.as_deref()))
+        let ranges = self
+            .destination
+            .as_ref()
+            .and_then(|it| it.ip_ranges.as_deref());
+        (class, standing(judged, class, ranges))
     }
 
     fn deny(&self, detail: String) -> Denial {
@@ -213,26 +209,6 @@ impl PermittedAddrs {
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
         denial.refusal
-    }
-}
-
-/// How a canonical address of this class stands with a destination, or with none.
-pub(super) fn standing(
-    judged: IpAddr,
-    class: AddressClass,
-    destination: Option<&Destination>,
-) -> Standing {
-    let ranges = destination.filter(|it| it.ip_ranges.is_some());
-    let range = ranges.and_then(|it| it.range_for(judged));
-    match (class.access(), range) {
-        (Access::Open, Some(_)) => Standing::Permitted,
-        (Access::Open, None) if ranges.is_none() => Standing::Permitted,
-        (Access::Open, None) => Standing::OutsideRanges,
-        // The narrowest range tells: if a wider one lay inside a special-purpose block, so would this one.
-        (Access::ByRange, Some(range)) if class_of(range).access() == Access::ByRange => {
-            Standing::Permitted
-        }
-        (Access::ByRange | Access::Never, _) => Standing::Refused,
     }
 }
 

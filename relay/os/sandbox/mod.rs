@@ -30,13 +30,13 @@ pub use self::account::{Account, AccountError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    pub mode: Mode,
+    pub mode: Confinement,
     /// The account to become if started as root: a name in /etc/passwd, or a number.
     pub user: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum Confinement {
     /// As much as the kernel allows.
     Auto,
     /// All measures, or no start.
@@ -57,7 +57,7 @@ pub struct Files {
 /// Whom to become is known; nothing is given up yet.
 #[derive(Debug)]
 pub struct Sandbox {
-    mode: Mode,
+    mode: Confinement,
     account: Option<Account>,
     /// It was asked for, so there is no start without it.
     asked: bool,
@@ -106,7 +106,7 @@ impl Sandbox {
         }
         sandbox.account = match &options.user {
             Some(user) => Some(Account::find(user)?),
-            None if options.mode == Mode::Off => None,
+            None if options.mode == Confinement::Off => None,
             // A file that can't be read, or has no such line, is what most containers have.
             None => Account::find(DEFAULT_ACCOUNT).ok(),
         };
@@ -128,7 +128,7 @@ impl Sandbox {
     /// A measure fails that there is no start without.
     pub fn enter(self, files: &Files) -> Result<InForce, SandboxError> {
         let mut force = InForce::default();
-        let confined = self.mode != Mode::Off;
+        let confined = self.mode != Confinement::Off;
         if confined {
             // It can't be read once files are out of reach.
             super::boot_id();
@@ -138,7 +138,7 @@ impl Sandbox {
         if let Some(account) = &self.account {
             match privileges::become_account(account) {
                 Ok(()) => force.has(format!("user {account}")),
-                Err(error) if self.asked || self.mode == Mode::Require => {
+                Err(error) if self.asked || self.mode == Confinement::Require => {
                     let measure = "another user";
                     return Err(SandboxError::Missing { measure, error });
                 }
@@ -178,7 +178,7 @@ impl Sandbox {
     ) -> Result<(), SandboxError> {
         match result {
             Ok(()) => force.has(measure),
-            Err(error) if self.mode == Mode::Require => {
+            Err(error) if self.mode == Confinement::Require => {
                 return Err(SandboxError::Missing { measure, error });
             }
             Err(error) => force.warn(format!("{measure} can't be had here: {error}")),

@@ -1,7 +1,9 @@
 //! What the policy answers, rule by rule.
 
+use jiff::Timestamp;
+
 use super::*;
-use crate::authority::ServerName;
+use crate::authority::{Authority, Host, ServerName};
 
 mod registry;
 mod rules;
@@ -53,7 +55,7 @@ fn rules(destinations: Vec<Destination>, clients: Vec<Client>) -> Rules {
         destinations,
         clients,
         unlisted: Unlisted::Private,
-        mode: Mode::Enforce,
+        mode: Enforcement::Enforce,
         nat64_prefixes: Vec::new(),
     }
 }
@@ -64,7 +66,7 @@ fn policy(destinations: Vec<Destination>) -> Policy {
 
 fn report_only(destinations: Vec<Destination>) -> Policy {
     Policy::new(Rules {
-        mode: Mode::ReportOnly { until: LATER },
+        mode: Enforcement::ReportOnly { until: LATER },
         ..rules(destinations, Vec::new())
     })
     .unwrap()

@@ -1,0 +1,42 @@
+//! How an address stands with the `ip_ranges` of a destination.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::special::{Access, AddressClass, class_of};
+
+/// How an address stands with a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Permitted,
+    /// Globally reachable, but outside the ranges that the destination has.
+    OutsideRanges,
+    Refused,
+}
+
+/// Judges a canonical address of this class; without `ranges`, every globally reachable address is
+/// permitted.
+pub(super) fn standing(judged: IpAddr, class: AddressClass, ranges: Option<&[IpNet]>) -> Standing {
+    let range = ranges.and_then(|ranges| narrowest(ranges, judged));
+    match (class.access(), range) {
+        (Access::Open, Some(_)) => Standing::Permitted,
+        (Access::Open, None) if ranges.is_none() => Standing::Permitted,
+        (Access::Open, None) => Standing::OutsideRanges,
+        // The narrowest range is enough to ask: if a wider one lay inside a special-purpose block, so
+        // would this one.
+        (Access::ByRange, Some(range)) if class_of(range).access() == Access::ByRange => {
+            Standing::Permitted
+        }
+        (Access::ByRange | Access::Never, _) => Standing::Refused,
+    }
+}
+
+/// Finds the narrowest of the ranges that hold a canonical address.
+fn narrowest(ranges: &[IpNet], address: IpAddr) -> Option<IpNet> {
+    ranges
+        .iter()
+        .filter(|range| range.contains(&address))
+        .max_by_key(|range| range.prefix_len())
+        .copied()
+}
