@@ -30,7 +30,7 @@ pub struct Dialled {
 
 /// No address could be connected to: each that was tried, with its error.
 #[derive(Debug)]
-pub struct Failure {
+pub struct DialError {
     attempts: Vec<(SocketAddr, io::Error)>,
 }
 
@@ -40,7 +40,7 @@ pub async fn dial(
     port: u16,
     timeout: Duration,
     outgoing: &Outgoing,
-) -> Result<Dialled, Failure> {
+) -> Result<Dialled, DialError> {
     dial_any(addresses.as_slice(), port, timeout, outgoing).await
 }
 
@@ -49,7 +49,7 @@ async fn dial_any(
     port: u16,
     timeout: Duration,
     outgoing: &Outgoing,
-) -> Result<Dialled, Failure> {
+) -> Result<Dialled, DialError> {
     let now = Instant::now();
     let deadline = now.checked_add(timeout).unwrap_or(now + FOREVER);
     let connect = |remote| connect(remote, outgoing);
@@ -59,7 +59,7 @@ async fn dial_any(
         let candidates = happy_eyeballs::interleave(addresses, port);
         happy_eyeballs::race(&candidates, deadline, connect).await
     };
-    raced.map_err(|attempts| Failure { attempts })
+    raced.map_err(|attempts| DialError { attempts })
 }
 
 async fn connect(remote: SocketAddr, outgoing: &Outgoing) -> io::Result<Dialled> {
@@ -88,7 +88,7 @@ async fn connect(remote: SocketAddr, outgoing: &Outgoing) -> io::Result<Dialled>
     })
 }
 
-impl Failure {
+impl DialError {
     /// The most telling of the attempts: that this relay had nothing left to connect with; a server's refusal; silence; and
     /// last no way there, which is what an address family that this site doesn't have always gives.
     fn reason(&self) -> Reason {
@@ -118,7 +118,7 @@ fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (remote, error)) in self.attempts.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
@@ -128,10 +128,10 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for DialError {}
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
+impl From<DialError> for Refusal {
+    fn from(failure: DialError) -> Self {
         Self::new(failure.reason(), failure.to_string())
     }
 }

@@ -13,17 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// A socket is in it before it can carry a byte, but the peer's kernel may accept the connection a moment earlier: ask once
 /// the first bytes have arrived.
 #[derive(Clone, Debug, Default)]
-pub struct Outgoing(Arc<Mutex<BTreeMap<Ends, usize>>>);
+pub struct Outgoing(Arc<Mutex<BTreeMap<SocketPair, usize>>>);
 
 /// The local and the remote address of a connection.
-type Ends = (SocketAddr, SocketAddr);
+type SocketPair = (SocketAddr, SocketAddr);
 
 /// Keeps a connection registered until it is dropped.
 #[must_use = "dropping it removes the socket from the registry"]
 #[derive(Debug)]
 pub struct OutgoingGuard {
     registry: Outgoing,
-    ends: Ends,
+    pair: SocketPair,
 }
 
 impl Outgoing {
@@ -36,8 +36,8 @@ impl Outgoing {
     ) -> bool {
         self.starts_at(source)
             && destination().is_ok_and(|destination| {
-                let ends = (canonical(source), canonical(destination));
-                self.sockets().contains_key(&ends)
+                let pair = (canonical(source), canonical(destination));
+                self.sockets().contains_key(&pair)
             })
     }
 
@@ -51,12 +51,12 @@ impl Outgoing {
     }
 
     pub(super) fn register(&self, local: SocketAddr, remote: SocketAddr) -> OutgoingGuard {
-        let ends = (canonical(local), canonical(remote));
+        let pair = (canonical(local), canonical(remote));
         // Counted: a socket may be closed, and the next one have its ends, before its guard is dropped.
-        *self.sockets().entry(ends).or_insert(0) += 1;
+        *self.sockets().entry(pair).or_insert(0) += 1;
         OutgoingGuard {
             registry: self.clone(),
-            ends,
+            pair,
         }
     }
 
@@ -65,7 +65,7 @@ impl Outgoing {
         self.sockets().len()
     }
 
-    fn sockets(&self) -> MutexGuard<'_, BTreeMap<Ends, usize>> {
+    fn sockets(&self) -> MutexGuard<'_, BTreeMap<SocketPair, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,10 +73,10 @@ impl Outgoing {
 impl Drop for OutgoingGuard {
     fn drop(&mut self) {
         let mut sockets = self.registry.sockets();
-        if let Some(count) = sockets.get_mut(&self.ends) {
+        if let Some(count) = sockets.get_mut(&self.pair) {
             *count -= 1;
             if *count == 0 {
-                sockets.remove(&self.ends);
+                sockets.remove(&self.pair);
             }
         }
     }

@@ -9,12 +9,12 @@ use crate::authority::DnsName;
 /// A bounded cache of positive and negative answers (RFC 2308), which can serve expired ones (RFC 8767).
 #[derive(Debug)]
 pub(super) struct Cache {
-    limits: Limits,
-    entries: HashMap<DnsName, Entry>,
+    limits: CacheLimits,
+    entries: HashMap<DnsName, CacheEntry>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct CacheLimits {
     pub min_ttl: Duration,
     pub max_ttl: Duration,
     pub serve_stale: Duration,
@@ -35,7 +35,7 @@ pub(super) enum Hit {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CacheEntry {
     answer: Answer,
     stored: Instant,
     ttl: Duration,
@@ -44,7 +44,7 @@ struct Entry {
 }
 
 impl Cache {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: CacheLimits) -> Self {
         Self {
             limits,
             entries: HashMap::new(),
@@ -70,7 +70,7 @@ impl Cache {
         if self.entries.len() >= self.limits.entries && !self.entries.contains_key(&name) {
             self.make_room(now);
         }
-        let entry = Entry {
+        let entry = CacheEntry {
             answer,
             stored: now,
             // Not Duration::clamp, which panics when min_ttl is larger than max_ttl.
@@ -86,7 +86,7 @@ impl Cache {
         self.servable(self.entries.get(name)?, now)
     }
 
-    fn servable(&self, entry: &Entry, now: Instant) -> Option<Vec<IpAddr>> {
+    fn servable(&self, entry: &CacheEntry, now: Instant) -> Option<Vec<IpAddr>> {
         match &entry.answer {
             Answer::Addresses(addresses) if entry.age(now) < self.end(entry) => {
                 Some(addresses.clone())
@@ -96,7 +96,7 @@ impl Cache {
     }
 
     /// The age at which an entry is of no use any more.
-    fn end(&self, entry: &Entry) -> Duration {
+    fn end(&self, entry: &CacheEntry) -> Duration {
         match entry.answer {
             Answer::Addresses(_) => entry.ttl.saturating_add(self.limits.serve_stale),
             Answer::Negative { .. } => entry.ttl,
@@ -119,7 +119,7 @@ impl Cache {
     }
 }
 
-impl Entry {
+impl CacheEntry {
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.stored)
     }
@@ -129,7 +129,7 @@ impl Entry {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: CacheLimits = CacheLimits {
         min_ttl: Duration::from_secs(5),
         max_ttl: Duration::from_mins(5),
         serve_stale: Duration::from_hours(1),
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn limits_that_contradict_each_other_are_no_panic() {
-        let mut cache = Cache::new(Limits {
+        let mut cache = Cache::new(CacheLimits {
             min_ttl: Duration::MAX,
             max_ttl: seconds(1),
             serve_stale: Duration::MAX,

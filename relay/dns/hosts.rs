@@ -14,26 +14,26 @@ use crate::authority::DnsName;
 #[derive(Debug)]
 pub(super) struct HostsFile {
     path: PathBuf,
-    loaded: Mutex<Loaded>,
+    loaded: Mutex<LoadedHosts>,
 }
 
 #[derive(Debug)]
-struct Loaded {
+struct LoadedHosts {
     checked: Instant,
-    version: Option<Version>,
-    table: Table,
+    stamp: Option<FileStamp>,
+    table: HostsTable,
 }
 
-type Table = HashMap<DnsName, Vec<IpAddr>>;
+type HostsTable = HashMap<DnsName, Vec<IpAddr>>;
 
 /// What tells one state of the file from another without reading it.
-type Version = (SystemTime, u64);
+type FileStamp = (SystemTime, u64);
 
 impl HostsFile {
     pub(super) fn load(path: PathBuf, now: Instant) -> Self {
-        let loaded = Loaded {
+        let loaded = LoadedHosts {
             checked: now,
-            version: version(&path),
+            stamp: stamp(&path),
             table: read(&path).unwrap_or_default(),
         };
         Self {
@@ -48,9 +48,9 @@ impl HostsFile {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(loaded.checked) >= RECHECK {
             loaded.checked = now;
-            let version = version(&self.path);
-            if loaded.version != version {
-                loaded.version = version;
+            let stamp = stamp(&self.path);
+            if loaded.stamp != stamp {
+                loaded.stamp = stamp;
                 match read(&self.path) {
                     Ok(table) => loaded.table = table,
                     Err(error) => tracing::warn!(
@@ -65,23 +65,23 @@ impl HostsFile {
     }
 }
 
-fn version(path: &PathBuf) -> Option<Version> {
+fn stamp(path: &PathBuf) -> Option<FileStamp> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-fn read(path: &PathBuf) -> io::Result<Table> {
+fn read(path: &PathBuf) -> io::Result<HostsTable> {
     match fs::read(path) {
         Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Table::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HostsTable::new()),
         Err(error) => Err(error),
     }
 }
 
 /// hosts(5): an address, then its names; `#` starts a comment. Lines and names that can't be used are passed over, as the C
 /// library does: the file is not ours.
-fn parse(text: &str) -> Table {
-    let mut table = Table::new();
+fn parse(text: &str) -> HostsTable {
+    let mut table = HostsTable::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
         let mut fields = line.split_ascii_whitespace();

@@ -16,7 +16,7 @@ use std::{fmt, fs, io};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use self::cache::{Answer, Cache, Hit, Limits};
+use self::cache::{Answer, Cache, CacheLimits, Hit};
 use self::hosts::HostsFile;
 use self::upstream::{Reply, Upstream};
 use crate::authority::DnsName;
@@ -44,7 +44,7 @@ pub struct SystemFiles {
 
 /// A resolver with its cache. A clone is the same one.
 #[derive(Clone)]
-pub struct Resolver(Arc<Inner>);
+pub struct Resolver(Arc<ResolverInner>);
 
 /// The addresses of a name, at least one, and where they come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub enum AddressSource {
 
 /// Why a name has no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum LookupError {
     /// A server said so; NOERROR means that the name exists without an address.
     #[error("the name server answered {rcode}, and no address")]
     Negative { rcode: &'static str },
@@ -94,7 +94,7 @@ pub enum ResolverError {
     NoRuntime,
 }
 
-struct Inner {
+struct ResolverInner {
     options: Options,
     files: SystemFiles,
     servers: Vec<SocketAddr>,
@@ -102,23 +102,23 @@ struct Inner {
     upstream: Upstream,
     /// Sessions come and go with runtimes of their own; questions run here, whoever asked.
     runtime: Handle,
-    state: Mutex<State>,
+    state: Mutex<Lookups>,
 }
 
-struct State {
+struct Lookups {
     cache: Cache,
     /// The questions under way, so that a name is asked for once at a time.
     flights: HashMap<DnsName, Waiter>,
 }
 
-type Outcome = Result<Resolution, Failure>;
-type Waiter = watch::Receiver<Option<Outcome>>;
+type LookupResult = Result<Resolution, LookupError>;
+type Waiter = watch::Receiver<Option<LookupResult>>;
 
 /// One question under way. It lands exactly once, dropped or done, and whoever waits is told.
 struct Flight {
     resolver: Resolver,
     name: DnsName,
-    outcome: watch::Sender<Option<Outcome>>,
+    outcome: watch::Sender<Option<LookupResult>>,
 }
 
 impl Resolver {
@@ -129,17 +129,17 @@ impl Resolver {
 
     pub fn with_files(options: Options, files: SystemFiles) -> Result<Self, ResolverError> {
         let servers = effective_servers(&options, &files)?;
-        let limits = Limits {
+        let limits = CacheLimits {
             min_ttl: options.min_ttl,
             max_ttl: options.max_ttl,
             serve_stale: options.serve_stale,
             entries: MAX_ENTRIES,
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(ResolverInner {
             hosts: HostsFile::load(files.hosts.clone(), now()),
             upstream: Upstream::new(&servers, options.timeout)?,
             runtime: Handle::try_current().map_err(|_| ResolverError::NoRuntime)?,
-            state: Mutex::new(State {
+            state: Mutex::new(Lookups {
                 cache: Cache::new(limits),
                 flights: HashMap::new(),
             }),
@@ -168,7 +168,7 @@ impl Resolver {
     }
 
     /// The addresses of a name, after at most [`Options::timeout`]. Dropping the future leaves the question to others who wait.
-    pub async fn resolve(&self, name: &DnsName) -> Result<Resolution, Failure> {
+    pub async fn resolve(&self, name: &DnsName) -> Result<Resolution, LookupError> {
         let now = now();
         if let Some(addresses) = self.0.hosts.get(name, now) {
             return Ok(Resolution {
@@ -179,9 +179,9 @@ impl Resolver {
         let (mut waiter, flight) = {
             let mut state = self.0.state();
             match state.cache.get(name, now) {
-                Some(Hit::Fresh(answer)) => return answer.into_outcome(AddressSource::Cache),
+                Some(Hit::Fresh(answer)) => return answer.into_result(AddressSource::Cache),
                 Some(Hit::Stale(addresses)) => {
-                    return Answer::Addresses(addresses).into_outcome(AddressSource::Stale);
+                    return Answer::Addresses(addresses).into_result(AddressSource::Stale);
                 }
                 None => self.board(&mut state, name),
             }
@@ -192,12 +192,14 @@ impl Resolver {
         }
         match waiter.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
-            _ => Err(Failure::Unanswered("the lookup was abandoned".to_owned())),
+            _ => Err(LookupError::Unanswered(
+                "the lookup was abandoned".to_owned(),
+            )),
         }
     }
 
     /// The flight of a name, to wait for; and the flight itself when it is a new one, to be started.
-    fn board(&self, state: &mut State, name: &DnsName) -> (Waiter, Option<Flight>) {
+    fn board(&self, state: &mut Lookups, name: &DnsName) -> (Waiter, Option<Flight>) {
         if let Some(waiter) = state.flights.get(name) {
             return (waiter.clone(), None);
         }
@@ -221,8 +223,8 @@ impl fmt::Debug for Resolver {
     }
 }
 
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl ResolverInner {
+    fn state(&self) -> MutexGuard<'_, Lookups> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -234,7 +236,7 @@ impl Flight {
         self.outcome.send_replace(Some(outcome));
     }
 
-    fn land(&self, reply: Reply, now: Instant) -> Outcome {
+    fn land(&self, reply: Reply, now: Instant) -> LookupResult {
         let mut state = self.resolver.0.state();
         let (answer, ttl) = match reply {
             Reply::Addresses(addresses, ttl) => (Answer::Addresses(addresses), ttl),
@@ -242,7 +244,7 @@ impl Flight {
             Reply::Failed(failure) => {
                 return match state.cache.stale(&self.name, now) {
                     Some(addresses) => {
-                        Answer::Addresses(addresses).into_outcome(AddressSource::Stale)
+                        Answer::Addresses(addresses).into_result(AddressSource::Stale)
                     }
                     None => Err(failure),
                 };
@@ -251,7 +253,7 @@ impl Flight {
         state
             .cache
             .insert(self.name.clone(), answer.clone(), ttl, now);
-        answer.into_outcome(AddressSource::Dns)
+        answer.into_result(AddressSource::Dns)
     }
 }
 
@@ -262,10 +264,10 @@ impl Drop for Flight {
 }
 
 impl Answer {
-    fn into_outcome(self, source: AddressSource) -> Outcome {
+    fn into_result(self, source: AddressSource) -> LookupResult {
         match self {
             Self::Addresses(addresses) => Ok(Resolution { addresses, source }),
-            Self::Negative { rcode } => Err(Failure::Negative { rcode }),
+            Self::Negative { rcode } => Err(LookupError::Negative { rcode }),
         }
     }
 }
@@ -283,7 +285,7 @@ impl AddressSource {
     }
 }
 
-impl Failure {
+impl LookupError {
     /// The more telling of two failures: what a server said, then what went wrong on the way, then silence.
     fn or_worse(self, other: Self) -> Self {
         match (&self, &other) {
@@ -294,12 +296,12 @@ impl Failure {
     }
 }
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
+impl From<LookupError> for Refusal {
+    fn from(failure: LookupError) -> Self {
         let (reason, rcode) = match failure {
-            Failure::Negative { rcode } => (Reason::DnsFailed, Some(rcode.into())),
-            Failure::Unanswered(_) => (Reason::DnsFailed, None),
-            Failure::Timeout => (Reason::DnsTimeout, None),
+            LookupError::Negative { rcode } => (Reason::DnsFailed, Some(rcode.into())),
+            LookupError::Unanswered(_) => (Reason::DnsFailed, None),
+            LookupError::Timeout => (Reason::DnsTimeout, None),
         };
         Self {
             rcode,

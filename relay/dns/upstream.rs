@@ -17,7 +17,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{Failure, ResolverError};
+use super::{LookupError, ResolverError};
 use crate::authority::DnsName;
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) enum Reply {
     /// There are none, says a server that knows; with the time that may be believed.
     Negative(&'static str, Duration),
     /// No server gave an answer.
-    Failed(Failure),
+    Failed(LookupError),
 }
 
 impl Upstream {
@@ -54,7 +54,7 @@ impl Upstream {
     pub(super) async fn resolve(&self, name: &DnsName) -> Reply {
         // Fully qualified, so that neither search domains nor ndots apply.
         let Ok(name) = Name::from_ascii(format!("{name}.")) else {
-            return Reply::Failed(Failure::Unanswered("not a name for DNS".to_owned()));
+            return Reply::Failed(LookupError::Unanswered("not a name for DNS".to_owned()));
         };
         let mut ipv4 = pin!(self.ask(&name, RecordType::A));
         let mut ipv6 = pin!(self.ask(&name, RecordType::AAAA));
@@ -72,7 +72,7 @@ impl Upstream {
         let first_answer = async {
             let mut waiting = self.servers.iter();
             let mut asked = JoinSet::new();
-            let mut failure = Failure::Timeout;
+            let mut failure = LookupError::Timeout;
             loop {
                 if let Some(server) = waiting.next() {
                     let (server, name) = (server.clone(), name.clone());
@@ -95,7 +95,7 @@ impl Upstream {
         };
         timeout(self.timeout, first_answer)
             .await
-            .unwrap_or(Reply::Failed(Failure::Timeout))
+            .unwrap_or(Reply::Failed(LookupError::Timeout))
     }
 }
 
@@ -126,7 +126,7 @@ async fn settle(first: &Reply, rest: impl Future<Output = Reply>) -> Reply {
     match first {
         Reply::Addresses(..) => timeout(RESOLUTION_DELAY, rest)
             .await
-            .unwrap_or(Reply::Failed(Failure::Timeout)),
+            .unwrap_or(Reply::Failed(LookupError::Timeout)),
         _ => rest.await,
     }
 }
@@ -168,13 +168,13 @@ fn read(name: &Name, result: Result<Lookup, NetError>) -> Reply {
                 let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
                 Reply::Negative(rcode(none.response_code), ttl)
             }
-            code => Reply::Failed(Failure::Negative { rcode: rcode(code) }),
+            code => Reply::Failed(LookupError::Negative { rcode: rcode(code) }),
         },
         Err(NetError::Dns(DnsError::ResponseCode(code))) => {
-            Reply::Failed(Failure::Negative { rcode: rcode(code) })
+            Reply::Failed(LookupError::Negative { rcode: rcode(code) })
         }
-        Err(NetError::Timeout) => Reply::Failed(Failure::Timeout),
-        Err(error) => Reply::Failed(Failure::Unanswered(error.to_string())),
+        Err(NetError::Timeout) => Reply::Failed(LookupError::Timeout),
+        Err(error) => Reply::Failed(LookupError::Unanswered(error.to_string())),
     }
 }
 
@@ -278,9 +278,9 @@ mod tests {
         let some = |address, ttl| Reply::Addresses(vec![address], seconds(ttl));
         let nxdomain = |ttl| Reply::Negative(NXDOMAIN, seconds(ttl));
         let nodata = |ttl| Reply::Negative(NOERROR, seconds(ttl));
-        let silent = || Reply::Failed(Failure::Timeout);
-        let servfail = || Reply::Failed(Failure::Negative { rcode: "SERVFAIL" });
-        let broken = || Reply::Failed(Failure::Unanswered(String::new()));
+        let silent = || Reply::Failed(LookupError::Timeout);
+        let servfail = || Reply::Failed(LookupError::Negative { rcode: "SERVFAIL" });
+        let broken = || Reply::Failed(LookupError::Unanswered(String::new()));
         for (ipv6, ipv4, expected) in [
             (
                 some(v6, 9),
