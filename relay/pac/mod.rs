@@ -17,7 +17,7 @@ pub struct Rule<'a> {
 
 /// How a client speaks with the relays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ProxyType {
     Proxy,
     /// Under TLS.
     Https,
@@ -37,7 +37,7 @@ pub enum Hosts<'a> {
 /// names of what is allowed to others.
 pub fn script<'a>(
     rules: impl IntoIterator<Item = Rule<'a>>,
-    way: Way,
+    way: ProxyType,
     first: &Authority,
     more: &[Authority],
 ) -> String {
@@ -45,8 +45,8 @@ pub fn script<'a>(
     // Neither a name nor an authority has a character that a JavaScript string would need escaped. Writing to one of ours doesn't
     // fail.
     let word = match way {
-        Way::Proxy => "PROXY",
-        Way::Https => "HTTPS",
+        ProxyType::Proxy => "PROXY",
+        ProxyType::Https => "HTTPS",
     };
     let _ = write!(script, "    var relay = \"{word} {first}");
     for relay in more {
@@ -129,7 +129,7 @@ mod tests {
             relayed: *relayed,
         });
         let relays: Vec<Authority> = relays.iter().map(|it| it.parse().unwrap()).collect();
-        let script = script(rules, Way::Proxy, &relays[0], &relays[1..]);
+        let script = script(rules, ProxyType::Proxy, &relays[0], &relays[1..]);
         let told = |line: &str| line.starts_with("if (host ===") || line.starts_with("if (below");
         script
             .lines()

@@ -1,10 +1,9 @@
 //! The metrics of `/metrics` (OpenMetrics text). Every label takes its values from an enum or the configuration, so that no
 //! client can make a new time series.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,6 +11,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::labels::{
+    ByteDirection, ClosedLabels, DirectionLabels, ListenerLabels, ReasonLabel, ReasonLabels,
+    ReloadLabels, ServerLabels,
+};
 use crate::proxy_error::Reason;
 
 /// Every metric of the relay.
@@ -47,42 +50,6 @@ pub struct Metrics {
     pub session_panics: Counter,
 }
 
-/// Which way bytes went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From the client to the destination.
-    Up,
-    Down,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: ReasonLabel,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ReasonLabel(Reason);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClosedLabels {
-    by: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DirectionLabels {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerLabels {
-    listener: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ServerLabels {
-    server: String,
-}
-
 /// How the trail is shipped to a server.
 #[derive(Clone, Debug, Default)]
 pub struct Shipping {
@@ -95,11 +62,6 @@ pub struct Shipping {
     /// Records sent of which it isn't known that they arrived.
     pub unconfirmed: Gauge,
     pub up: Gauge,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReloadLabels {
-    result: &'static str,
 }
 
 impl Metrics {
@@ -293,14 +255,8 @@ impl Metrics {
         self.duration.observe(duration.as_secs_f64());
     }
 
-    pub fn relayed(&self, direction: Direction, bytes: u64) {
-        let direction = match direction {
-            Direction::Up => "up",
-            Direction::Down => "down",
-        };
-        self.bytes
-            .get_or_create(&DirectionLabels { direction })
-            .inc_by(bytes);
+    pub fn relayed(&self, direction: ByteDirection, bytes: u64) {
+        self.bytes.get_or_create(&direction.into()).inc_by(bytes);
     }
 
     pub fn resolved(&self, took: Duration) {
@@ -356,20 +312,6 @@ impl Default for Metrics {
     }
 }
 
-impl EncodeLabelValue for ReasonLabel {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        encoder.write_str(self.0.token())
-    }
-}
-
-impl From<bool> for ReloadLabels {
-    fn from(accepted: bool) -> Self {
-        Self {
-            result: if accepted { "accepted" } else { "rejected" },
-        }
-    }
-}
-
 const NETWORK_SECONDS: &[f64] = &[
     0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
@@ -383,7 +325,7 @@ mod tests {
     fn counts_appear_under_their_names() {
         let metrics = Metrics::new();
         metrics.refused(Reason::PortNotAllowed);
-        metrics.relayed(Direction::Up, 42);
+        metrics.relayed(ByteDirection::Up, 42);
         metrics.tunnel_closed("client", Duration::from_secs(2));
         metrics.reloaded(false);
         let text = metrics.encode();

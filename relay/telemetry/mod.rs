@@ -1,7 +1,9 @@
 //! What the operator sees of a running relay: the log and the metrics. The audit trail is neither; it is `audit`'s.
 
+mod labels;
 mod log;
 mod metrics;
 
+pub use labels::ByteDirection;
 pub use log::{Format, Level, Options, init};
-pub use metrics::{Direction, Metrics, Shipping};
+pub use metrics::{Metrics, Shipping};
