@@ -17,7 +17,7 @@ fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
     [&[kind], &length[..], value].concat()
 }
 
-/// An IPv4 header whose TLVs are `before`, a checksum, `after`.
+/// Makes an IPv4 header whose TLVs are `before`, a checksum, `after`.
 fn summed(before: &[u8], after: &[u8]) -> Vec<u8> {
     let zeroed = v2(
         PROXY,
@@ -39,7 +39,7 @@ fn announces(bytes: &[u8], client: &str) {
     let announced = header.announced.map(|it| it.client.to_string());
     assert_eq!(announced.unwrap_or_default(), client);
     assert_eq!(header.length, bytes.len());
-    // Byte by byte it comes to the same, and what follows changes nothing.
+    // Byte by byte the answer is the same, and bytes behind the header change nothing.
     for length in 0..bytes.len() {
         assert_eq!(
             parse(&bytes[..length]),
@@ -122,7 +122,7 @@ fn lines_that_are_none() {
         is_refused(line.as_bytes(), why);
     }
     is_refused(b"PROXY UNKNOWN \xff\r\n", "no text");
-    // A line is over before its end could come too late.
+    // A line is refused before its end could come too late.
     let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(V1_MAX));
     is_refused(long.as_bytes(), "too long");
     is_refused(&long.as_bytes()[..V1_MAX], "too long");
@@ -155,7 +155,7 @@ fn headers() {
     );
     announces(&summed(&[], &[]), "10.20.0.11:51514");
 
-    // These announce nobody, whatever is in them.
+    // These announce no client, whatever is in their block.
     for block in [&[][..], &[0xff; 7], &block_v4(), &[0xff; 300]] {
         for family in [0x00, 0x11, 0x21, 0x31, 0xff] {
             announces(&v2(LOCAL, family, block), "");
@@ -201,7 +201,7 @@ fn headers_that_are_none() {
         &with(&[tlv(0x04, b"x"), vec![0x04, 0, 9]].concat()),
         "longer than the rest",
     );
-    // What follows the header lends it no bytes (HAProxy 488ee7fb).
+    // Bytes behind the header must not be read as part of it (HAProxy 488ee7fb).
     is_refused(
         &[with(&[0x04, 0, 5]), b"CONNECT".to_vec()].concat(),
         "longer than the rest",
@@ -211,7 +211,7 @@ fn headers_that_are_none() {
     is_refused(&with(&tlv(CRC32C, &[0; 3])), "wrong length");
     is_refused(&summed(&[], &tlv(CRC32C, &[0; 4])), "two checksums");
     let good = summed(&tlv(0x04, b"pad"), &tlv(0x05, b"id"));
-    // Only what says that there is a checksum isn't under it.
+    // The checksum covers everything but the byte that says that there is one.
     let kind = V2_FIXED + block_v4().len() + tlv(0x04, b"pad").len();
     for at in (V2.len() + 4..good.len()).filter(|at| *at != kind) {
         let mut flipped = good.clone();
@@ -222,7 +222,7 @@ fn headers_that_are_none() {
         );
     }
 
-    // Before a byte of it has come.
+    // It is refused before a byte of its block has come.
     let long = v2(PROXY, 0x11, &vec![0; V2_MAX - V2_FIXED + 1]);
     is_refused(&long[..V2_FIXED], "too long");
     is_refused(&[V2, &[PROXY, 0x11, 0xff, 0xff]].concat(), "too long");
@@ -251,7 +251,7 @@ proptest! {
         }
     }
 
-    /// What another implementation writes is read as it was meant.
+    /// A header that another implementation writes is read as it was meant.
     #[test]
     fn reads_what_another_writes(client in address(), server: [u8; 16], ports: (u16, u16), binary: bool) {
         let server = match client {
@@ -267,7 +267,7 @@ proptest! {
         prop_assert_eq!(parse(&bytes), HeaderProgress::Complete(Header { announced, length }));
     }
 
-    /// What is read here as somebody's is read by another implementation as the same one's.
+    /// A client that is read here is read by another implementation as the same client.
     #[test]
     fn is_no_more_lenient_than_another(
         version in prop::bool::ANY,

@@ -1,4 +1,5 @@
-//! TLS: the `ClientHello`, as far as it can be read without a key, and the relay's own end of a connection.
+//! TLS: the `ClientHello`, as far as it can be read without a key, and the relay's own end of a
+//! connection.
 
 mod certificate;
 mod client_hello;

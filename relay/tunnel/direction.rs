@@ -22,7 +22,8 @@ pub(super) struct Direction {
     pub(super) unsettled: usize,
 }
 
-/// Bytes that were read and that the receiver didn't take yet. While there are any, nothing more is read.
+/// Bytes that were read and that the receiver didn't take yet. While there are any, nothing more is
+/// read.
 #[derive(Debug)]
 pub(super) enum Held {
     Nothing,
@@ -64,8 +65,8 @@ impl Direction {
 
     /// Moves bytes until a socket would block or the share of one turn is used up.
     ///
-    /// It is ready when the sender's FIN came and every byte before it is delivered. The caller passes
-    /// the FIN on.
+    /// It is ready when the sender's FIN came and every byte before it is delivered. The caller
+    /// passes the FIN on.
     pub(super) fn poll(
         &mut self,
         ends: Ends<'_>,
@@ -90,8 +91,8 @@ impl Direction {
 
     /// Does rounds until one is the last, one has to wait, or the share of the turn is used up.
     ///
-    /// When a round would block, readiness is polled here, which registers the wake-up. If the socket
-    /// has become ready in the meantime, the next round follows at once.
+    /// When a round would block, readiness is polled here, which registers the wake-up. If the
+    /// socket has become ready in the meantime, the next round follows at once.
     pub(super) fn poll_rounds(
         &mut self,
         ends: Ends<'_>,
@@ -173,8 +174,9 @@ impl Direction {
     ) -> Result<(), DirectionError> {
         let pipes = &mut turn.bench.pipes;
         match pipe.fill(ends.from) {
-            // Zero isn't always the end: splice(2) also gives it before urgent data (RFC 9293, 3.8.5)
-            // with a FIN behind it. Only a read gets past urgent data, so only a read may see the end.
+            // Zero isn't always the end: splice(2) also gives it before urgent data (RFC 9293,
+            // 3.8.5) with a FIN behind it. Only a read gets past urgent data, so only a read may
+            // see the end.
             Ok(0) => {
                 pipes.give_back(pipe);
                 self.transfer = Transfer::Copy;
@@ -188,8 +190,8 @@ impl Direction {
                 self.held = Held::Pipe(pipe);
                 self.flush(ends, turn)
             }
-            // Before urgent data without a FIN, splice(2) would block for ever. So blocking counts as
-            // little, and after a few times a read gets past the urgent data.
+            // Before urgent data without a FIN, splice(2) would block for ever. So blocking counts
+            // as little, and after a few times a read gets past the urgent data.
             Err(e) if e.kind() == WouldBlock => {
                 pipes.give_back(pipe);
                 self.transfer = Transfer::Splice { short: short + 1 };
@@ -247,8 +249,8 @@ impl Held {
     }
 }
 
-/// The most reads and writes of a direction in one turn. Otherwise a fast tunnel would keep the thread
-/// from all others.
+/// The most reads and writes of a direction in one turn. Otherwise a fast tunnel would keep the
+/// thread from all others.
 const ROUNDS: usize = 8;
 
 /// A splice that brings less than this is a short one: it costs more than copying the same bytes.

@@ -126,8 +126,8 @@ impl<'a> Tunnel<'a> {
                 let _ = SockRef::from(to).shutdown(Shutdown::Write);
                 None
             }
-            // The receiver may have sent bytes before its reset. They are still to be delivered, so the
-            // tunnel ends with the other direction.
+            // The receiver may have sent bytes before its reset. They are still to be delivered, so
+            // the tunnel ends with the other direction.
             Poll::Ready(Err(DirectionError::Receiver(error))) if is_reset(&error) && !is_last => {
                 self.reset = Some((side.opposite(), error));
                 None
@@ -141,8 +141,8 @@ impl<'a> Tunnel<'a> {
 
     /// Ends the tunnel when it has reached a limit.
     ///
-    /// Bytes don't reset the timer, because that would cost at every message. When the timer fires, the
-    /// time until the next limit is worked out, and it is set again.
+    /// Bytes don't reset the timer, because that would cost at every message. When the timer fires,
+    /// the time until the next limit is worked out, and it is set again.
     pub(super) fn poll_limits(
         &mut self,
         mut timer: Pin<&mut Sleep>,
@@ -239,13 +239,14 @@ impl From<Side> for ClosedBy {
 
 /// Lets the runtime look at its sockets before this task goes on.
 ///
-/// Waking the task alone would put it behind the tasks that are ready now. It would still run before the
-/// tasks whose sockets have become readable since the runtime last looked.
+/// Waking the task alone would put it behind the tasks that are ready now. It would still run
+/// before the tasks whose sockets have become readable since the runtime last looked.
 fn yield_now(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
-/// Tells whether the peer reset the connection. The kernel gives EPIPE for a reset that follows a FIN.
+/// Tells whether the peer reset the connection. The kernel gives EPIPE for a reset that follows a
+/// FIN.
 fn is_reset(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset};
     matches!(error.kind(), BrokenPipe | ConnectionReset)

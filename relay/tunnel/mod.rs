@@ -1,22 +1,22 @@
-//! The tunnel: it joins two TCP connections until both directions have ended, or until a limit or the
-//! operator ends them.
+//! The tunnel: it joins two TCP connections until both directions have ended, or until a limit or
+//! the operator ends them.
 //!
-//! - A FIN is passed on once every byte before it is delivered. The other direction goes on
-//!   (RFC 9293, 3.6).
+//! - A FIN is passed on once every byte before it is delivered. The other direction goes on (RFC
+//!   9293, 3.6).
 //! - A reset is passed on as a reset, so that a transfer cut short never looks complete. What the
 //!   resetting side had sent before is delivered first.
-//! - A limit or a stop closes both sides by FIN. A side gets a reset only where bytes for it are still
-//!   held, because its stream is known to be cut short. TLS tells a cut from an end by itself
+//! - A limit or a stop closes both sides by FIN. A side gets a reset only where bytes for it are
+//!   still held, because its stream is known to be cut short. TLS tells a cut from an end by itself
 //!   (`close_notify`, RFC 8446, 6.1).
 //!
 //! Where the client speaks TLS with the relay itself, each way ends with a `close_notify` and a FIN
-//! behind it. A FIN alone from the client also counts as an end, and [`Closed::error`] names it. The
-//! counters count the bytes inside the records. Bytes that are sealed together count once the kernel
-//! has taken all of their records.
+//! behind it. A FIN alone from the client also counts as an end, and [`Closed::error`] names it.
+//! The counters count the bytes inside the records. Bytes that are sealed together count once the
+//! kernel has taken all of their records.
 //!
-//! One task moves both directions, on the runtime where the sockets are registered. A direction holds
-//! at most 64 KiB beyond the kernel's socket buffers, and only while its receiver doesn't take them. An
-//! idle tunnel holds no buffer and no pipe.
+//! One task moves both directions, on the runtime where the sockets are registered. A direction
+//! holds at most 64 KiB beyond the kernel's socket buffers, and only while its receiver doesn't
+//! take them. An idle tunnel holds no buffer and no pipe.
 
 mod deadlines;
 mod direction;
@@ -56,7 +56,8 @@ pub struct TunnelLimits {
 #[derive(Debug)]
 pub struct ClientSide<'a> {
     pub stream: &'a TcpStream,
-    /// The relay's end of TLS after its handshake, where the client speaks TLS with the relay itself.
+    /// The relay's end of TLS after its handshake, where the client speaks TLS with the relay
+    /// itself.
     pub tls: Option<&'a mut TlsSession>,
 }
 
@@ -79,8 +80,8 @@ pub enum ClosedBy {
     Lifetime,
     PolicyRevoked,
     Shutdown,
-    /// A connection failed without a FIN or reset of its peer, for example because the peer no longer
-    /// answered.
+    /// A connection failed without a FIN or reset of its peer, for example because the peer no
+    /// longer answered.
     Error,
 }
 
@@ -96,8 +97,9 @@ pub struct Closed {
 /// Carries bytes both ways until the tunnel ends.
 ///
 /// `first` was read from the client before (bytes sent early, the `ClientHello`), and goes upstream
-/// before anything else. `stop` ends the tunnel at once, for the cause that it resolves to. The caller
-/// must drop both sockets afterwards: the drop sends the last FIN, or the reset that is passed on.
+/// before anything else. `stop` ends the tunnel at once, for the cause that it resolves to. The
+/// caller must drop both sockets afterwards: the drop sends the last FIN, or the reset that is
+/// passed on.
 pub async fn relay(
     client: ClientSide<'_>,
     upstream: &TcpStream,

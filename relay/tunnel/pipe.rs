@@ -1,9 +1,9 @@
-//! Pipes for splice(2), which moves bytes from socket to pipe to socket without copying them into this
-//! process.
+//! Pipes for splice(2), which moves bytes from socket to pipe to socket without copying them into
+//! this process.
 //!
 //! A direction holds a pipe only while bytes are in it. So a pipe is empty before it is filled, and
-//! holds bytes when it is drained. That makes `EAGAIN` unambiguous: always the socket would block, never
-//! the pipe, and the socket's readiness may be cleared.
+//! holds bytes when it is drained. That makes `EAGAIN` unambiguous: always the socket would block,
+//! never the pipe, and the socket's readiness may be cleared.
 //!
 //! splice(2) has no `MSG_NOSIGNAL`. So the process must ignore SIGPIPE, which Rust's start-up code
 //! arranges.
@@ -33,8 +33,8 @@ pub(super) struct Pool {
     idle: Vec<Pipe>,
     /// The most pipes that may exist at a time, on loan or idle.
     limit: usize,
-    /// The reference count is the pipe counter, because every pipe holds a clone. So the count is right
-    /// too when a tunnel drops its pipe instead of returning it.
+    /// The reference count is the pipe counter, because every pipe holds a clone. So the count is
+    /// right too when a tunnel drops its pipe instead of returning it.
     open: Arc<()>,
 }
 
@@ -43,11 +43,11 @@ impl Pipe {
         self.length == 0
     }
 
-    /// Reads from the socket into the pipe, which must be empty, and gives the number of bytes. Zero
-    /// means the sender's FIN, or urgent data, which splice(2) takes for it.
+    /// Reads from the socket into the pipe, which must be empty, and gives the number of bytes.
+    /// Zero means the sender's FIN, or urgent data, which splice(2) takes for it.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
-        // A short splice doesn't mean that the socket is empty, so readiness stays as it is. The pipe has
-        // sixteen slots, and a small segment takes a whole one.
+        // A short splice doesn't mean that the socket is empty, so readiness stays as it is. The
+        // pipe has sixteen slots, and a small segment takes a whole one.
         self.length = from.try_io(Interest::READABLE, || {
             Ok(splice(from, None, &self.writer, None, PIPE_SIZE, FLAGS)?)
         })?;
@@ -73,8 +73,8 @@ impl Pool {
         }
     }
 
-    /// Lends a pipe. Gives none where the limit is reached, descriptors have run out, or the user's share
-    /// of pipe memory is used up; then the tunnel copies.
+    /// Lends a pipe. Gives none where the limit is reached, descriptors have run out, or the user's
+    /// share of pipe memory is used up; then the tunnel copies.
     pub(super) fn take(&mut self) -> Option<Pipe> {
         if self.limit == 0 {
             return None;
@@ -82,8 +82,8 @@ impl Pool {
         self.idle.pop().or_else(|| self.open())
     }
 
-    /// Takes a pipe back. It is closed when there are enough, or when bytes are left in it, because those
-    /// would go into another tunnel.
+    /// Takes a pipe back. It is closed when there are enough, or when bytes are left in it, because
+    /// those would go into another tunnel.
     pub(super) fn give_back(&mut self, pipe: Pipe) {
         if pipe.is_empty() && self.idle.len() < MAX_IDLE {
             self.idle.push(pipe);
@@ -101,8 +101,8 @@ impl Pool {
             return None;
         }
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // Beyond `pipe-user-pages-soft` the kernel gives pipes of a page or two, which are slower than
-        // copying.
+        // Beyond `pipe-user-pages-soft` the kernel gives pipes of a page or two, which are slower
+        // than copying.
         (fcntl_getpipe_size(&writer).ok()? >= PIPE_SIZE).then(|| Pipe {
             reader,
             writer,

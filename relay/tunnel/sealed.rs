@@ -1,9 +1,10 @@
 //! The two directions of a tunnel whose client speaks TLS with the relay itself. They always copy,
 //! because a pipe can't encrypt.
 //!
-//! The client's direction opens TLS records and sends what was in them. The other direction seals what
-//! comes from upstream. Both use buffers that all tunnels of a thread share. A connection's own
-//! [`TlsSession`] keeps only a record that came in part, and sealed bytes that the client didn't take.
+//! The client's direction opens TLS records and sends what was in them. The other direction seals
+//! what comes from upstream. Both use buffers that all tunnels of a thread share. A connection's
+//! own [`TlsSession`] keeps only a record that came in part, and sealed bytes that the client
+//! didn't take.
 
 use std::io::{Error, ErrorKind};
 use std::mem;
@@ -127,8 +128,8 @@ impl Direction {
         tls.seal(&bench.scratch[..read], sealed)
             .map_err(|error| DirectionError::Receiver(failed(error)))?;
         let sent = ends.offer(sealed)?;
-        // Bytes are longer once they are sealed. So part of the records tells nothing exact about the
-        // bytes inside, and these count only when all of their records are taken.
+        // Bytes are longer once they are sealed. So part of the records tells nothing exact about
+        // the bytes inside, and these count only when all of their records are taken.
         if sent == sealed.len() {
             ends.count(read);
         } else {
@@ -149,6 +150,6 @@ fn failed(error: rustls::Error) -> Error {
     Error::new(ErrorKind::InvalidData, error)
 }
 
-/// The most bytes for the client that may be unsent while more is read from it. One turn of the other
-/// direction, with the overhead of its records, leaves fewer.
+/// The most bytes for the client that may be unsent while more is read from it. One turn of the
+/// other direction, with the overhead of its records, leaves fewer.
 const MAX_UNSENT: usize = SCRATCH + MAX_WAITING;

@@ -1,4 +1,5 @@
-//! Reads and writes on a non-blocking TCP socket that keep the runtime's idea of its readiness right.
+//! Reads and writes on a non-blocking TCP socket that keep the runtime's idea of its readiness
+//! right.
 
 use std::io::{self, ErrorKind::WouldBlock};
 
@@ -9,8 +10,8 @@ use tokio::net::TcpStream;
 /// Calls [`TcpStream::try_io`] for an operation that moves fewer than `wanted` bytes only when the
 /// socket has no more to give or to take.
 ///
-/// A short count means that the next call would give `EAGAIN`. So readiness is cleared at once, which
-/// saves that call.
+/// A short count means that the next call would give `EAGAIN`. So readiness is cleared at once,
+/// which saves that call.
 #[inline]
 pub(super) fn try_io(
     stream: &TcpStream,
@@ -22,7 +23,8 @@ pub(super) fn try_io(
     let outcome = stream.try_io(interest, || {
         moved = call()?;
         if 0 < moved && moved < wanted {
-            // This error is how tokio learns that the socket is no longer ready; it doesn't leave here.
+            // This error is how tokio learns that the socket is no longer ready; it doesn't leave
+            // here.
             return Err(WouldBlock.into());
         }
         Ok(())

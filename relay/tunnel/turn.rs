@@ -15,8 +15,8 @@ use super::socket;
 
 /// The buffers and pipes that all tunnels of a thread share.
 ///
-/// A tunnel borrows the workbench while it is polled, and never across a wait. So an idle tunnel has
-/// no buffer of its own.
+/// A tunnel borrows the workbench while it is polled, and never across a wait. So an idle tunnel
+/// has no buffer of its own.
 #[derive(Debug)]
 pub(super) struct Workbench {
     pub(super) scratch: Box<[u8]>,
@@ -24,10 +24,11 @@ pub(super) struct Workbench {
     pub(super) tls: TlsBuffers,
 }
 
-/// The buffers of tunnels whose client speaks TLS with the relay. They stay empty without such a tunnel.
+/// The buffers of tunnels whose client speaks TLS with the relay. They stay empty without such a
+/// tunnel.
 #[derive(Debug, Default)]
 pub(super) struct TlsBuffers {
-    /// Records from the client: the one that came in part before, then what was received now.
+    /// Records from the client: first the partial record that waited, then what was received now.
     pub(super) incoming: Vec<u8>,
     /// What was in the client's records.
     pub(super) opened: Vec<u8>,

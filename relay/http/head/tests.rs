@@ -1,4 +1,4 @@
-//! Heads that must be taken, heads that must not, and each of them at every length.
+//! Heads that must be taken, heads that must be refused, and each of them at every length.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const LIMIT: usize = 16 * 1024;
 
-/// What a refusal comes down to for a test: the reason, and the target as it was sent.
+/// Reduces a refusal to what a test compares: the reason, and the target as it was sent.
 fn refused(bytes: &[u8]) -> (Reason, Option<&[u8]>) {
     match parse(bytes, LIMIT) {
         HeadProgress::Refused(refusal) => (refusal.reason, raw_target(bytes)),
@@ -14,7 +14,8 @@ fn refused(bytes: &[u8]) -> (Reason, Option<&[u8]>) {
     }
 }
 
-/// However the bytes are cut, the parser waits until it knows, and then says the same for good.
+/// Checks that the parser waits until it knows, and then keeps its answer, however the bytes are
+/// cut.
 fn holds_for_every_prefix(bytes: &[u8], limit: usize) {
     let last = parse(bytes, limit);
     let mut decided = false;
@@ -30,14 +31,15 @@ fn holds_for_every_prefix(bytes: &[u8], limit: usize) {
 #[test]
 fn takes_the_connect_of_real_clients() {
     for head in [
-        // .NET Framework: no port in Host, Proxy-Connection until the proxy is known to speak 1.1.
+        // .NET Framework sends no port in Host, and Proxy-Connection until it knows that the proxy
+        // speaks 1.1.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: ch3.zerto.com\r\nProxy-Connection: Keep-Alive\r\n\r\n",
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nUser-Agent: Zerto\r\nHost: ch3.zerto.com\r\n\r\n",
         // .NET 5 and later.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: ch3.zerto.com:443\r\n\r\n",
         // WinHTTP.
         "CONNECT ch3.zerto.com:443 HTTP/1.0\r\nUser-Agent: Microsoft BITS/7.8\r\nHost: ch3.zerto.com:443\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\nPragma: no-cache\r\n\r\n",
-        // curl, with the credentials that nobody asked for.
+        // curl sends credentials without a 407.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: ch3.zerto.com:443\r\nProxy-Authorization: Basic dTpw\r\nUser-Agent: curl/7.88.1\r\nProxy-Connection: Keep-Alive\r\n\r\n",
         // Java's HttpURLConnection.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nUser-Agent: Java/17.0.9\r\nHost: ch3.zerto.com\r\nAccept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2\r\nProxy-Connection: keep-alive\r\n\r\n",
@@ -49,11 +51,12 @@ fn takes_the_connect_of_real_clients() {
         // Node's agents.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nhost: ch3.zerto.com:443\r\nconnection: close\r\n\r\n",
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nProxy-Connection: close\r\nHost: ch3.zerto.com\r\nConnection: close\r\n\r\n",
-        // Field names in any case, values without and with any space around them, an empty value, and bytes over ASCII.
+        // Field names come in any case, values with and without space around them, an empty value,
+        // and bytes over ASCII.
         "CONNECT CH3.Zerto.COM.:443 HTTP/1.1\r\nhOsT:\t ch3.zerto.com \r\nX-Empty:\r\nX-Tab: a\tb\r\nX-Name: b\u{fc}cher\r\n\r\n",
-        // Host and target differ: the target decides.
+        // Host and target differ, and the target decides.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: other.example\r\n\r\n",
-        // What made a peer free its memory twice.
+        // This head once made a peer free its memory twice.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: h\r\nConnection: connection\r\nProxy-Connection: proxy-connection\r\n\r\n",
     ] {
         let expected: Authority = "ch3.zerto.com:443".parse().unwrap();
@@ -205,7 +208,7 @@ fn refuses_what_is_malformed() {
     }
 }
 
-/// A head, the reason, and the target that the trail gets.
+/// Each row is a head, the reason, and the target that the trail gets.
 const REFUSED: &[(&str, Reason, &str)] = &[
     (
         "CONNECT /x HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -263,7 +266,7 @@ const REFUSED: &[(&str, Reason, &str)] = &[
         Reason::MalformedTarget,
         "/\"x\"",
     ),
-    // A browser that takes the relay for a plain proxy, with content on the way.
+    // A browser takes the relay for a plain proxy, with content on the way.
     (
         "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
         Reason::MethodNotAllowed,
@@ -403,7 +406,8 @@ fn the_target_is_found_in_a_line_that_is_malformed() {
         (b"CONNECT h:443 x HTTP/1.1\r\n", Some(b"h:443 x")),
         (b"CONNECT h:443 HTTP/1.1\n", Some(b"h:443")),
         (b"CONNECT h\x00:443 HTTP/1.1\r\n", Some(b"h\x00:443")),
-        // Cut at the first wrong byte, the password would lose the `@` by which it is known for one.
+        // If it were cut at the first wrong byte, the password would lose the `@` that marks it as
+        // one.
         (
             b"CONNECT u:p\xe4ss@h:443 HTTP/1.1\r\n",
             Some(b"u:p\xe4ss@h:443"),
@@ -433,7 +437,7 @@ fn a_head_has_at_most_limit_bytes() {
         assert_eq!(refusal.reason, Reason::HeadTooLarge, "{limit}");
         holds_for_every_prefix(head, limit);
     }
-    // A head that never ends, in its first line and after it.
+    // The head never ends, in its first line or after it.
     for (start, filler) in [
         ("CONNECT ", "a"),
         ("CONNECT h:443 HTTP/1.1\r\n", "X: y\r\n"),
@@ -469,7 +473,7 @@ proptest! {
         holds_for_every_prefix(&bytes, limit);
     }
 
-    /// A valid head with some bytes changed: closer to the edge than random ones.
+    /// A valid head with some changed bytes is closer to the edge than random bytes.
     #[test]
     fn a_damaged_head_has_one_answer(
         damage in prop::collection::vec((0..64usize, prop::sample::select(&b"\r\n\t \x00:/a1\x7f\xff"[..])), 0..4),
@@ -483,7 +487,7 @@ proptest! {
         holds_for_every_prefix(&head, limit);
     }
 
-    /// Held against httparse, which is laxer in all that it shares with us.
+    /// The parser is held against httparse, which is laxer in all that both check.
     #[test]
     fn what_is_taken_is_read_alike_by_another_parser(
         damage in prop::collection::vec((0..64usize, any::<u8>()), 0..3),

@@ -8,8 +8,8 @@ use crate::authority::{DnsName, Host, ServerName};
 
 /// Reads `server_name` (RFC 6066, 3): a list with exactly one entry, a host name.
 ///
-/// Anything else is `Invalid`, a name that equals no target. It isn't refused here, so that the trail
-/// tells what was wrong.
+/// Anything else is `Invalid`, a name that equals no target. It isn't refused here, so that the
+/// trail tells what was wrong.
 pub(super) fn server_name(data: &[u8]) -> ServerName {
     let host = || {
         let mut extension = HelloReader(data);

@@ -1,9 +1,9 @@
-//! The `ClientHello` (RFC 8446, 4.1.2; RFC 5246, 7.4.1.2), read without I/O from the first bytes of a
-//! connection: complete, incomplete, or not TLS.
+//! The `ClientHello` (RFC 8446, 4.1.2; RFC 5246, 7.4.1.2), read without I/O from the first bytes of
+//! a connection: complete, incomplete, or not TLS.
 //!
 //! It may come in any number of segments and records (RFC 8446, 5.1). A browser's hello with a
-//! post-quantum key share usually needs two segments. Nothing is decrypted and nothing is changed: the
-//! caller passes the bytes on as they came.
+//! post-quantum key share usually needs two segments. Nothing is decrypted and nothing is changed:
+//! the caller passes the bytes on as they came.
 
 mod extensions;
 mod reader;
@@ -23,13 +23,13 @@ use crate::authority::ServerName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HelloProgress {
     Incomplete {
-        /// How many bytes there must be, from the first one on, before the answer can be another one. It
-        /// is never more than [`MAX_CLIENT_HELLO`].
+        /// How many bytes there must be, from the first one on, before the answer can be another
+        /// one. It is never more than [`MAX_CLIENT_HELLO`].
         need: usize,
     },
     Complete(ClientHello),
-    /// The bytes are no `ClientHello` that follows the RFC. The text names the rule, and repeats nothing
-    /// of what was sent.
+    /// The bytes are no `ClientHello` that follows the RFC. The text names the rule, and repeats
+    /// nothing of what was sent.
     NotTls(&'static str),
 }
 
@@ -38,16 +38,18 @@ pub enum HelloProgress {
 pub struct ClientHello {
     pub random: Random,
     pub server_name: ServerName,
-    /// The first [`MAX_LISTED`] protocols offered (RFC 7301). Bytes outside printable ASCII are escaped.
+    /// The first [`MAX_LISTED`] protocols offered (RFC 7301). Bytes outside printable ASCII are
+    /// escaped.
     pub alpn: Vec<Box<str>>,
-    /// The first [`MAX_LISTED`] versions offered, without GREASE. A client from before TLS 1.3 names only
-    /// its highest one.
+    /// The first [`MAX_LISTED`] versions offered, without GREASE. A client from before TLS 1.3
+    /// names only its highest one.
     pub versions: Vec<TlsVersion>,
-    /// The extension `encrypted_client_hello` is there (RFC 9849). GREASE looks the same from outside.
+    /// The extension `encrypted_client_hello` is there (RFC 9849). GREASE looks the same from
+    /// outside.
     pub ech: bool,
 }
 
-/// The 32 random bytes of a `ClientHello`. A client draws new ones for each hello.
+/// The 32 random bytes of a `ClientHello`. A client draws them anew for each hello.
 pub type Random = [u8; RANDOM];
 
 /// A `ProtocolVersion` of TLS, by its number on the wire.
@@ -57,14 +59,14 @@ pub struct TlsVersion(pub u16);
 /// The most bytes that a `ClientHello` may have, record headers included.
 pub const MAX_CLIENT_HELLO: usize = 16 * 1024;
 
-/// How many offered protocols and versions are kept. They are bounded because they go into a record of
-/// the trail.
+/// How many offered protocols and versions are kept. They are bounded because they go into a record
+/// of the trail.
 const MAX_LISTED: usize = 8;
 
 /// Parses the start of a connection; `bytes` holds everything received so far.
 ///
-/// Bytes behind the record in which the `ClientHello` ends are not looked at. Once the answer is not
-/// [`HelloProgress::Incomplete`], more bytes don't change it.
+/// Bytes behind the record in which the `ClientHello` ends are not looked at. Once the answer is
+/// not [`HelloProgress::Incomplete`], more bytes don't change it.
 pub fn parse(bytes: &[u8]) -> HelloProgress {
     let message = match reassemble(bytes) {
         Ok(Reassembly::Whole(message)) => message,
@@ -114,7 +116,8 @@ impl ClientHello {
             let data = extensions.vector16()?;
             let repeated = !seen.insert(number);
             match number {
-                // Two of these become a name that equals no target, so that the trail tells what was wrong.
+                // Two of these become a name that equals no target, so that the trail tells what
+                // was wrong.
                 SERVER_NAME if repeated => hello.server_name = ServerName::Invalid,
                 _ if repeated => return Err(NotTls("an extension comes only once")),
                 SERVER_NAME => hello.server_name = server_name(data),

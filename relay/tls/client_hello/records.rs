@@ -1,4 +1,5 @@
-//! Takes the first handshake message out of TLS records, which may cut it up anywhere (RFC 8446, 5.1).
+//! Takes the first handshake message out of TLS records, which may cut it up anywhere (RFC 8446,
+//! 5.1).
 
 use super::{MAX_CLIENT_HELLO, NotTls};
 
@@ -6,15 +7,16 @@ pub(super) enum Reassembly {
     /// The body of the message, without its header.
     Whole(Vec<u8>),
     Partial {
-        /// How many bytes there must be, from the first one on, before the answer can be another one.
+        /// How many bytes there must be, from the first one on, before the answer can be another
+        /// one.
         need: usize,
     },
 }
 
 /// Takes the handshake message out of its records.
 ///
-/// `need` is as large as it may be, so that the caller doesn't parse after every segment. It is never
-/// larger, because a byte that breaks a rule must be refused as soon as it is there.
+/// `need` is as large as it may be, so that the caller doesn't parse after every segment. It is
+/// never larger, because a byte that breaks a rule must be refused as soon as it is there.
 pub(super) fn reassemble(bytes: &[u8]) -> Result<Reassembly, NotTls> {
     let mut message = Vec::new();
     let mut start = 0;
