@@ -1,4 +1,4 @@
-//! Which client a connection belongs to.
+//! Admission: it finds the client that a connection belongs to.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,7 +48,8 @@ impl Policy {
             .find(source)
             .and_then(|at| self.clients.get(at));
         match listed {
-            // Nor is it any other: it may be that client's machine in the hands of somebody else.
+            // It isn't admitted as a stranger either, because another person may have that client's
+            // machine in their hands.
             Some(client) if !client.certificate_names.is_empty() => Err(format!(
                 "{source} is a source of client {}, which is known by its certificate, and this listener asks for none",
                 client.title()

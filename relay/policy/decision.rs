@@ -1,4 +1,5 @@
-//! Whether a client may go to a target, as far as the target's text tells.
+//! The decision: it finds the destination that has a target, and checks whether the client may go
+//! there.
 
 use std::sync::Arc;
 
@@ -13,14 +14,15 @@ use crate::authority::{Authority, Host};
 use crate::proxy_error::{Reason, Refusal};
 
 impl Policy {
-    /// Whether a client may go to a target, as far as its text tells; the addresses are screened next.
+    /// Decides whether a client may go to a target, as far as the target's text tells. The caller
+    /// must screen the addresses next.
     ///
-    /// In report-only a name on no list passes, on the ports that the lists have, for clients that aren't held to certain
-    /// destinations; `now` tells whether report-only is still on.
+    /// In report-only a name on no list passes, on the ports that the lists have, for clients that
+    /// aren't restricted to certain destinations. `now` tells whether report-only is still on.
     ///
     /// # Errors
     ///
-    /// `DestinationNotAllowed` or `PortNotAllowed`; the detail says which rule in words.
+    /// `DestinationNotAllowed` or `PortNotAllowed`. The detail names the rule.
     pub fn decide(
         &self,
         client: &Client,
@@ -85,7 +87,7 @@ impl Policy {
     }
 }
 
-/// Port, then client, against the one destination that has the host.
+/// Checks the port, then the client's `destinations`, against the destination chosen for this host.
 fn check_listed(
     client: &Client,
     target: &Authority,

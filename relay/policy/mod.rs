@@ -1,11 +1,11 @@
 //! The policy: it decides which client may reach what.
 //!
 //! Every listener and `explain` ask the same pure functions: no I/O, no clock, no globals.
-//! [`Policy::admit`] finds the client, [`Policy::decide`] finds the one destination that has the target,
-//! and [`Permit::screen`] keeps the addresses that may be dialled for it.
+//! [`Policy::admit`] finds the client, [`Policy::decide`] finds the one destination that has the
+//! target, and [`Permit::screen`] keeps the addresses that may be dialled for it.
 //!
-//! Nothing falls through to a wider rule: only the most specific destination decides, whether it allows
-//! or refuses. Two equally specific ones are a mistake in the configuration.
+//! Nothing falls through to a wider rule: only the most specific destination decides, whether it
+//! allows or refuses. Two equally specific ones are a mistake in the configuration.
 
 mod address;
 mod admission;
@@ -14,10 +14,10 @@ mod decision;
 mod destination;
 mod index;
 mod name;
+mod permission;
 mod rules;
 mod screen;
 mod special;
-mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -50,7 +50,7 @@ pub struct Policy {
     hosts: HostIndex,
     sources: PrefixMap,
     certificates: HashMap<DnsName, usize>,
-    /// The one client that stands in for every admitted machine outside the inventory.
+    /// The client that represents every admitted machine outside the inventory.
     stranger: Arc<Client>,
 }
 
@@ -75,13 +75,14 @@ impl Policy {
         &self.nat64
     }
 
-    /// Gives the address that a connection to `address` reaches: the IPv4 address inside, where it is
-    /// v4-mapped or behind NAT64.
+    /// Gives the address that a connection to `address` reaches: the IPv4 address inside, where it
+    /// is v4-mapped or behind NAT64.
     pub fn reached_by(&self, address: IpAddr) -> IpAddr {
         address::judged_as(address, &self.nat64)
     }
 
-    /// Finds the client that a source address belongs to. A client outside the inventory has no name.
+    /// Finds the client that a source address belongs to. A client outside the inventory has no
+    /// name.
     ///
     /// # Errors
     ///
@@ -92,8 +93,9 @@ impl Policy {
 
     /// Finds the client where the listener may ask for a certificate.
     ///
-    /// With a certificate, its names alone decide which client it is, and the address decides whether
-    /// that client may come from there. The caller must have verified the certificate's issuer.
+    /// With a certificate, its names alone decide which client it is, and the address decides
+    /// whether that client may come from there. The caller must have verified the certificate's
+    /// issuer.
     ///
     /// # Errors
     ///

@@ -13,27 +13,28 @@ use super::index::{HostIndex, PrefixMap};
 use super::{Policy, list};
 use crate::authority::DnsName;
 
-/// What the configuration says, not yet checked.
+/// The rules as the configuration has them, not yet checked.
 #[derive(Clone, Debug)]
 pub struct Rules {
     pub destinations: Vec<Destination>,
     pub clients: Vec<Client>,
     pub unlisted: Unlisted,
     pub mode: Enforcement,
-    /// Beside `64:ff9b::/96`; each /32, /40, /48, /56, /64 or /96 (RFC 6052, 2.2).
+    /// NAT64 prefixes beside `64:ff9b::/96`; each /32, /40, /48, /56, /64 or /96 (RFC 6052, 2.2).
     pub nat64_prefixes: Vec<Ipv6Net>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enforcement {
     Enforce,
-    /// Before `until`, names on no list and globally reachable addresses outside `ip_ranges` pass, marked as not enforced.
+    /// Before `until`, names on no list and globally reachable addresses outside `ip_ranges` pass.
+    /// They are marked as not enforced.
     ReportOnly {
         until: Timestamp,
     },
 }
 
-/// A mistake in the rules; the message says how to mend it.
+/// A mistake in the rules. The message says how to mend it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RuleError {
@@ -41,7 +42,7 @@ pub struct RuleError {
     pub message: String,
 }
 
-/// What a mistake is about: an entry by its place in the list, or the whole.
+/// What a mistake is about: an entry, by its place in the list, or the rules as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     Destination(usize),
@@ -54,7 +55,7 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// The first mistake: in an entry by itself, or a tie between two.
+    /// The first mistake, either in one entry or a tie between two.
     pub fn new(rules: Rules) -> Result<Self, RuleError> {
         for prefix in &rules.nat64_prefixes {
             destination::check_nat64_prefix(*prefix).map_err(|m| Subject::Policy.error(m))?;

@@ -1,8 +1,8 @@
-//! Mistakes in the rules: each is found, blamed on the right entry, and comes with the way out.
+//! Mistakes in the rules: each is found, names the right entry, and comes with the way out.
 
 use super::*;
 
-/// The subject, and the message, of the rules' first mistake.
+/// Gives subject and message of the rules' first mistake.
 fn mistake(rules: Rules) -> (Subject, String) {
     let error = Policy::new(rules).unwrap_err();
     (error.subject, error.message)

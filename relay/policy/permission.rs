@@ -1,4 +1,4 @@
-//! How an address stands with the `ip_ranges` of a destination.
+//! Whether a destination permits an address, by its class and the destination's `ip_ranges`.
 
 use std::net::IpAddr;
 
@@ -6,9 +6,9 @@ use ipnet::IpNet;
 
 use super::special::{Access, AddressClass, class_of};
 
-/// How an address stands with a destination.
+/// Whether a destination permits an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Permission {
     Permitted,
     /// Globally reachable, but outside the ranges that the destination has.
     OutsideRanges,
@@ -17,18 +17,22 @@ pub(super) enum Standing {
 
 /// Judges a canonical address of this class; without `ranges`, every globally reachable address is
 /// permitted.
-pub(super) fn standing(judged: IpAddr, class: AddressClass, ranges: Option<&[IpNet]>) -> Standing {
+pub(super) fn permission(
+    judged: IpAddr,
+    class: AddressClass,
+    ranges: Option<&[IpNet]>,
+) -> Permission {
     let range = ranges.and_then(|ranges| narrowest(ranges, judged));
     match (class.access(), range) {
-        (Access::Open, Some(_)) => Standing::Permitted,
-        (Access::Open, None) if ranges.is_none() => Standing::Permitted,
-        (Access::Open, None) => Standing::OutsideRanges,
-        // The narrowest range is enough to ask: if a wider one lay inside a special-purpose block, so
-        // would this one.
+        (Access::Open, Some(_)) => Permission::Permitted,
+        (Access::Open, None) if ranges.is_none() => Permission::Permitted,
+        (Access::Open, None) => Permission::OutsideRanges,
+        // The narrowest range is enough to ask: if a wider one lay inside a special-purpose block,
+        // so would this one.
         (Access::ByRange, Some(range)) if class_of(range).access() == Access::ByRange => {
-            Standing::Permitted
+            Permission::Permitted
         }
-        (Access::ByRange | Access::Never, _) => Standing::Refused,
+        (Access::ByRange | Access::Never, _) => Permission::Refused,
     }
 }
 
