@@ -90,7 +90,7 @@ impl Supervision {
                 self.say();
                 continue;
             };
-            tracing::error!("{stuck} doesn't respond: the watchdog isn't told that all is well");
+            tracing::error!("{stuck} doesn't respond: the watchdog gets no sign of life");
         }
     }
 

@@ -52,7 +52,7 @@ impl BlackHole {
     }
 }
 
-/// The sockets of this process that are connected or connecting to `port`.
+/// Counts the sockets of this process that are connected or connecting to `port`.
 fn sockets_towards(port: u16) -> usize {
     let remote = format!("0100007F:{port:04X}");
     let own: Vec<String> = fs::read_dir("/proc/self/fd")

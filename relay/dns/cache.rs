@@ -1,4 +1,4 @@
-//! What was answered before. Pure: the time is an argument.
+//! The cache of earlier answers. It is pure: the time is an argument.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::authority::DnsName;
 
-/// A bounded cache of positive and negative answers (RFC 2308), which can serve expired ones (RFC 8767).
+/// A bounded cache of positive and negative answers (RFC 2308). It can serve expired answers (RFC
+/// 8767).
 #[derive(Debug)]
 pub(super) struct Cache {
     limits: CacheLimits,
@@ -21,7 +22,7 @@ pub(super) struct CacheLimits {
     pub entries: usize,
 }
 
-/// An answer that may be kept; failures are not answers.
+/// An answer that may be kept. A failure is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Addresses(Vec<IpAddr>),
@@ -51,8 +52,10 @@ impl Cache {
         }
     }
 
-    /// What may be served without asking: a fresh answer, or an expired one that the servers only just failed to renew, so
-    /// that an outage doesn't cost every request the whole timeout (RFC 8767, 5).
+    /// Finds an answer that may be served without asking the servers.
+    ///
+    /// It is a fresh answer, or an expired answer that the servers failed to renew a moment ago.
+    /// Otherwise each request during an outage would wait for the whole timeout (RFC 8767, 5).
     pub(super) fn get(&self, name: &DnsName, now: Instant) -> Option<Hit> {
         let entry = self.entries.get(name)?;
         if entry.age(now) < entry.ttl {
@@ -65,7 +68,7 @@ impl Cache {
         None
     }
 
-    /// Keeps an answer for `ttl`, clamped to the limits.
+    /// Keeps an answer for `ttl`, within the limits.
     pub(super) fn insert(&mut self, name: DnsName, answer: Answer, ttl: Duration, now: Instant) {
         if self.entries.len() >= self.limits.entries && !self.entries.contains_key(&name) {
             self.make_room(now);
@@ -73,14 +76,14 @@ impl Cache {
         let entry = CacheEntry {
             answer,
             stored: now,
-            // Not Duration::clamp, which panics when min_ttl is larger than max_ttl.
+            // `Duration::clamp` would panic when `min_ttl` is larger than `max_ttl`.
             ttl: ttl.max(self.limits.min_ttl).min(self.limits.max_ttl),
             failed: None,
         };
         self.entries.insert(name, entry);
     }
 
-    /// The expired addresses of a name that no server would answer for at `now`.
+    /// Gives the expired addresses of a name, because every server failed at `now`.
     pub(super) fn stale(&mut self, name: &DnsName, now: Instant) -> Option<Vec<IpAddr>> {
         self.entries.get_mut(name)?.failed = Some(now);
         self.servable(self.entries.get(name)?, now)
@@ -95,7 +98,7 @@ impl Cache {
         }
     }
 
-    /// The age at which an entry is of no use any more.
+    /// Gives the age at which an entry is of no use any more.
     fn end(&self, entry: &CacheEntry) -> Duration {
         match entry.answer {
             Answer::Addresses(_) => entry.ttl.saturating_add(self.limits.serve_stale),
@@ -228,10 +231,10 @@ mod tests {
             seconds(10),
             now,
         );
-        // Replacing evicts nobody.
+        // Replacing an entry evicts no other.
         cache.insert(name("long"), addresses(3), seconds(200), now);
         assert_eq!(cache.entries.len(), 3);
-        // The negative answer is over, and goes first.
+        // The negative answer has expired, so it is evicted first.
         cache.insert(name("b"), addresses(4), seconds(100), now + seconds(10));
         assert_eq!(cache.entries.len(), 3);
         assert!(cache.get(&name("short"), now + seconds(10)).is_some());

@@ -1,4 +1,4 @@
-//! The hosts file: answers of the operator's own, before any server is asked.
+//! The hosts file: the operator's own answers, which are used before any server is asked.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::authority::DnsName;
 
-/// A hosts file that is read again after it changed.
+/// A hosts file that is read again after it has changed.
 #[derive(Debug)]
 pub(super) struct HostsFile {
     path: PathBuf,
@@ -26,7 +26,8 @@ struct LoadedHosts {
 
 type HostsTable = HashMap<DnsName, Vec<IpAddr>>;
 
-/// What tells one state of the file from another without reading it.
+/// Time of change and size. They differ between two states of the file, so that it needn't be read
+/// to notice.
 type FileStamp = (SystemTime, u64);
 
 impl HostsFile {
@@ -42,8 +43,11 @@ impl HostsFile {
         }
     }
 
-    /// The addresses of a name. Looks every few seconds whether the file changed; a missing file is an empty one. What one that can't
-    /// be read said last goes on to hold: a name of the site's own must not become one that some server answers for.
+    /// Gives the addresses of a name. Every few seconds it looks whether the file has changed. A
+    /// missing file counts as empty.
+    ///
+    /// When the file can't be read, what it said last still holds. Otherwise a DNS server could
+    /// answer for a name of the site's own.
     pub(super) fn get(&self, name: &DnsName, now: Instant) -> Option<Vec<IpAddr>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(loaded.checked) >= RECHECK {
@@ -56,7 +60,7 @@ impl HostsFile {
                     Err(error) => tracing::warn!(
                         path = %self.path.display(),
                         %error,
-                        "the hosts file has changed and can't be read: what it said before holds; a restart reads it"
+                        "the hosts file has changed and can't be read: its old entries stay in use until it changes again or the relay restarts"
                     ),
                 }
             }
@@ -78,8 +82,8 @@ fn read(path: &PathBuf) -> io::Result<HostsTable> {
     }
 }
 
-/// hosts(5): an address, then its names; `#` starts a comment. Lines and names that can't be used are passed over, as the C
-/// library does: the file is not ours.
+/// Parses hosts(5): an address, then its names; `#` starts a comment. Lines and names that can't be
+/// used are ignored, as the C library does, because other programs use the file too.
 fn parse(text: &str) -> HostsTable {
     let mut table = HostsTable::new();
     for line in text.lines() {
@@ -154,7 +158,7 @@ mod tests {
         let found = Some(vec![[192, 0, 2, 1].into()]);
         assert_eq!(hosts.get(&name("a.example"), checked + RECHECK), found);
 
-        // A directory can't be read, whoever asks.
+        // A directory can't be read by any user.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert_eq!(hosts.get(&name("a.example"), checked + 2 * RECHECK), found);

@@ -1,5 +1,8 @@
-//! Names to addresses: hosts file, cache, then DNS for A and AAAA at once (RFC 8305, 3). Literals and static addresses are
-//! the caller's, and so is the judgement on every address that comes out of here.
+//! Names to addresses: the hosts file, then the cache, then DNS for A and AAAA at once (RFC 8305,
+//! 3).
+//!
+//! Literals and static addresses never come here. The caller must screen every address that it
+//! gets.
 
 mod cache;
 mod hosts;
@@ -24,11 +27,11 @@ use crate::proxy_error::{Reason, Refusal};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Asked in this order; none: those of resolv.conf.
+    /// The servers, asked in this order. If there are none, those of resolv.conf are asked.
     pub servers: Vec<SocketAddr>,
-    /// For one name in total: all servers, retransmissions, both record types.
+    /// The most time that one name may take: all servers, retransmissions and both record types.
     pub timeout: Duration,
-    /// Bounds of the time an answer is kept, a negative one too.
+    /// The least time that an answer is kept, a negative one too.
     pub min_ttl: Duration,
     pub max_ttl: Duration,
     /// How long after its end an answer still serves while every server fails (RFC 8767).
@@ -42,7 +45,7 @@ pub struct SystemFiles {
     pub resolv_conf: PathBuf,
 }
 
-/// A resolver with its cache. A clone is the same one.
+/// A resolver with its cache. Cloning shares it.
 #[derive(Clone)]
 pub struct Resolver(Arc<ResolverInner>);
 
@@ -53,10 +56,10 @@ pub struct Resolution {
     pub source: AddressSource,
 }
 
-/// Where an address comes from, as the trail says it.
+/// Where an address comes from, by its word in the trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressSource {
-    /// The target was an address.
+    /// The target was an address itself.
     Literal,
     /// The destination's `addresses`.
     Static,
@@ -70,10 +73,10 @@ pub enum AddressSource {
 /// Why a name has no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
-    /// A server said so; NOERROR means that the name exists without an address.
+    /// A server answered that there is none. NOERROR means that the name exists without an address.
     #[error("the name server answered {rcode}, and no address")]
     Negative { rcode: &'static str },
-    /// No server said anything in time.
+    /// No server answered in time.
     #[error("no name server answered in time")]
     Timeout,
     /// Servers couldn't be reached, or what they sent was no answer.
@@ -100,7 +103,8 @@ struct ResolverInner {
     servers: Vec<SocketAddr>,
     hosts: HostsFile,
     upstream: Upstream,
-    /// Sessions come and go with runtimes of their own; questions run here, whoever asked.
+    /// Questions run on this runtime. A session's own runtime may end while other sessions still
+    /// wait for the answer.
     runtime: Handle,
     state: Mutex<Lookups>,
 }
@@ -108,21 +112,22 @@ struct ResolverInner {
 struct Lookups {
     cache: Cache,
     /// The questions under way, so that a name is asked for once at a time.
-    flights: HashMap<DnsName, Waiter>,
+    questions: HashMap<DnsName, Waiter>,
 }
 
 type LookupResult = Result<Resolution, LookupError>;
 type Waiter = watch::Receiver<Option<LookupResult>>;
 
-/// One question under way. It lands exactly once, dropped or done, and whoever waits is told.
-struct Flight {
+/// One question under way. Its drop takes it out of the list, and wakes those that wait even where
+/// it wasn't answered.
+struct Question {
     resolver: Resolver,
     name: DnsName,
     outcome: watch::Sender<Option<LookupResult>>,
 }
 
 impl Resolver {
-    /// A resolver that works on the current runtime, which must outlive it.
+    /// Makes a resolver that works on the current runtime, which must outlive it.
     pub fn new(options: Options) -> Result<Self, ResolverError> {
         Self::with_files(options, SystemFiles::default())
     }
@@ -141,7 +146,7 @@ impl Resolver {
             runtime: Handle::try_current().map_err(|_| ResolverError::NoRuntime)?,
             state: Mutex::new(Lookups {
                 cache: Cache::new(limits),
-                flights: HashMap::new(),
+                questions: HashMap::new(),
             }),
             options,
             files,
@@ -149,7 +154,8 @@ impl Resolver {
         })))
     }
 
-    /// A resolver for new options: this one, cache and all, when neither they nor the servers of resolv.conf changed.
+    /// Makes a resolver for new options. It is this one, with its cache, when neither they nor the
+    /// servers of resolv.conf changed.
     pub fn reloaded(&self, options: Options) -> Result<Self, ResolverError> {
         let servers = effective_servers(&options, &self.0.files)?;
         if options == self.0.options && servers == self.0.servers {
@@ -162,12 +168,14 @@ impl Resolver {
         &self.0.options
     }
 
-    /// The servers in use, in the order in which they are asked.
+    /// Gives the servers in use, in the order in which they are asked.
     pub fn servers(&self) -> &[SocketAddr] {
         &self.0.servers
     }
 
-    /// The addresses of a name, after at most [`Options::timeout`]. Dropping the future leaves the question to others who wait.
+    /// Gives the addresses of a name, after at most [`Options::timeout`].
+    ///
+    /// Dropping the future doesn't stop the question, because others may wait for it.
     pub async fn resolve(&self, name: &DnsName) -> Result<Resolution, LookupError> {
         let now = now();
         if let Some(addresses) = self.0.hosts.get(name, now) {
@@ -176,19 +184,20 @@ impl Resolver {
                 source: AddressSource::Hosts,
             });
         }
-        let (mut waiter, flight) = {
+        let (mut waiter, question) = {
             let mut state = self.0.state();
             match state.cache.get(name, now) {
                 Some(Hit::Fresh(answer)) => return answer.into_result(AddressSource::Cache),
                 Some(Hit::Stale(addresses)) => {
                     return Answer::Addresses(addresses).into_result(AddressSource::Stale);
                 }
-                None => self.board(&mut state, name),
+                None => self.join(&mut state, name),
             }
         };
-        // After the lock is given back: a runtime that is shutting down drops the flight at once, and that takes the lock.
-        if let Some(flight) = flight {
-            self.0.runtime.spawn(flight.run());
+        // Spawn only after the lock is given back. A runtime that is shutting down drops the
+        // question at once, and the drop takes the lock.
+        if let Some(question) = question {
+            self.0.runtime.spawn(question.run());
         }
         match waiter.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
@@ -198,19 +207,20 @@ impl Resolver {
         }
     }
 
-    /// The flight of a name, to wait for; and the flight itself when it is a new one, to be started.
-    fn board(&self, state: &mut Lookups, name: &DnsName) -> (Waiter, Option<Flight>) {
-        if let Some(waiter) = state.flights.get(name) {
+    /// Joins the question about a name that is under way, or makes a new one, which the caller must
+    /// start.
+    fn join(&self, state: &mut Lookups, name: &DnsName) -> (Waiter, Option<Question>) {
+        if let Some(waiter) = state.questions.get(name) {
             return (waiter.clone(), None);
         }
         let (outcome, waiter) = watch::channel(None);
-        state.flights.insert(name.clone(), waiter.clone());
-        let flight = Flight {
+        state.questions.insert(name.clone(), waiter.clone());
+        let question = Question {
             resolver: self.clone(),
             name: name.clone(),
             outcome,
         };
-        (waiter, Some(flight))
+        (waiter, Some(question))
     }
 }
 
@@ -229,14 +239,14 @@ impl ResolverInner {
     }
 }
 
-impl Flight {
+impl Question {
     async fn run(self) {
         let reply = self.resolver.0.upstream.resolve(&self.name).await;
-        let outcome = self.land(reply, now());
+        let outcome = self.conclude(reply, now());
         self.outcome.send_replace(Some(outcome));
     }
 
-    fn land(&self, reply: Reply, now: Instant) -> LookupResult {
+    fn conclude(&self, reply: Reply, now: Instant) -> LookupResult {
         let mut state = self.resolver.0.state();
         let (answer, ttl) = match reply {
             Reply::Addresses(addresses, ttl) => (Answer::Addresses(addresses), ttl),
@@ -257,9 +267,9 @@ impl Flight {
     }
 }
 
-impl Drop for Flight {
+impl Drop for Question {
     fn drop(&mut self) {
-        self.resolver.0.state().flights.remove(&self.name);
+        self.resolver.0.state().questions.remove(&self.name);
     }
 }
 
@@ -286,8 +296,9 @@ impl AddressSource {
 }
 
 impl LookupError {
-    /// The more telling of two failures: what a server said, then what went wrong on the way, then silence.
-    fn or_worse(self, other: Self) -> Self {
+    /// Picks the more telling of two failures: a server's answer, then an error on the way, then
+    /// silence.
+    fn more_telling(self, other: Self) -> Self {
         match (&self, &other) {
             (Self::Negative { .. }, _)
             | (Self::Unanswered(_), Self::Timeout | Self::Unanswered(_)) => self,
@@ -337,10 +348,11 @@ fn effective_servers(
     Ok(servers)
 }
 
-/// The runtime's clock, which tests can move.
+/// Reads the runtime's clock, which tests can move.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Far beyond what an allowlist asks for; a wildcard's clients could ask for more.
+/// The most names in the cache. An allowlist asks for far fewer, but clients of a wildcard could
+/// ask for more.
 const MAX_ENTRIES: usize = 10_000;

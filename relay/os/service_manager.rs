@@ -109,7 +109,7 @@ impl ServiceManager {
             let _ = write!(message, "\nSTATUS={}", one_line(status));
         }
         if let Err(error) = socket.send(message.as_bytes()) {
-            tracing::warn!(%error, "the service manager can't be told: {state}");
+            tracing::warn!(%error, "a message to the service manager was lost: {state}");
         }
     }
 }

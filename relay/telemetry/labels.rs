@@ -1,5 +1,5 @@
-//! The labels of the metrics. Their values come from an enum or the configuration, so that no client can
-//! make a new time series.
+//! The labels of the metrics. Their values come from an enum or the configuration, so that no
+//! client can make a new time series.
 
 use std::fmt::Write as _;
 

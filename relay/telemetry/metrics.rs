@@ -1,5 +1,4 @@
-//! The metrics of `/metrics` (OpenMetrics text). Every label takes its values from an enum or the configuration, so that no
-//! client can make a new time series.
+//! The metrics of `/metrics` (OpenMetrics text), in one table.
 
 use std::time::Duration;
 
@@ -50,7 +49,7 @@ pub struct Metrics {
     pub session_panics: Counter,
 }
 
-/// How the trail is shipped to a server.
+/// The metrics of shipping the trail to one server.
 #[derive(Clone, Debug, Default)]
 pub struct Shipping {
     /// Records sent, repeats included.
@@ -59,7 +58,7 @@ pub struct Shipping {
     pub lag: Gauge,
     /// Records that can't be sent.
     pub missed: Counter,
-    /// Records sent of which it isn't known that they arrived.
+    /// Records sent that may not have arrived.
     pub unconfirmed: Gauge,
     pub up: Gauge,
 }
@@ -229,7 +228,7 @@ impl Metrics {
             "Sessions ended by a defect",
             self.session_panics.clone(),
         );
-        // A series that exists from the start can be alerted on before its first event.
+        // A series that exists from the start can have an alert before its first event.
         for reason in Reason::ALL {
             let labels = ReasonLabels {
                 reason: ReasonLabel(*reason),
@@ -267,7 +266,7 @@ impl Metrics {
         self.connect.observe(took.as_secs_f64());
     }
 
-    /// Keeps when the certificate of a listener ends, in seconds since 1970.
+    /// Records when the certificate of a listener ends, in seconds since 1970.
     pub fn certificate(&self, listener: &str, not_after: i64) {
         let labels = ListenerLabels {
             listener: listener.to_owned(),
@@ -277,7 +276,7 @@ impl Metrics {
             .set(not_after);
     }
 
-    /// The metrics of a syslog server; there are none without one.
+    /// Gives the metrics of a syslog server. Without a server there are none.
     pub fn shipping(&self, server: &str) -> Shipping {
         let labels = ServerLabels {
             server: server.to_owned(),
@@ -297,10 +296,10 @@ impl Metrics {
             .inc();
     }
 
-    /// The text of `/metrics`.
+    /// Writes the text of `/metrics`.
     pub fn encode(&self) -> String {
         let mut out = String::new();
-        // Writing to a String fails only when an encoder does; what was encoded until then is still true.
+        // Writing to a `String` fails only when an encoder does. The text until then is still true.
         let _ = text::encode(&mut out, &self.registry);
         out
     }

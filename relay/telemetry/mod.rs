@@ -1,4 +1,5 @@
-//! What the operator sees of a running relay: the log and the metrics. The audit trail is neither; it is `audit`'s.
+//! What the operator sees of a running relay: the log and the metrics. The audit trail is neither;
+//! it is in `audit`.
 
 mod labels;
 mod log;
