@@ -1,11 +1,11 @@
-//! How the relay is, as `/readyz` and the service manager are told.
+//! The relay's health, for `/readyz` and the service manager.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admin::Readiness;
 use crate::audit::Audit;
 
-/// What is known beside the state of the trail. Cloning shares it.
+/// What is known of it beside the state of the trail. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Health(Arc<Mutex<HealthState>>);
 
@@ -17,12 +17,12 @@ struct HealthState {
 }
 
 impl Health {
-    /// Why the last reload was rejected, if it was.
+    /// Keeps why the last reload was rejected, or that it was accepted.
     pub(super) fn reloaded(&self, rejected: Option<String>) {
         self.lock().rejected = rejected;
     }
 
-    /// Whether that is new.
+    /// Keeps that the relay is draining. Tells whether it is the first time.
     pub(super) fn draining(&self) -> bool {
         !std::mem::replace(&mut self.lock().draining, true)
     }
@@ -34,7 +34,8 @@ impl Health {
             status.down.push("draining".into());
         }
         if !audit.is_available() {
-            // Where requests are served all the same, a balancer must not take the relay out.
+            // Where requests are served without a trail, a load balancer must not take the relay
+            // out.
             let list = if audit.admits() {
                 &mut status.degraded
             } else {

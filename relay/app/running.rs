@@ -1,4 +1,4 @@
-//! A relay at work: what it is told while it serves, and how it comes to its end.
+//! A relay at work: how it carries out instructions, and how it ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::health::Health;
 use super::supervision::Supervision;
-use super::{Instruction, check_descriptors, tell_ends};
+use super::{Instruction, check_descriptors, report_expiry};
 use crate::audit::{Audit, Data, Event};
 use crate::config::Config;
 use crate::dns::Resolver;
@@ -57,7 +57,7 @@ impl Running {
         self.audit.relay_event(Event::ConfigLoaded, &loaded);
     }
 
-    /// Reads the configuration and takes it whole, or not at all.
+    /// Reads the configuration, and takes the whole of it or nothing.
     pub(super) fn reload(&mut self) {
         self.supervision.reloading();
         match self.try_reload() {
@@ -85,7 +85,8 @@ impl Running {
         self.supervision.serving();
     }
 
-    /// What an error of a reload leaves out: that a file is another one now.
+    /// Adds to the error of a reload that a file was replaced and can't be read in the sandbox,
+    /// where that is so.
     fn why_unreadable(&self) -> String {
         self.sandbox.replaced().map_or_else(String::new, |path| {
             format!(
@@ -98,7 +99,7 @@ impl Running {
 
     fn try_reload(&mut self) -> Result<usize, String> {
         let new = Config::load(&self.config.source).map_err(|error| {
-            // The report, with its excerpt of the file, is for whoever reads the log; the rest gets one line.
+            // The log gets the report with its excerpt of the file. Record and status get one line.
             tracing::error!("{error}");
             error.summary()
         })?;
@@ -113,12 +114,12 @@ impl Running {
             .map_err(|error| error.to_string())?;
         check_descriptors(&new).map_err(|error| error.to_string())?;
         let certificates = Certificates::load(&new.listeners).map_err(|error| error.to_string())?;
-        tell_ends(&certificates, &self.metrics);
+        report_expiry(&certificates, &self.metrics);
         self.config = new;
         Ok(self.apply(certificates, resolver, old.generation + 1))
     }
 
-    /// The end of report-only: the same policy, which from now on refuses what it let through.
+    /// Ends report-only: the same policy now refuses what it let through.
     pub(super) fn enforce(&mut self) {
         let old = self.handle.settings();
         let ended = self.apply(
@@ -146,21 +147,23 @@ impl Running {
             return None;
         };
         let left = Duration::try_from(until.duration_since(Timestamp::now())).ok()?;
-        // A moment later, so that the clock that decides has passed it.
+        // It waits a moment longer, so that the clock which decides has passed `until`.
         Some(Instant::now() + left + Duration::from_millis(10))
     }
 
-    /// Tells everybody, once.
+    /// Announces, once, that the relay is draining: on /readyz, in the metrics, and to the service
+    /// manager.
     pub(super) fn draining(&self) {
         if self.health.draining() {
             self.metrics.draining.set(1);
-            let around = ANNOUNCE + AFTERMATH + LAST_WORDS;
+            let around = ANNOUNCE + TUNNELS_CLOSE + TRAIL_ENDS;
             let within = around.saturating_add(self.config.timeouts.drain);
             self.supervision.draining(within);
         }
     }
 
-    /// Red on /readyz, and still accepting: a load balancer needs a moment to notice. Whether the tunnels are to be ended at once.
+    /// Announces the end, and goes on accepting for a while, because a load balancer needs a moment
+    /// to notice. Tells whether an instruction came to end the tunnels at once.
     pub(super) async fn announce_drain(
         &self,
         instructions: &mut mpsc::Receiver<Instruction>,
@@ -181,7 +184,8 @@ impl Running {
         timeout(ANNOUNCE, hurried).await.unwrap_or(false)
     }
 
-    /// Lets the tunnels end by themselves, unless it is `hurried`, then ends them. Returns how many had to be.
+    /// Lets the tunnels end by themselves within `drain`, or at once when `hurried`, and then ends
+    /// the rest. Gives the number of tunnels that it ended.
     pub(super) async fn drain(
         &mut self,
         instructions: &mut mpsc::Receiver<Instruction>,
@@ -215,7 +219,7 @@ impl Running {
         }
         let cut = self.handle.stop_tunnels();
         tracing::warn!(tunnels = cut, "draining: ended the tunnels that were left");
-        let _ = timeout(AFTERMATH, self.accepting.idle()).await;
+        let _ = timeout(TUNNELS_CLOSE, self.accepting.idle()).await;
         cut
     }
 }
@@ -243,6 +247,6 @@ pub(super) fn settings(
 /// How long a draining relay goes on accepting.
 const ANNOUNCE: Duration = Duration::from_secs(5);
 /// How long the tunnels that were ended may take to close.
-const AFTERMATH: Duration = Duration::from_secs(2);
-/// How long the end of the trail may take to be written, and shipped.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+const TUNNELS_CLOSE: Duration = Duration::from_secs(2);
+/// How long the end of the trail may take to be written and shipped.
+const TRAIL_ENDS: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Signals, as instructions.
+//! Signals, turned into instructions.
 
 use std::io;
 
@@ -7,8 +7,10 @@ use tokio::sync::mpsc;
 
 use super::Instruction;
 
-/// SIGHUP reloads; SIGTERM drains; SIGINT, which comes from a terminal, stops without the pause for load balancers. A second
-/// SIGTERM or SIGINT ends what is open.
+/// Listens for signals, and gives the instructions that they mean.
+///
+/// SIGHUP reloads and SIGTERM drains. SIGINT comes from a terminal, so it stops without the pause
+/// for load balancers. A second SIGTERM or SIGINT ends what is open.
 pub fn instructions() -> io::Result<mpsc::Receiver<Instruction>> {
     let mut reload = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;

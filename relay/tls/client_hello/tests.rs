@@ -570,9 +570,9 @@ proptest! {
         holds_for_every_prefix(&bytes);
     }
 
-    /// The parser may be stricter than the oracle. Where both find a hello, both name the same host.
-    /// Where only the parser finds one, the oracle refuses it for a reason other than form. Where the
-    /// parser waits, the oracle hasn't found one either.
+    /// The parser may be stricter than the oracle. Where both find a hello, both name the same
+    /// host. Where only the parser finds one, the oracle refuses it for a reason other than form.
+    /// Where the parser waits, the oracle hasn't found one either.
     #[test]
     fn damaged_hellos_name_the_host_that_the_oracle_finds(bytes in damaged()) {
         match (parse(&bytes), oracle(&bytes)) {
