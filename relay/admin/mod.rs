@@ -179,6 +179,7 @@ fn is_own_host(headers: &HeaderMap, state: &AdminState) -> bool {
     else {
         return false;
     };
+    // A colon may also be part of an IPv6 address, so only this listener's port is cut off.
     let name = host
         .rsplit_once(':')
         .and_then(|(name, port)| (port.parse() == Ok(state.port)).then_some(name))

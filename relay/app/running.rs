@@ -114,6 +114,7 @@ impl Running {
             .map_err(|error| error.to_string())?;
         check_descriptors(&new).map_err(|error| error.to_string())?;
         let certificates = Certificates::load(&new.listeners).map_err(|error| error.to_string())?;
+        // All that can fail is done. From here on the new configuration replaces the old one.
         report_expiry(&certificates, &self.metrics);
         self.config = new;
         Ok(self.apply(certificates, resolver, old.generation + 1))

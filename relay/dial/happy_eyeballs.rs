@@ -67,6 +67,7 @@ where
         match timeout_at(wake, first_done(&mut attempts)).await {
             Ok((_, Ok(connected))) => return Ok(connected),
             Ok((remote, Err(error))) => failed.push((remote, error)),
+            // The delay is over, so the next attempt starts beside those under way.
             Err(_) if Instant::now() < deadline => {}
             Err(_) => {
                 failed.extend(attempts.iter().map(|&(remote, _)| (remote, timed_out())));

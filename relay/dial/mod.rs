@@ -81,6 +81,8 @@ async fn connect(remote: SocketAddr, outgoing: &Outgoing) -> io::Result<Dialled>
     let local = stream.local_addr()?;
     let registered = outgoing.register(local, remote);
     let stream = TcpStream::from_std(stream)?;
+    // A connect that doesn't block ends by making the socket writable, and leaves its error in
+    // SO_ERROR.
     stream.writable().await?;
     if let Some(error) = stream.take_error()? {
         return Err(error);

@@ -107,6 +107,7 @@ impl Cache {
     }
 
     fn make_room(&mut self, now: Instant) {
+        // Taken out of `self`, because the closure below reads the limits in it.
         let mut entries = std::mem::take(&mut self.entries);
         entries.retain(|_, entry| entry.age(now) < self.end(entry));
         if entries.len() >= self.limits.entries {

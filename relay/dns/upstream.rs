@@ -19,7 +19,8 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{LookupError, ResolverError};
+use super::ResolverError;
+use super::resolution::LookupError;
 use crate::authority::DnsName;
 
 #[derive(Debug)]
@@ -94,6 +95,7 @@ impl Upstream {
                         Some(Err(_)) => {}
                         None => return Reply::Failed(failure),
                     },
+                    // The server may still answer, but the next one is asked too.
                     () = sleep(patience), if waiting.len() > 0 => {}
                 }
             }

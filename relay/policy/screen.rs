@@ -80,6 +80,7 @@ impl Permit {
                 Permission::OutsideRanges if self.report_only => &mut outside,
                 Permission::OutsideRanges | Permission::Refused => continue,
             };
+            // One address may come twice, as IPv4 and v4-mapped.
             let dialled = address::dialled_as(address);
             if !kept.contains(&dialled) {
                 kept.push(dialled);

@@ -112,6 +112,8 @@ impl Direction {
                     ready!(ends.to.poll_write_ready(cx)).map_err(DirectionError::Receiver)?;
                 }
                 Err(error) => {
+                    // What is held can't be delivered any more. A pipe with bytes in it is closed
+                    // here.
                     self.held = Held::Nothing;
                     self.state = DirectionState::Finished;
                     return Poll::Ready(Err(error));
@@ -156,6 +158,7 @@ impl Direction {
             return Ok(());
         }
         turn.active = true;
+        // A full buffer means that more waits, so splicing will pay.
         if read == scratch.len() {
             self.transfer = Transfer::Splice { short: 0 };
         }
@@ -174,9 +177,9 @@ impl Direction {
     ) -> Result<(), DirectionError> {
         let pipes = &mut turn.bench.pipes;
         match pipe.fill(ends.from) {
-            // Zero isn't always the end: splice(2) also gives it before urgent data (RFC 9293,
-            // 3.8.5) with a FIN behind it. Only a read gets past urgent data, so only a read may
-            // see the end.
+            // Zero isn't always the end: splice(2) also gives it before urgent data
+            // (RFC 9293, 3.8.5) with a FIN behind it. Only a read gets past urgent data, so only a
+            // read may see the end.
             Ok(0) => {
                 pipes.give_back(pipe);
                 self.transfer = Transfer::Copy;

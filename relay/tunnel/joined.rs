@@ -74,6 +74,7 @@ impl<'a> Tunnel<'a> {
         if let Some(closed) = closed {
             return Poll::Ready(closed);
         }
+        // No socket will wake a direction that only used up its share.
         if unfinished {
             yield_now(cx);
         }
@@ -179,6 +180,8 @@ impl<'a> Tunnel<'a> {
         if self.down.holds_bytes() || sealed_bytes_wait {
             reset_on_close(self.client);
         }
+        // Without `close_notify`, a FIN may be forged by anyone on the path, so the record tells of
+        // it.
         let cut = self.up.has_ended() && self.tls.as_ref().is_some_and(|tls| !tls.has_ended());
         Closed {
             by,
@@ -189,6 +192,7 @@ impl<'a> Tunnel<'a> {
     /// Ends the tunnel because the connection to `side` failed. Both sides get a reset: the rest of
     /// what was on its way will never arrive.
     fn fail(&mut self, side: Side, error: &io::Error) -> Closed {
+        // A reset that was found earlier is the cause; this error may only follow from it.
         if let Some((side, error)) = self.reset.take() {
             return self.fail(side, &error);
         }

@@ -1,8 +1,8 @@
 //! The tunnel: it joins two TCP connections until both directions have ended, or until a limit or
 //! the operator ends them.
 //!
-//! - A FIN is passed on once every byte before it is delivered. The other direction goes on (RFC
-//!   9293, 3.6).
+//! - A FIN is passed on once every byte before it is delivered. The other direction goes on
+//!   (RFC 9293, 3.6).
 //! - A reset is passed on as a reset, so that a transfer cut short never looks complete. What the
 //!   resetting side had sent before is delivered first.
 //! - A limit or a stop closes both sides by FIN. A side gets a reset only where bytes for it are
@@ -112,6 +112,7 @@ pub async fn relay(
     let mut stop = pin!(stop);
     let mut timer = pin!(sleep(limits.idle.min(limits.lifetime).min(LONGEST_SLEEP)));
     poll_fn(|cx| {
+        // `stop` comes first, so that a revoked tunnel moves no byte more.
         if let Poll::Ready(by) = stop.as_mut().poll(cx) {
             return Poll::Ready(tunnel.end(by));
         }

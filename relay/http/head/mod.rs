@@ -178,6 +178,7 @@ fn check_field_line(line: &[u8]) -> Result<(), Refusal> {
 
 /// Decides on a head that is complete.
 fn judge(head: &[u8]) -> Result<Request, Refusal> {
+    // `find_end` has refused a CR anywhere but before an LF, so the first CR ends the first line.
     let end = head.iter().position(|byte| *byte == b'\r').unwrap_or(0);
     let line = RequestLine::parse(&head[..end])?;
 

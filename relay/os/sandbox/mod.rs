@@ -140,6 +140,7 @@ impl Sandbox {
             // The id is kept from now on, because its file will be out of reach.
             super::boot_id();
             self.take(&mut force, "core dumps off", privileges::no_core_dumps())?;
+            // It takes a capability, which the change of the user takes away.
             privileges::empty_bounding_set();
         }
         if let Some(account) = &self.account {
@@ -160,6 +161,7 @@ impl Sandbox {
         self.take(&mut force, "no capabilities", privileges::no_capabilities())?;
         // The change of the user has reset this to the system's default, so it is set here.
         self.take(&mut force, "no debugging", privileges::not_dumpable())?;
+        // Without capabilities, the kernel lets only such a process use Landlock and seccomp.
         self.take(&mut force, "no_new_privs", privileges::no_new_privs())?;
         let restricted = files::restrict(files);
         if let Ok(restricted) = &restricted {

@@ -1,5 +1,5 @@
-//! Takes the first handshake message out of TLS records, which may cut it up anywhere (RFC 8446,
-//! 5.1).
+//! Takes the first handshake message out of TLS records, which may cut it up anywhere
+//! (RFC 8446, 5.1).
 
 use super::{MAX_CLIENT_HELLO, NotTls};
 

@@ -147,6 +147,7 @@ impl TlsSession {
                 ConnectionState::EncodeTlsData(mut data) => {
                     fill(&mut self.outgoing, |room| data.encode(room))?;
                 }
+                // It counts as sent, because the caller sends `outgoing` before anything else.
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::PeerClosed => self.ended = true,
                 // Nothing is left to do. The other states don't occur: early data is never offered,
