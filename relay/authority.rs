@@ -1,42 +1,45 @@
 //! The request target of a CONNECT (RFC 9110, 9.3.6; RFC 9112, 3.2.3), parsed once and strictly.
 //!
-//! An [`Authority`] that exists is canonical: two spellings of one target compare equal, and nothing in it was guessed or
-//! repaired. Whatever doesn't fit the grammar is an error, because a repair is where two parsers start to disagree.
+//! An [`Authority`] is always canonical: two spellings of one target compare equal, and nothing in
+//! it was guessed or repaired. Text that doesn't fit the grammar is an error, because two parsers
+//! disagree as soon as one of them repairs.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// `host:port`, the only form of target that a CONNECT may name.
+/// `host:port`, the only form of target that a CONNECT may have.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authority {
     pub host: Host,
     pub port: u16,
 }
 
-/// What stands before the port: a name to resolve, or an address given literally.
+/// The part before the port: a name to resolve, or an address given literally.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Host {
     Name(DnsName),
     Literal(IpAddr),
 }
 
-/// A DNS host name in ASCII (RFC 1123, 2.1): letters, digits and hyphens, lower-cased, without the trailing dot.
+/// A DNS host name in ASCII (RFC 1123, 2.1): letters, digits and hyphens, in lower case, without
+/// the trailing dot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DnsName(Box<str>);
 
-/// Which server a TLS ClientHello asks for (`server_name`, RFC 6066, 3).
+/// The server that a TLS `ClientHello` asks for (`server_name`, RFC 6066, 3).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerName {
     /// The extension isn't there.
     Absent,
-    /// One `host_name`; a literal is against the RFC, but clients send it.
+    /// One `host_name`. A literal is against the RFC, but clients send it.
     Host(Host),
-    /// Two names, an empty one, or one that is no host name: it equals nothing.
+    /// Two names, an empty name, or text that is no host name. It equals no target.
     Invalid,
 }
 
-/// Why a text is no authority, host or name. Says the rule, never repeats the text.
+/// Why a text is no authority, host or name. The message tells the rule, and never repeats the
+/// text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthorityError {
     #[error("a host name has 1 to 63 characters between dots")]
@@ -81,7 +84,7 @@ impl Authority {
         })
     }
 
-    /// Whether the value of a Host field is well formed. Nothing is decided on it.
+    /// Tells whether the value of a Host field is well formed. Nothing is decided by it.
     pub fn is_host_field(value: &[u8]) -> bool {
         Self::parse_host_field(value, 80).is_ok()
     }
@@ -105,7 +108,7 @@ impl fmt::Display for Authority {
 }
 
 impl Host {
-    /// A host as a URI writes it: IPv6 in brackets.
+    /// Parses a host as a URI writes it: IPv6 in brackets.
     fn parse_uri_host(text: &str) -> Result<Self, AuthorityError> {
         match text.strip_prefix('[') {
             Some(rest) => rest
@@ -113,8 +116,8 @@ impl Host {
                 .and_then(|inside| inside.parse::<Ipv6Addr>().ok())
                 .map(|address| Self::Literal(IpAddr::V6(address)))
                 .ok_or(AuthorityError::Ipv6Literal),
-            // Ipv4Addr takes exactly four decimal numbers without leading zeros; every other numeric spelling
-            // (2130706433, 0x7f.1, 127.1) is left to DnsName, which refuses it.
+            // `Ipv4Addr` takes exactly four decimal numbers without leading zeros. Every other
+            // numeric spelling (2130706433, 0x7f.1, 127.1) goes to `DnsName`, which refuses it.
             None => match text.parse::<Ipv4Addr>() {
                 Ok(address) => Ok(Self::Literal(IpAddr::V4(address))),
                 Err(_) => text.parse().map(Self::Name),
@@ -140,12 +143,12 @@ impl fmt::Display for Host {
 }
 
 impl ServerName {
-    /// The text of a `host_name`; empty stands for none.
+    /// Parses the text of a `host_name`; an empty text means that there is none.
     pub fn parse(text: &str) -> Self {
         if text.is_empty() {
             return Self::Absent;
         }
-        // The extension has no port and no brackets, so an IPv6 literal stands bare.
+        // The extension has no port and no brackets, so an IPv6 literal comes without them.
         match text.parse::<IpAddr>() {
             Ok(address) => Self::Host(Host::Literal(address)),
             Err(_) => text
@@ -160,7 +163,7 @@ impl DnsName {
         &self.0
     }
 
-    /// Whether this name lies below `parent` by one or more whole labels.
+    /// Tells whether this name is below `parent` by one or more whole labels.
     pub fn is_below(&self, parent: &DnsName) -> bool {
         self.0
             .strip_suffix(&*parent.0)
@@ -190,7 +193,7 @@ impl FromStr for DnsName {
             }
             last = label;
         }
-        // inet_aton would read such a name as an address (WHATWG URL, "ends in a number").
+        // `inet_aton` would read such a name as an address (WHATWG URL, "ends in a number").
         let hexadecimal = last
             .get(..2)
             .is_some_and(|start| start.eq_ignore_ascii_case("0x"));
@@ -207,7 +210,7 @@ impl fmt::Display for DnsName {
     }
 }
 
-/// Splits at the colon before the port; the colons of a bracketed IPv6 address don't count.
+/// Splits at the colon before the port. The colons of a bracketed IPv6 address don't count.
 fn split_port(text: &str) -> Result<(&str, Option<&str>), AuthorityError> {
     if text.starts_with('[') {
         let end = text.find(']').ok_or(AuthorityError::Ipv6Literal)? + 1;
@@ -232,7 +235,7 @@ fn parse_port(text: &str) -> Result<u16, AuthorityError> {
     }
 }
 
-/// RFC 1035, 2.3.4: 255 octets on the wire are 253 characters of text.
+/// 255 octets on the wire are 253 characters of text (RFC 1035, 2.3.4).
 const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use callhome_relay::dns::{
-    AddressSource, Failure, Options, Resolution, Resolver, ResolverError, SystemFiles,
+    AddressSource, LookupError, Options, Resolution, Resolver, ResolverError, SystemFiles,
 };
 use callhome_relay::proxy_error::{Reason, Refusal};
 use hickory_resolver::proto::op::ResponseCode;
@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use crate::support::dns::{NameServer, Script, name, parse};
 
 const NAME: &str = "billing.example";
-const NXDOMAIN: Failure = Failure::Negative { rcode: "NXDOMAIN" };
-const NODATA: Failure = Failure::Negative { rcode: "NOERROR" };
-const SERVFAIL: Failure = Failure::Negative { rcode: "SERVFAIL" };
+const NXDOMAIN: LookupError = LookupError::Negative { rcode: "NXDOMAIN" };
+const NODATA: LookupError = LookupError::Negative { rcode: "NOERROR" };
+const SERVFAIL: LookupError = LookupError::Negative { rcode: "SERVFAIL" };
 
 fn options(servers: &[SocketAddr]) -> Options {
     Options {
@@ -65,7 +65,7 @@ fn impatient(servers: &[SocketAddr]) -> Resolver {
     clippy::unnecessary_wraps,
     reason = "stands beside what resolve() gives"
 )]
-fn found(addresses: &[&str], source: AddressSource) -> Result<Resolution, Failure> {
+fn found(addresses: &[&str], source: AddressSource) -> Result<Resolution, LookupError> {
     Ok(Resolution {
         addresses: parse(addresses),
         source,
@@ -146,7 +146,7 @@ async fn negative_answers_are_kept_too() {
 #[tokio::test]
 async fn each_failure_has_its_reason_and_rcode() {
     let server = NameServer::start().await;
-    let refused = Failure::Negative { rcode: "REFUSED" };
+    let refused = LookupError::Negative { rcode: "REFUSED" };
     let resolver = impatient(&[server.address]);
     for (asked, script, failure, reason, rcode) in [
         (
@@ -173,7 +173,7 @@ async fn each_failure_has_its_reason_and_rcode() {
         (
             "d.example",
             Script::Silence,
-            Failure::Timeout,
+            LookupError::Timeout,
             Reason::DnsTimeout,
             None,
         ),
@@ -216,7 +216,10 @@ async fn the_timeout_covers_everything() {
     }
     let resolver = impatient(&servers.each_ref().map(|server| server.address));
     let begin = Instant::now();
-    assert_eq!(resolver.resolve(&name(NAME)).await, Err(Failure::Timeout));
+    assert_eq!(
+        resolver.resolve(&name(NAME)).await,
+        Err(LookupError::Timeout)
+    );
     assert!(
         begin.elapsed() < Duration::from_millis(600),
         "{:?}",
@@ -327,7 +330,7 @@ async fn another_server_is_asked_when_there_is_none() {
         .await;
     assert_eq!(result, found(&["192.0.2.1"], AddressSource::Dns));
     let alone = impatient(&[nobody().await]);
-    assert_eq!(alone.resolve(&name(NAME)).await, Err(Failure::Timeout));
+    assert_eq!(alone.resolve(&name(NAME)).await, Err(LookupError::Timeout));
 }
 
 #[tokio::test]
@@ -422,7 +425,7 @@ async fn aliases_that_lead_nowhere_have_an_end() {
         let lookup = timeout(Duration::from_secs(1), resolver.resolve(&asked));
         let result = lookup.await.expect("hangs");
         assert!(
-            matches!(result, Err(Failure::Negative { .. })),
+            matches!(result, Err(LookupError::Negative { .. })),
             "{asked}: {result:?}"
         );
     }
@@ -462,7 +465,7 @@ async fn noise_is_no_answer_and_keeps_none_away() {
     );
     let garbage = resolver.resolve(&name("garbage.example")).await;
     assert!(
-        matches!(garbage, Err(Failure::Unanswered(_))),
+        matches!(garbage, Err(LookupError::Unanswered(_))),
         "{garbage:?}"
     );
     assert_eq!(
@@ -555,7 +558,7 @@ fn sessions_on_other_runtimes_may_end_while_they_ask() {
         )
         .await
     });
-    assert!(matches!(lost.unwrap(), Err(Failure::Unanswered(_))));
+    assert!(matches!(lost.unwrap(), Err(LookupError::Unanswered(_))));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! SIGTERM: the port is refused, what is open may end by itself, and what doesn't is ended.
 
-use callhome_relay::app::Command;
+use callhome_relay::app::Instruction;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -41,7 +41,7 @@ fn stopped(relay: &Relay) -> Value {
 #[tokio::test]
 async fn a_tunnel_may_finish() {
     let mut open = Open::with("").await;
-    open.relay.command(Command::Stop).await;
+    open.relay.command(Instruction::Stop).await;
     open.relay.until_metric("callhome_relay_draining", 1).await;
     let ready = client::get(open.relay.admin, "/readyz").await;
     assert_eq!(ready.status, 503);
@@ -74,8 +74,8 @@ async fn a_tunnel_that_goes_on_is_ended_in_time() {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
     let mut open = Open::with("[timeouts]\ndrain = \"1h\"\n").await;
-    open.relay.command(Command::Stop).await;
-    open.relay.command(Command::End).await;
+    open.relay.command(Instruction::Stop).await;
+    open.relay.command(Instruction::End).await;
     open.relay.stop().await;
     assert_eq!(read_to_end(&mut open.client).await, b"");
     assert_eq!(open.relay.closing(0).await["closed_by"], "shutdown");
@@ -86,7 +86,7 @@ async fn a_second_signal_ends_it_at_once() {
 #[tokio::test]
 async fn a_connection_that_comes_while_it_is_announced_is_served() {
     let mut open = Open::with("[timeouts]\ndrain = \"0s\"\n").await;
-    open.relay.command(Command::Drain).await;
+    open.relay.command(Instruction::Drain).await;
     open.relay.until_metric("callhome_relay_draining", 1).await;
     let head = client::connect("elsewhere.example:443");
     let answer = client::ask(open.relay.proxy, head.as_bytes()).await;

@@ -1,12 +1,13 @@
-//! The admin listener: how the relay is, for machines.
+//! The admin listener, which tells other machines how the relay is.
 //!
 //! | route | answers | token |
 //! |---|---|---|
 //! | `/livez` | 200 while the process serves | no |
-//! | `/readyz` | 200, or 503 when no new request can be served; the body says what is down or degraded | no |
+//! | `/readyz` | 200, or 503 when no new request can be served; the body tells what is wrong | no |
 //! | `/metrics` | OpenMetrics text | where `token_file` is set |
 //!
-//! A browser that was lured here is refused: `Host` must be an address of the listener, localhost, or in `[admin] hosts`.
+//! `Host` must be an address of the listener, localhost, or in `[admin] hosts`. So a foreign page
+//! can't read this port through a browser whose DNS it rebinds.
 
 use std::fmt::Write as _;
 use std::future::IntoFuture;
@@ -31,22 +32,22 @@ pub struct Options {
     pub bind: SocketAddr,
     /// Names that `Host` may have beside the listener's addresses and localhost.
     pub hosts: Vec<String>,
-    /// Holds the bearer token for everything but the health routes.
+    /// The file with the bearer token, which all routes but the health routes need.
     pub token_file: Option<PathBuf>,
     /// Allows an address that isn't loopback without TLS.
     pub insecure: bool,
 }
 
-/// How the relay is at this moment.
+/// Whether the relay can serve at this moment, and what is wrong with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Status {
-    /// Why no new request can be served; empty when one can.
+pub struct Readiness {
+    /// Why no new request can be served. It is empty when one can.
     pub down: Vec<String>,
     /// What is wrong without stopping the service.
     pub degraded: Vec<String>,
 }
 
-/// The bound listener.
+/// The admin listener, bound and not serving yet.
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
@@ -68,11 +69,9 @@ pub enum AdminError {
     ShortToken { path: PathBuf },
 }
 
-type Shared = Arc<Inner>;
-
-struct Inner {
+struct AdminState {
     metrics: Arc<Metrics>,
-    status: Box<dyn Fn() -> Status + Send + Sync>,
+    status: Box<dyn Fn() -> Readiness + Send + Sync>,
     token: Option<String>,
     hosts: Vec<String>,
     port: u16,
@@ -103,9 +102,9 @@ impl Admin {
     pub async fn serve(
         self,
         measured: Arc<Metrics>,
-        status: impl Fn() -> Status + Send + Sync + 'static,
+        status: impl Fn() -> Readiness + Send + Sync + 'static,
     ) -> io::Result<()> {
-        let state = Arc::new(Inner {
+        let state = Arc::new(AdminState {
             metrics: measured,
             status: Box::new(status),
             token: self.token,
@@ -133,7 +132,7 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-async fn readyz(State(state): State<Shared>) -> impl IntoResponse {
+async fn readyz(State(state): State<Arc<AdminState>>) -> impl IntoResponse {
     let status = (state.status)();
     let code = match status.down.as_slice() {
         [] => StatusCode::OK,
@@ -146,19 +145,23 @@ async fn readyz(State(state): State<Shared>) -> impl IntoResponse {
     });
     for (kind, lines) in [("down", &status.down), ("degraded", &status.degraded)] {
         for line in lines {
-            // Writing to a String can't fail.
+            // Writing to a `String` can't fail.
             let _ = writeln!(body, "{kind}: {line}");
         }
     }
     (code, body)
 }
 
-async fn metrics(State(state): State<Shared>) -> impl IntoResponse {
+async fn metrics(State(state): State<Arc<AdminState>>) -> impl IntoResponse {
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, format)], state.metrics.encode())
 }
 
-async fn require_host(State(state): State<Shared>, request: Request<Body>, next: Next) -> Response {
+async fn require_host(
+    State(state): State<Arc<AdminState>>,
+    request: Request<Body>,
+    next: Next,
+) -> Response {
     if is_own_host(request.headers(), &state) {
         return next.run(request).await;
     }
@@ -167,14 +170,16 @@ async fn require_host(State(state): State<Shared>, request: Request<Body>, next:
     (StatusCode::MISDIRECTED_REQUEST, body).into_response()
 }
 
-/// Whether Host names this listener, by any address (which no DNS can forge), by localhost, or by a name it was given.
-fn is_own_host(headers: &HeaderMap, state: &Inner) -> bool {
+/// Tells whether Host names this listener: by an address, by localhost, or by a configured name.
+/// Any address will do, because an attacker's page has a name as its Host.
+fn is_own_host(headers: &HeaderMap, state: &AdminState) -> bool {
     let Some(host) = headers
         .get(header::HOST)
         .and_then(|value| value.to_str().ok())
     else {
         return false;
     };
+    // A colon may also be part of an IPv6 address, so only this listener's port is cut off.
     let name = host
         .rsplit_once(':')
         .and_then(|(name, port)| (port.parse() == Ok(state.port)).then_some(name))
@@ -186,7 +191,7 @@ fn is_own_host(headers: &HeaderMap, state: &Inner) -> bool {
 }
 
 async fn require_token(
-    State(state): State<Shared>,
+    State(state): State<Arc<AdminState>>,
     request: Request<Body>,
     next: Next,
 ) -> Response {
@@ -209,7 +214,7 @@ async fn require_token(
         .into_response()
 }
 
-/// Compares digests, so that the time says nothing of the token.
+/// Compares digests, so that the time it takes tells nothing about the token.
 fn equal(given: &[u8], token: &[u8]) -> bool {
     let digest = |bytes| ring::digest::digest(&ring::digest::SHA256, bytes);
     digest(given).as_ref() == digest(token).as_ref()

@@ -1,40 +1,41 @@
-//! How the relay is, as `/readyz` and the service manager are told.
+//! The relay's health, for `/readyz` and the service manager.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::admin::Status;
+use crate::admin::Readiness;
 use crate::audit::Audit;
 
-/// What is known beside the state of the trail. Cloning shares it.
+/// What is known of it beside the state of the trail. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Health(Arc<Mutex<State>>);
+pub(super) struct Health(Arc<Mutex<HealthState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct HealthState {
     draining: bool,
     /// Why the last reload was rejected, until one is accepted.
     rejected: Option<String>,
 }
 
 impl Health {
-    /// Why the last reload was rejected, if it was.
+    /// Keeps why the last reload was rejected, or that it was accepted.
     pub(super) fn reloaded(&self, rejected: Option<String>) {
         self.lock().rejected = rejected;
     }
 
-    /// Whether that is new.
+    /// Keeps that the relay is draining. Tells whether it is the first time.
     pub(super) fn draining(&self) -> bool {
         !std::mem::replace(&mut self.lock().draining, true)
     }
 
-    pub(super) fn status(&self, audit: &Audit) -> Status {
+    pub(super) fn status(&self, audit: &Audit) -> Readiness {
         let state = self.lock();
-        let mut status = Status::default();
+        let mut status = Readiness::default();
         if state.draining {
             status.down.push("draining".into());
         }
         if !audit.is_available() {
-            // Where requests are served all the same, a balancer must not take the relay out.
+            // Where requests are served without a trail, a load balancer must not take the relay
+            // out.
             let list = if audit.admits() {
                 &mut status.degraded
             } else {
@@ -50,7 +51,7 @@ impl Health {
         status
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, HealthState> {
         // Nothing panics under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,8 @@
-//! The relay as a whole: built from a configuration, run until it is told to stop, drained.
+//! The relay as a whole: it is built from a configuration, runs until an instruction ends it, and
+//! drains.
 //!
-//! Nothing is bound before the configuration is known to be good, and nothing is promised before everything is bound.
+//! Nothing is bound before the configuration has been checked. The relay isn't ready before
+//! everything is bound.
 
 mod health;
 mod running;
@@ -29,11 +31,11 @@ use health::Health;
 use running::{Running, settings};
 use supervision::Supervision;
 
-pub use signals::commands;
+pub use signals::instructions;
 
-/// What a running relay can be told.
+/// An instruction to a running relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum Instruction {
     /// Read the configuration again.
     Reload,
     /// Accept for a moment more, so that a load balancer can notice, then let the tunnels end.
@@ -81,22 +83,24 @@ pub enum StartError {
     Descriptors { needed: u64, allowed: u64 },
 }
 
-/// Why a relay ended other than by its own will.
+/// Why a relay ended without an instruction to end.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Failure(String);
+pub struct RunError(String);
 
 impl App {
-    /// Binds and wires everything. Must run in the runtime that will run the relay, on the process's only thread: the sandbox
-    /// confines the calling thread and those that it starts.
+    /// Binds everything and connects the parts.
+    ///
+    /// It must run in the runtime that will run the relay, on the process's only thread. The
+    /// sandbox confines only the calling thread and the threads that it starts.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         Self::build_on(config, PassedSockets::default()).await
     }
 
-    /// The same on sockets that were passed in, where there are any.
+    /// Does the same on sockets that were passed in, where there are any.
     pub async fn build_on(config: Config, passed: PassedSockets) -> Result<Self, StartError> {
         check_descriptors(&config)?;
-        // What takes privileges, or is read once.
+        // First comes what takes privileges, and what is read only once.
         let ports = Ports::bind(&config.listeners, passed)?;
         let admin = Admin::bind(&config.admin).await?;
         let sandbox = Sandbox::prepare(&config.sandbox)?;
@@ -104,10 +108,11 @@ impl App {
         let trail = audit::prepare(&config.audit, owner).map_err(StartError::Audit)?;
         let sandbox = confine(sandbox, &config)?;
 
-        // What a reload reads again is read from inside, so that the start shows what a reload would meet.
+        // A reload reads these again. So they are read from inside the sandbox, and the start fails
+        // where a reload would fail.
         let certificates = Certificates::load(&config.listeners)?;
         let metrics = Arc::new(Metrics::new());
-        tell_ends(&certificates, &metrics);
+        report_expiry(&certificates, &metrics);
         let resolver = Resolver::new(config.dns.clone())?;
         let (audit, writer) =
             Audit::start_prepared(trail, &config.audit, &config.name, metrics.clone())
@@ -128,14 +133,14 @@ impl App {
         })
     }
 
-    /// The same relay, which tells this service manager how it fares.
+    /// Connects the relay to a service manager, which it tells how it is.
     #[must_use]
     pub fn under(mut self, manager: ServiceManager) -> Self {
         self.manager = manager;
         self
     }
 
-    /// Name and address of each listener.
+    /// Lists name and address of each listener.
     pub fn listeners(&self) -> Vec<(Arc<str>, SocketAddr)> {
         self.server.addresses()
     }
@@ -148,8 +153,9 @@ impl App {
         &self.config
     }
 
-    /// Serves until a command ends it, and then until the tunnels have ended or `drain` has passed.
-    pub async fn run(self, mut commands: mpsc::Receiver<Command>) -> Result<(), Failure> {
+    /// Serves until an instruction ends it, and then until the tunnels have ended or `drain` has
+    /// passed.
+    pub async fn run(self, mut instructions: mpsc::Receiver<Instruction>) -> Result<(), RunError> {
         let listeners = self.server.addresses();
         let handle = self.server.handle();
         let health = Health::default();
@@ -184,18 +190,18 @@ impl App {
         let failure = loop {
             let end_of_report_only = running.end_of_report_only();
             tokio::select! {
-                command = commands.recv() => match command {
-                    Some(Command::Reload) => running.reload(),
-                    // Nobody has to notice where connections wait for the successor.
-                    Some(Command::Drain) if !running.accepting.keeps_backlog() => {
-                        hurried = running.announce_drain(&mut commands).await;
+                instruction = instructions.recv() => match instruction {
+                    Some(Instruction::Reload) => running.reload(),
+                    // Where connections wait for the successor, no load balancer has to notice.
+                    Some(Instruction::Drain) if !running.accepting.keeps_backlog() => {
+                        hurried = running.announce_drain(&mut instructions).await;
                         break None;
                     }
-                    Some(Command::End) => {
+                    Some(Instruction::End) => {
                         hurried = true;
                         break None;
                     }
-                    Some(Command::Drain | Command::Stop) | None => break None,
+                    Some(Instruction::Drain | Instruction::Stop) | None => break None,
                 },
                 () = at(end_of_report_only) => running.enforce(),
                 failure = running.accepting.failed() => break Some(failure),
@@ -203,7 +209,7 @@ impl App {
             }
         };
         watch.abort();
-        let cut = running.drain(&mut commands, hurried).await;
+        let cut = running.drain(&mut instructions, hurried).await;
         let cause = if failure.is_some() {
             "failure"
         } else {
@@ -214,14 +220,15 @@ impl App {
             tunnels_cut: cut,
         }));
         admin.abort();
-        // The last sessions' guards write when the workers end, so those go before the writer.
+        // The guards of the last sessions write their records when the workers end. So the workers
+        // must end before the writer.
         drop(running);
         self.writer.close();
-        failure.map_or(Ok(()), |failure| Err(Failure(failure)))
+        failure.map_or(Ok(()), |failure| Err(RunError(failure)))
     }
 }
 
-/// Confines the process to what it goes on using, and says what came of it.
+/// Confines the process to what it goes on using, and logs the result.
 fn confine(sandbox: Sandbox, config: &Config) -> Result<InForce, SandboxError> {
     let system = SystemFiles::default();
     let mut files = Files {
@@ -229,7 +236,7 @@ fn confine(sandbox: Sandbox, config: &Config) -> Result<InForce, SandboxError> {
         read: vec![system.resolv_conf, system.hosts],
     };
     if config.audit.syslog.is_some() {
-        // The C library looks its server up.
+        // The C library looks up the name of the syslog server.
         let names = ["/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
         files.read.extend(names.map(Into::into));
     }
@@ -250,8 +257,8 @@ fn confine(sandbox: Sandbox, config: &Config) -> Result<InForce, SandboxError> {
     Ok(force)
 }
 
-/// Says when the listeners' certificates end, in time.
-fn tell_ends(certificates: &Certificates, metrics: &Metrics) {
+/// Logs the listeners' certificates that end soon, and sets their metrics.
+fn report_expiry(certificates: &Certificates, metrics: &Metrics) {
     let now = Timestamp::now().as_second();
     for (listener, end) in certificates.ends() {
         metrics.certificate(listener, end);
@@ -261,11 +268,13 @@ fn tell_ends(certificates: &Certificates, metrics: &Metrics) {
     }
 }
 
-/// Holds the limits against what the process may have open, which is raised as far as it goes.
+/// Checks that the process may open as many descriptors as the limits need. First it raises the
+/// limit as far as it goes.
 fn check_descriptors(config: &Config) -> Result<(), StartError> {
     let allowed = os::raise_descriptor_limit().map_err(ServerError::Resources)?;
     let limits = &config.limits;
-    // A connection has one, a tunnel another for its destination; a name lookup or a second attempt at dialling is short.
+    // A connection has one descriptor, and a tunnel another for its destination. A name lookup or a
+    // second attempt at dialling needs one only for a short time.
     let needed = u64::from(limits.connections) + u64::from(limits.tunnels) + SPARE_DESCRIPTORS;
     if needed > allowed {
         return Err(StartError::Descriptors { needed, allowed });
@@ -281,5 +290,6 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// Listeners, runtimes, the trail, the resolver, the admin port, and the pipes that bulk transfers borrow.
+/// The descriptors for listeners, runtimes, trail, resolver and admin port, and for the pipes that
+/// bulk transfers borrow.
 const SPARE_DESCRIPTORS: u64 = 1024;

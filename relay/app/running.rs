@@ -1,4 +1,4 @@
-//! A relay at work: what it is told while it serves, and how it comes to its end.
+//! A relay at work: how it carries out instructions, and how it ends.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::health::Health;
 use super::supervision::Supervision;
-use super::{Command, check_descriptors, tell_ends};
+use super::{Instruction, check_descriptors, report_expiry};
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::dns::Resolver;
 use crate::os;
 use crate::os::sandbox::InForce;
-use crate::policy::Mode;
+use crate::policy::Enforcement;
 use crate::server::{Accepting, Certificates, Handle, Settings};
 use crate::telemetry::Metrics;
 
@@ -64,7 +64,7 @@ impl Running {
         self.audit.relay_event(Data::ConfigLoaded(loaded));
     }
 
-    /// Reads the configuration and takes it whole, or not at all.
+    /// Reads the configuration, and takes the whole of it or nothing.
     pub(super) fn reload(&mut self) {
         self.supervision.reloading();
         match self.try_reload() {
@@ -92,7 +92,8 @@ impl Running {
         self.supervision.serving();
     }
 
-    /// What an error of a reload leaves out: that a file is another one now.
+    /// Adds to the error of a reload that a file was replaced and can't be read in the sandbox,
+    /// where that is so.
     fn why_unreadable(&self) -> String {
         self.sandbox.replaced().map_or_else(String::new, |path| {
             format!(
@@ -105,7 +106,7 @@ impl Running {
 
     fn try_reload(&mut self) -> Result<usize, String> {
         let new = Config::load(&self.config.source).map_err(|error| {
-            // The report, with its excerpt of the file, is for whoever reads the log; the rest gets one line.
+            // The log gets the report with its excerpt of the file. Record and status get one line.
             tracing::error!("{error}");
             error.summary()
         })?;
@@ -120,12 +121,13 @@ impl Running {
             .map_err(|error| error.to_string())?;
         check_descriptors(&new).map_err(|error| error.to_string())?;
         let certificates = Certificates::load(&new.listeners).map_err(|error| error.to_string())?;
-        tell_ends(&certificates, &self.metrics);
+        // All that can fail is done. From here on the new configuration replaces the old one.
+        report_expiry(&certificates, &self.metrics);
         self.config = new;
         Ok(self.apply(certificates, resolver, old.generation + 1))
     }
 
-    /// The end of report-only: the same policy, which from now on refuses what it let through.
+    /// Ends report-only: the same policy now refuses what it let through.
     pub(super) fn enforce(&mut self) {
         let old = self.handle.settings();
         let ended = self.apply(
@@ -149,35 +151,40 @@ impl Running {
     }
 
     pub(super) fn end_of_report_only(&self) -> Option<Instant> {
-        let Mode::ReportOnly { until } = self.config.policy.mode() else {
+        let Enforcement::ReportOnly { until } = self.config.policy.mode() else {
             return None;
         };
         let left = Duration::try_from(until.duration_since(Timestamp::now())).ok()?;
-        // A moment later, so that the clock that decides has passed it.
+        // It waits a moment longer, so that the clock which decides has passed `until`.
         Some(Instant::now() + left + Duration::from_millis(10))
     }
 
-    /// Tells everybody, once.
+    /// Announces, once, that the relay is draining: on /readyz, in the metrics, and to the service
+    /// manager.
     pub(super) fn draining(&self) {
         if self.health.draining() {
             self.metrics.draining.set(1);
-            let around = ANNOUNCE + AFTERMATH + LAST_WORDS;
+            let around = ANNOUNCE + TUNNELS_CLOSE + TRAIL_ENDS;
             let within = around.saturating_add(self.config.timeouts.drain);
             self.supervision.draining(within);
         }
     }
 
-    /// Red on /readyz, and still accepting: a load balancer needs a moment to notice. Whether the tunnels are to be ended at once.
-    pub(super) async fn announce_drain(&self, commands: &mut mpsc::Receiver<Command>) -> bool {
+    /// Announces the end, and goes on accepting for a while, because a load balancer needs a moment
+    /// to notice. Tells whether an instruction came to end the tunnels at once.
+    pub(super) async fn announce_drain(
+        &self,
+        instructions: &mut mpsc::Receiver<Instruction>,
+    ) -> bool {
         self.draining();
         tracing::info!(
             "draining: accepting for {} seconds more",
             ANNOUNCE.as_secs()
         );
         let hurried = async {
-            while let Some(command) = commands.recv().await {
-                if command != Command::Reload {
-                    return command == Command::End;
+            while let Some(instruction) = instructions.recv().await {
+                if instruction != Instruction::Reload {
+                    return instruction == Instruction::End;
                 }
             }
             false
@@ -185,10 +192,11 @@ impl Running {
         timeout(ANNOUNCE, hurried).await.unwrap_or(false)
     }
 
-    /// Lets the tunnels end by themselves, unless it is `hurried`, then ends them. Returns how many had to be.
+    /// Lets the tunnels end by themselves within `drain`, or at once when `hurried`, and then ends
+    /// the rest. Gives the number of tunnels that it ended.
     pub(super) async fn drain(
         &mut self,
-        commands: &mut mpsc::Receiver<Command>,
+        instructions: &mut mpsc::Receiver<Instruction>,
         hurried: bool,
     ) -> usize {
         self.draining();
@@ -205,8 +213,8 @@ impl Running {
         );
         let hurried = async {
             loop {
-                match commands.recv().await {
-                    Some(Command::Reload) => {}
+                match instructions.recv().await {
+                    Some(Instruction::Reload) => {}
                     Some(_) => return,
                     None => std::future::pending().await,
                 }
@@ -219,7 +227,7 @@ impl Running {
         }
         let cut = self.handle.stop_tunnels();
         tracing::warn!(tunnels = cut, "draining: ended the tunnels that were left");
-        let _ = timeout(AFTERMATH, self.accepting.idle()).await;
+        let _ = timeout(TUNNELS_CLOSE, self.accepting.idle()).await;
         cut
     }
 }
@@ -247,6 +255,6 @@ pub(super) fn settings(
 /// How long a draining relay goes on accepting.
 const ANNOUNCE: Duration = Duration::from_secs(5);
 /// How long the tunnels that were ended may take to close.
-const AFTERMATH: Duration = Duration::from_secs(2);
-/// How long the end of the trail may take to be written, and shipped.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+const TUNNELS_CLOSE: Duration = Duration::from_secs(2);
+/// How long the end of the trail may take to be written and shipped.
+const TRAIL_ENDS: Duration = Duration::from_secs(10);

@@ -1,15 +1,17 @@
-//! Signals, as commands.
+//! Signals, turned into instructions.
 
 use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::Command;
+use super::Instruction;
 
-/// SIGHUP reloads; SIGTERM drains; SIGINT, which comes from a terminal, stops without the pause for load balancers. A second
-/// SIGTERM or SIGINT ends what is open.
-pub fn commands() -> io::Result<mpsc::Receiver<Command>> {
+/// Listens for signals, and gives the instructions that they mean.
+///
+/// SIGHUP reloads and SIGTERM drains. SIGINT comes from a terminal, so it stops without the pause
+/// for load balancers. A second SIGTERM or SIGINT ends what is open.
+pub fn instructions() -> io::Result<mpsc::Receiver<Instruction>> {
     let mut reload = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -17,15 +19,15 @@ pub fn commands() -> io::Result<mpsc::Receiver<Command>> {
     tokio::spawn(async move {
         let mut stopping = false;
         loop {
-            let mut command = tokio::select! {
-                _ = reload.recv() => Command::Reload,
-                _ = terminate.recv() => Command::Drain,
-                _ = interrupt.recv() => Command::Stop,
+            let mut instruction = tokio::select! {
+                _ = reload.recv() => Instruction::Reload,
+                _ = terminate.recv() => Instruction::Drain,
+                _ = interrupt.recv() => Instruction::Stop,
             };
-            if command != Command::Reload && std::mem::replace(&mut stopping, true) {
-                command = Command::End;
+            if instruction != Instruction::Reload && std::mem::replace(&mut stopping, true) {
+                instruction = Instruction::End;
             }
-            if sender.send(command).await.is_err() {
+            if sender.send(instruction).await.is_err() {
                 return;
             }
         }

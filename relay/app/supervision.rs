@@ -1,4 +1,5 @@
-//! What a service manager is told: when the relay serves, reloads and stops, and that it lives, as long as it does.
+//! The messages to the service manager: when the relay serves, reloads and stops, and that it is
+//! alive.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -12,14 +13,14 @@ use crate::audit::Audit;
 use crate::os::ServiceManager;
 use crate::server::{Handle, Pulse};
 
-/// Knows what the manager was told last. Cloning shares it.
+/// The connection to the service manager, with the last status sent. Cloning shares it.
 #[derive(Clone, Debug)]
-pub(super) struct Supervision(Arc<Inner>);
+pub(super) struct Supervision(Arc<SupervisionInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct SupervisionInner {
     manager: ServiceManager,
-    /// Names and addresses.
+    /// Names and addresses of the listeners, for the status.
     listeners: String,
     health: Health,
     audit: Audit,
@@ -39,7 +40,7 @@ impl Supervision {
             .iter()
             .map(|(name, address)| format!("{name} {address}"))
             .collect();
-        Self(Arc::new(Inner {
+        Self(Arc::new(SupervisionInner {
             manager,
             listeners: listeners.join(", "),
             health,
@@ -49,7 +50,8 @@ impl Supervision {
         }))
     }
 
-    /// It serves: for the first time, or after a reload. One that was rejected is in the status, and no reason to stop.
+    /// Tells the manager that the relay serves, for the first time or after a reload. A rejected
+    /// reload is in the status, and no reason to stop.
     pub(super) fn serving(&self) {
         if self.0.manager.is_there() {
             let line = self.line();
@@ -62,15 +64,18 @@ impl Supervision {
         self.0.manager.reloading();
     }
 
-    /// It stops accepting, and is gone `within` that time.
+    /// Tells the manager that the relay stops accepting, and ends `within` that time.
     pub(super) fn draining(&self, within: Duration) {
         if self.0.manager.is_there() {
             self.0.manager.stopping(&self.line(), within);
         }
     }
 
-    /// Says at the manager's intervals that all is well, if it is: each worker has run a task, the trail's writer does its work, and
-    /// so does the thread that this runs on. What is missing is in the log before the manager acts on the silence.
+    /// Tells the manager at its intervals that the relay is alive, if it is.
+    ///
+    /// It is alive when each worker has run a task, the trail's writer works, and the thread that
+    /// this runs on works too. What doesn't work is in the log before the manager acts on the
+    /// silence.
     pub(super) async fn watch(self, pulse: Pulse) {
         let manager = &self.0.manager;
         if !manager.is_there() {
@@ -90,11 +95,11 @@ impl Supervision {
                 self.say();
                 continue;
             };
-            tracing::error!("{stuck} doesn't respond: the watchdog isn't told that all is well");
+            tracing::error!("{stuck} doesn't respond: the watchdog gets no sign of life");
         }
     }
 
-    /// Tells the status if it has changed.
+    /// Sends the status if it has changed.
     fn say(&self) {
         let line = self.line();
         if self.said(line.clone()) {
@@ -102,7 +107,7 @@ impl Supervision {
         }
     }
 
-    /// Whether it is another than the last.
+    /// Remembers the status. Tells whether it differs from the last one.
     fn said(&self, line: String) -> bool {
         // Nothing panics under the lock.
         let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,13 +116,13 @@ impl Supervision {
         new
     }
 
-    /// What is wrong, and what it does.
+    /// Writes the status: what is wrong, and what the relay does.
     fn line(&self) -> String {
         let status = self.0.health.status(&self.0.audit);
         let mut line = String::new();
         for (kind, causes) in [("down", status.down), ("degraded", status.degraded)] {
             for cause in causes {
-                // Writing to a String can't fail.
+                // Writing to a `String` can't fail.
                 let _ = write!(line, "{kind}: {cause}; ");
             }
         }
@@ -130,5 +135,5 @@ impl Supervision {
     }
 }
 
-/// How often the status is brought up to date where there is no watchdog.
+/// How often the status is updated where there is no watchdog.
 const STATUS_EVERY: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ use super::{Audit, Unavailable};
 use crate::authority::{Authority, DnsName, ServerName};
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
-use crate::telemetry::Direction;
+use crate::telemetry::ByteDirection;
 use crate::tls::ClientHello;
 use crate::tunnel::{Closed, ClosedBy, Counters};
 
@@ -282,8 +282,8 @@ impl Recorder {
         self.end(Event::TunnelClosed);
         metrics.tunnels_open.dec();
         metrics.tunnel_closed(by.unwrap_or("refused"), self.started.elapsed());
-        metrics.relayed(Direction::Up, self.record.bytes_up);
-        metrics.relayed(Direction::Down, self.record.bytes_down);
+        metrics.relayed(ByteDirection::Up, self.record.bytes_up);
+        metrics.relayed(ByteDirection::Down, self.record.bytes_down);
     }
 
     fn end(&mut self, event: Event) {

@@ -8,7 +8,7 @@ use super::exit::Exit;
 use crate::app::{self, App, StartError};
 use crate::config::{Config, Source};
 use crate::os::{self, PassedSockets, ServiceManager};
-use crate::policy::{Mode, Origin, Unlisted};
+use crate::policy::{Enforcement, Origin, Unlisted};
 use crate::server::{ListenerMode, ListenerOptions};
 use crate::telemetry;
 
@@ -30,7 +30,7 @@ pub(super) fn run(args: &ConfigArg) -> anyhow::Result<Exit> {
         .build()?;
     runtime.block_on(async {
         let app = App::build_on(config, passed).await?.under(manager);
-        let commands = app::commands()?;
+        let commands = app::instructions()?;
         introduce(&app)?;
         app.run(commands).await?;
         Ok(Exit::Fine)
@@ -85,7 +85,7 @@ fn introduce(app: &App) -> std::io::Result<()> {
             ports.join(", ")
         )?;
     }
-    if let Mode::ReportOnly { until } = config.policy.mode() {
+    if let Enforcement::ReportOnly { until } = config.policy.mode() {
         writeln!(
             out,
             "  REPORT-ONLY until {until}: names on no list are let through"

@@ -396,7 +396,7 @@ words! {
     Purpose as policy::Purpose { Billing = "billing", Other = "other" }
     Sni as policy::SniRule { Match = "match", IfPresent = "if-present", Any = "any" }
     OnFailure as audit::OnFailure { Refuse = "refuse", Count = "count" }
-    SandboxMode as os::sandbox::Mode { Auto = "auto", Require = "require", Off = "off" }
+    SandboxMode as os::sandbox::Confinement { Auto = "auto", Require = "require", Off = "off" }
     Level as telemetry::Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
     Format as telemetry::Format { Text = "text", Json = "json" }
 }

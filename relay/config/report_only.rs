@@ -6,10 +6,10 @@ use super::check::Findings;
 use super::error::Problem;
 use super::file::{self, PolicyMode};
 use super::value::At;
-use crate::policy::Mode;
+use crate::policy::Enforcement;
 
 impl Findings {
-    pub(super) fn mode(&mut self, file: &file::Policy, now: Timestamp) -> Mode {
+    pub(super) fn mode(&mut self, file: &file::Policy, now: Timestamp) -> Enforcement {
         let mode = file
             .mode
             .as_ref()
@@ -22,24 +22,24 @@ impl Findings {
             if until.is_some() {
                 self.warn("report_only_until has no effect with mode = \"enforce\"");
             }
-            return Mode::Enforce;
+            return Enforcement::Enforce;
         };
         let Some(written) = &file.report_only_until else {
             self.problem(
                 Problem::new(mode.span.clone(), "report-only needs an end")
                     .help("add report_only_until = <date-time>, at most 30 days ahead"),
             );
-            return Mode::Enforce;
+            return Enforcement::Enforce;
         };
         let Some(until) = until else {
-            return Mode::Enforce;
+            return Enforcement::Enforce;
         };
         if until <= now {
             // A file that was fine yesterday must not keep the relay from starting today.
             self.warn(format!(
                 "report-only ended on {until}: the policy is enforced"
             ));
-            return Mode::Enforce;
+            return Enforcement::Enforce;
         }
         if until.duration_since(now) > LONGEST_REPORT_ONLY {
             self.problem(
@@ -51,7 +51,7 @@ impl Findings {
         self.warn(format!(
             "report-only until {until}: names on no list are let through"
         ));
-        Mode::ReportOnly { until }
+        Enforcement::ReportOnly { until }
     }
 
     fn timestamp(&mut self, written: &At<file::DateTime>) -> Option<Timestamp> {

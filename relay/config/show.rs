@@ -13,7 +13,7 @@ use super::net::{HostName, Nameserver, Nat64Prefix};
 use super::units::{Percent, Size, Timeout};
 use super::value::{At, Form, List, Text};
 use super::{Config, rules};
-use crate::policy::{Client, Destination, Mode, Origin};
+use crate::policy::{Client, Destination, Enforcement, Origin};
 use crate::server::{ListenerMode, ListenerOptions};
 
 /// The text, whatever the written file's comments, order and omissions.
@@ -187,8 +187,8 @@ fn destination_mirror(destination: &Destination) -> file::Destination {
 
 fn policy_mirror(config: &Config) -> file::Policy {
     let (mode, until) = match config.policy.mode() {
-        Mode::Enforce => (file::PolicyMode::Enforce, None),
-        Mode::ReportOnly { until } => (file::PolicyMode::ReportOnly, Some(until)),
+        Enforcement::Enforce => (file::PolicyMode::Enforce, None),
+        Enforcement::ReportOnly { until } => (file::PolicyMode::ReportOnly, Some(until)),
     };
     file::Policy {
         mode: word(mode),

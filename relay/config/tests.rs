@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::authority::{Authority, DnsName};
-use crate::policy::{Mode, Origin, Unlisted};
+use crate::policy::{Enforcement, Origin, Unlisted};
 use crate::server::ListenerMode;
 
 fn environment() -> Environment {
@@ -296,7 +296,7 @@ fn every_key_arrives() {
     assert_eq!(config.listeners[2].mode, passthrough);
     assert_eq!(config.policy.unlisted(), Unlisted::Any);
     let until = "2026-12-01T08:00:00Z".parse().unwrap();
-    assert_eq!(config.policy.mode(), Mode::ReportOnly { until });
+    assert_eq!(config.policy.mode(), Enforcement::ReportOnly { until });
     assert_eq!(config.policy.nat64_prefixes().len(), 1);
     let names: Vec<_> = config
         .policy
@@ -495,11 +495,11 @@ fn report_only_ends() {
         Config::parse_in(&text, "relay.toml", &environment())
     };
     let soon = config("2026-12-24T14:00:00Z").unwrap();
-    assert!(matches!(soon.policy.mode(), Mode::ReportOnly { .. }));
+    assert!(matches!(soon.policy.mode(), Enforcement::ReportOnly { .. }));
     assert!(soon.warnings[0].starts_with("report-only until"));
     // It was fine before, so the relay starts, and enforces.
     let over = config("2026-11-24T14:00:00Z").unwrap();
-    assert_eq!(over.policy.mode(), Mode::Enforce);
+    assert_eq!(over.policy.mode(), Enforcement::Enforce);
     assert!(over.warnings[0].starts_with("report-only ended"));
     for bad in [
         "2026-12-24T14:00:01Z",

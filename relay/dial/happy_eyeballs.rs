@@ -1,4 +1,5 @@
-//! Happy Eyeballs, version 2 (RFC 8305): which address is tried when.
+//! Happy Eyeballs, version 2 (RFC 8305): several addresses are tried, and the first that connects
+//! wins. So a dead address family costs a quarter of a second, not the whole timeout.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,8 +9,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-/// The families in turn, IPv6 first, each in the order the resolver gave (section 4, First Address Family Count 1). An answer
-/// may hold thousands of addresses; what comes after the first few isn't tried.
+/// Puts the addresses in the order of attempts: the families in turn, IPv6 first (section 4, First
+/// Address Family Count 1). Within a family the order is the resolver's.
+///
+/// An answer may hold thousands of addresses. Only the first [`MAX_ATTEMPTS`] are tried.
 pub(super) fn interleave(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
     let mut ipv6 = addresses.iter().filter(|address| address.is_ipv6());
     let mut ipv4 = addresses.iter().filter(|address| address.is_ipv4());
@@ -29,8 +32,10 @@ pub(super) fn interleave(addresses: &[IpAddr], port: u16) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Starts an attempt at each candidate, one Connection Attempt Delay after the other or as soon as the one before failed, and
-/// gives the first that succeeds. All others are dropped. At the deadline those under way count as timed out.
+/// Starts an attempt at each candidate, and gives the first that succeeds; the others are dropped.
+///
+/// An attempt starts one Connection Attempt Delay after the one before, or as soon as that one
+/// failed. At the deadline the attempts under way count as timed out.
 pub(super) async fn race<T, F>(
     candidates: &[SocketAddr],
     deadline: Instant,
@@ -39,7 +44,7 @@ pub(super) async fn race<T, F>(
 where
     F: Future<Output = io::Result<T>>,
 {
-    // One address needs no race, and no allocation.
+    // One address needs no race, so this saves the allocations.
     if let [only] = *candidates {
         let outcome = timeout_at(deadline, connect(only)).await;
         return outcome
@@ -62,6 +67,7 @@ where
         match timeout_at(wake, first_done(&mut attempts)).await {
             Ok((_, Ok(connected))) => return Ok(connected),
             Ok((remote, Err(error))) => failed.push((remote, error)),
+            // The delay is over, so the next attempt starts beside those under way.
             Err(_) if Instant::now() < deadline => {}
             Err(_) => {
                 failed.extend(attempts.iter().map(|&(remote, _)| (remote, timed_out())));
@@ -71,7 +77,8 @@ where
     }
 }
 
-/// Waits for any of the attempts and takes it out. They are few, so each is polled on every wake-up.
+/// Waits for any of the attempts and takes it out. There are few, so each is polled on every
+/// wake-up.
 async fn first_done<F: Future>(
     attempts: &mut Vec<(SocketAddr, Pin<Box<F>>)>,
 ) -> (SocketAddr, F::Output) {
@@ -92,7 +99,7 @@ fn timed_out() -> io::Error {
     io::ErrorKind::TimedOut.into()
 }
 
-/// Section 5; the RFC's recommendation.
+/// The recommendation of section 5.
 const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 const MAX_ATTEMPTS: usize = 16;
 
@@ -146,7 +153,7 @@ mod tests {
         }
     }
 
-    /// What an attempt does: it succeeds or fails after so many milliseconds, or never ends.
+    /// What an attempt does: it succeeds or fails after some milliseconds, or never ends.
     #[derive(Clone, Copy)]
     enum Peer {
         Answers(u64),
@@ -154,7 +161,8 @@ mod tests {
         Silent,
     }
 
-    /// Runs a race on the paused clock: the outcome, when it was there, and when each attempt began (all in ms).
+    /// Runs a race on the paused clock. Gives the outcome, its time, and when each attempt began
+    /// (all in ms).
     async fn run(peers: &[Peer], timeout: u64) -> (Result<u16, Vec<u16>>, u128, Vec<u128>) {
         let begin = Instant::now();
         let started = RefCell::new(Vec::new());
@@ -198,13 +206,13 @@ mod tests {
             (&[Answers(10)], Ok(0), 10, &[0]),
             (&[Refuses(10)], Err(vec![0]), 10, &[0]),
             (&[Silent], Err(vec![0]), 1000, &[0]),
-            // The second isn't even begun.
+            // The second attempt doesn't even begin.
             (&[Answers(249), Answers(0)], Ok(0), 249, &[0]),
             (&[Silent, Answers(10)], Ok(1), 260, &[0, 250]),
-            // A slow first one may still win.
+            // A slow first attempt may still win.
             (&[Answers(300), Answers(200)], Ok(0), 300, &[0, 250]),
             (&[Refuses(10), Answers(10)], Ok(1), 20, &[0, 10]),
-            // A failure starts the next at once, and the delay anew.
+            // A failure starts the next attempt at once, and the delay anew.
             (
                 &[Silent, Refuses(50), Silent, Answers(5)],
                 Ok(3),

@@ -1,4 +1,4 @@
-//! Connections to upstream servers, only to addresses that policy has let through.
+//! Connections to upstream servers, made only to addresses that policy has permitted.
 
 mod happy_eyeballs;
 mod outgoing;
@@ -19,7 +19,8 @@ pub use self::outgoing::{Outgoing, OutgoingGuard};
 use crate::policy::PermittedAddrs;
 use crate::proxy_error::{Reason, Refusal};
 
-/// A connected upstream socket. The registration must live as long as the stream.
+/// A connected upstream socket. `registered` must live as long as the stream, because the loop
+/// check asks it.
 #[derive(Debug)]
 pub struct Dialled {
     pub stream: TcpStream,
@@ -28,19 +29,22 @@ pub struct Dialled {
     pub registered: OutgoingGuard,
 }
 
-/// No address could be connected to: each that was tried, with its error.
+/// No address could be connected to. It has each that was tried, with its error.
 #[derive(Debug)]
-pub struct Failure {
+pub struct DialError {
     attempts: Vec<(SocketAddr, io::Error)>,
 }
 
-/// Connects to the first of the addresses that answers (RFC 8305), within `timeout` for all of them together. Dropping the future gives up every attempt at once.
+/// Connects to the first of the addresses that answers (RFC 8305), within `timeout` for all of them
+/// together.
+///
+/// Dropping the future gives up every attempt at once.
 pub async fn dial(
     addresses: &PermittedAddrs,
     port: u16,
     timeout: Duration,
     outgoing: &Outgoing,
-) -> Result<Dialled, Failure> {
+) -> Result<Dialled, DialError> {
     dial_any(addresses.as_slice(), port, timeout, outgoing).await
 }
 
@@ -49,7 +53,7 @@ async fn dial_any(
     port: u16,
     timeout: Duration,
     outgoing: &Outgoing,
-) -> Result<Dialled, Failure> {
+) -> Result<Dialled, DialError> {
     let now = Instant::now();
     let deadline = now.checked_add(timeout).unwrap_or(now + FOREVER);
     let connect = |remote| connect(remote, outgoing);
@@ -59,11 +63,11 @@ async fn dial_any(
         let candidates = happy_eyeballs::interleave(addresses, port);
         happy_eyeballs::race(&candidates, deadline, connect).await
     };
-    raced.map_err(|attempts| Failure { attempts })
+    raced.map_err(|attempts| DialError { attempts })
 }
 
 async fn connect(remote: SocketAddr, outgoing: &Outgoing) -> io::Result<Dialled> {
-    // Non-blocking and close-on-exec from the start.
+    // The socket is close-on-exec too, which `Socket::new` sees to.
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(remote), kind, Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
@@ -71,11 +75,14 @@ async fn connect(remote: SocketAddr, outgoing: &Outgoing) -> io::Result<Dialled>
         Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => return Err(error),
         _ => {}
     }
-    // The kernel has chosen the port by now, and no byte has gone out.
+    // The kernel has chosen the port by now, and no byte has gone out. So the connection is
+    // registered before the relay could meet itself as its client.
     let stream = std::net::TcpStream::from(socket);
     let local = stream.local_addr()?;
     let registered = outgoing.register(local, remote);
     let stream = TcpStream::from_std(stream)?;
+    // A connect that doesn't block ends by making the socket writable, and leaves its error in
+    // SO_ERROR.
     stream.writable().await?;
     if let Some(error) = stream.take_error()? {
         return Err(error);
@@ -88,9 +95,10 @@ async fn connect(remote: SocketAddr, outgoing: &Outgoing) -> io::Result<Dialled>
     })
 }
 
-impl Failure {
-    /// The most telling of the attempts: that this relay had nothing left to connect with; a server's refusal; silence; and
-    /// last no way there, which is what an address family that this site doesn't have always gives.
+impl DialError {
+    /// Gives the reason of the most telling attempt. First comes a shortage of the relay itself,
+    /// then a server's refusal, then silence. Last comes "no route", which any address of a family
+    /// that the site doesn't have gives.
     fn reason(&self) -> Reason {
         let kinds = || self.attempts.iter().map(|(_, error)| error);
         if kinds().any(is_shortage) {
@@ -105,7 +113,8 @@ impl Failure {
     }
 }
 
-/// A server that resets what it has just accepted refuses too.
+/// Tells whether the server refused. A server that resets a connection which it has just accepted
+/// refuses too.
 fn is_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionRefused | ConnectionReset)
@@ -118,7 +127,7 @@ fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, (remote, error)) in self.attempts.iter().enumerate() {
             let separator = if index == 0 { "" } else { "; " };
@@ -128,13 +137,13 @@ impl fmt::Display for Failure {
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for DialError {}
 
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
+impl From<DialError> for Refusal {
+    fn from(failure: DialError) -> Self {
         Self::new(failure.reason(), failure.to_string())
     }
 }
 
-/// Stands for a timeout that the clock can't express.
+/// The longest timeout. It replaces a timeout that the clock can't express.
 const FOREVER: Duration = Duration::from_hours(365 * 24);

@@ -1,34 +1,39 @@
-//! The relay's own outgoing sockets, so that it recognises itself as a client.
+//! The relay's own outgoing sockets, by which it recognises a connection to itself.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A registry of connections by their two ends; clones share it. An accepted connection with the same two is a loop.
+/// A registry of connections by their two ends; clones share it. An accepted connection with the
+/// same two ends is a loop.
 ///
-/// The local end alone would not do: the kernel gives one local port to several sockets when they have different peers, so a
-/// client on this machine may have the same as one of the relay's own.
+/// The local end alone is not enough. The kernel gives one local port to several sockets when they
+/// have different peers. So a client on this machine may have the same local end as one of the
+/// relay's sockets.
 ///
-/// A socket is in it before it can carry a byte, but the peer's kernel may accept the connection a moment earlier: ask once
-/// the first bytes have arrived.
+/// A socket is registered before it can carry a byte. But the peer's kernel may accept the
+/// connection a moment earlier, so ask only once the first bytes have arrived.
 #[derive(Clone, Debug, Default)]
-pub struct Outgoing(Arc<Mutex<BTreeMap<Ends, usize>>>);
+pub struct Outgoing(Arc<Mutex<BTreeMap<SocketPair, usize>>>);
 
 /// The local and the remote address of a connection.
-type Ends = (SocketAddr, SocketAddr);
+type SocketPair = (SocketAddr, SocketAddr);
 
 /// Keeps a connection registered until it is dropped.
 #[must_use = "dropping it removes the socket from the registry"]
 #[derive(Debug)]
 pub struct OutgoingGuard {
     registry: Outgoing,
-    ends: Ends,
+    pair: SocketPair,
 }
 
 impl Outgoing {
-    /// Whether a connection from `source` to `destination` is one of these; v4-mapped is the same as IPv4. The destination is
-    /// asked for, which takes a system call, only where one comes from this source at all.
+    /// Tells whether a connection from `source` to `destination` is one of these. A v4-mapped
+    /// address equals its IPv4 address.
+    ///
+    /// `destination` takes a system call, so it is called only where one of these comes from
+    /// `source` at all.
     pub fn contains(
         &self,
         source: SocketAddr,
@@ -36,13 +41,15 @@ impl Outgoing {
     ) -> bool {
         self.starts_at(source)
             && destination().is_ok_and(|destination| {
-                let ends = (canonical(source), canonical(destination));
-                self.sockets().contains_key(&ends)
+                let pair = (canonical(source), canonical(destination));
+                self.sockets().contains_key(&pair)
             })
     }
 
-    /// Whether one of these comes from `source`, wherever it goes. For where the destination may have been changed on the way; a
-    /// client on this machine that has the same port is taken for the relay.
+    /// Tells whether one of these comes from `source`, to any destination.
+    ///
+    /// It is for connections whose destination may have been changed on the way. It takes a client
+    /// on this machine with the same local end for the relay.
     pub fn starts_at(&self, source: SocketAddr) -> bool {
         let source = canonical(source);
         let sockets = self.sockets();
@@ -51,12 +58,13 @@ impl Outgoing {
     }
 
     pub(super) fn register(&self, local: SocketAddr, remote: SocketAddr) -> OutgoingGuard {
-        let ends = (canonical(local), canonical(remote));
-        // Counted: a socket may be closed, and the next one have its ends, before its guard is dropped.
-        *self.sockets().entry(ends).or_insert(0) += 1;
+        let pair = (canonical(local), canonical(remote));
+        // The entry counts: a socket may be closed, and the next one have its ends, before its
+        // guard is dropped.
+        *self.sockets().entry(pair).or_insert(0) += 1;
         OutgoingGuard {
             registry: self.clone(),
-            ends,
+            pair,
         }
     }
 
@@ -65,7 +73,7 @@ impl Outgoing {
         self.sockets().len()
     }
 
-    fn sockets(&self) -> MutexGuard<'_, BTreeMap<Ends, usize>> {
+    fn sockets(&self) -> MutexGuard<'_, BTreeMap<SocketPair, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -73,19 +81,19 @@ impl Outgoing {
 impl Drop for OutgoingGuard {
     fn drop(&mut self) {
         let mut sockets = self.registry.sockets();
-        if let Some(count) = sockets.get_mut(&self.ends) {
+        if let Some(count) = sockets.get_mut(&self.pair) {
             *count -= 1;
             if *count == 0 {
-                sockets.remove(&self.ends);
+                sockets.remove(&self.pair);
             }
         }
     }
 }
 
-/// Before every other address in order.
+/// It sorts before every other address.
 const LOWEST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-/// Without the v4-mapped prefix, and without flow label and scope, which the two ends needn't agree on.
+/// Drops the v4-mapped prefix, and flow label and scope, which may differ between the two ends.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -130,7 +138,7 @@ mod tests {
         let shared = address("127.0.0.1:4000");
         let guard = outgoing.register(shared, address("127.0.0.1:443"));
         assert!(!outgoing.contains(shared, || Ok(address("127.0.0.1:3128"))));
-        // Where its destination can't be told, it is one.
+        // Where the destination is unknown, it counts as a loop.
         assert!(outgoing.starts_at(shared));
         assert!(outgoing.starts_at(address("[::ffff:127.0.0.1]:4000")));
         for other in ["127.0.0.1:4001", "127.0.0.1:3999", "[::1]:4000"] {

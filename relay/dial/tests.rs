@@ -52,7 +52,7 @@ impl BlackHole {
     }
 }
 
-/// The sockets of this process that are connected or connecting to `port`.
+/// Counts the sockets of this process that are connected or connecting to `port`.
 fn sockets_towards(port: u16) -> usize {
     let remote = format!("0100007F:{port:04X}");
     let own: Vec<String> = fs::read_dir("/proc/self/fd")
@@ -251,13 +251,13 @@ fn the_most_telling_attempt_gives_the_reason() {
     ] {
         let remote = SocketAddr::new(LOOPBACK, 443);
         let attempts = errors.iter().map(|&errno| (remote, errno.into())).collect();
-        assert_eq!(Failure { attempts }.reason(), expected, "{errors:?}");
+        assert_eq!(DialError { attempts }.reason(), expected, "{errors:?}");
     }
 }
 
 #[test]
 fn the_detail_lists_every_attempt() {
-    let failure = Failure {
+    let failure = DialError {
         attempts: vec![
             (
                 "[2001:db8::1]:443".parse().unwrap(),

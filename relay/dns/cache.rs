@@ -1,4 +1,4 @@
-//! What was answered before. Pure: the time is an argument.
+//! The cache of earlier answers. It is pure: the time is an argument.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,22 +6,23 @@ use std::time::{Duration, Instant};
 
 use crate::authority::DnsName;
 
-/// A bounded cache of positive and negative answers (RFC 2308), which can serve expired ones (RFC 8767).
+/// A bounded cache of positive and negative answers (RFC 2308). It can serve expired answers (RFC
+/// 8767).
 #[derive(Debug)]
 pub(super) struct Cache {
-    limits: Limits,
-    entries: HashMap<DnsName, Entry>,
+    limits: CacheLimits,
+    entries: HashMap<DnsName, CacheEntry>,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
+pub(super) struct CacheLimits {
     pub min_ttl: Duration,
     pub max_ttl: Duration,
     pub serve_stale: Duration,
     pub entries: usize,
 }
 
-/// An answer that may be kept; failures are not answers.
+/// An answer that may be kept. A failure is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Addresses(Vec<IpAddr>),
@@ -35,7 +36,7 @@ pub(super) enum Hit {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct CacheEntry {
     answer: Answer,
     stored: Instant,
     ttl: Duration,
@@ -44,15 +45,17 @@ struct Entry {
 }
 
 impl Cache {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: CacheLimits) -> Self {
         Self {
             limits,
             entries: HashMap::new(),
         }
     }
 
-    /// What may be served without asking: a fresh answer, or an expired one that the servers only just failed to renew, so
-    /// that an outage doesn't cost every request the whole timeout (RFC 8767, 5).
+    /// Finds an answer that may be served without asking the servers.
+    ///
+    /// It is a fresh answer, or an expired answer that the servers failed to renew a moment ago.
+    /// Otherwise each request during an outage would wait for the whole timeout (RFC 8767, 5).
     pub(super) fn get(&self, name: &DnsName, now: Instant) -> Option<Hit> {
         let entry = self.entries.get(name)?;
         if entry.age(now) < entry.ttl {
@@ -65,28 +68,28 @@ impl Cache {
         None
     }
 
-    /// Keeps an answer for `ttl`, clamped to the limits.
+    /// Keeps an answer for `ttl`, within the limits.
     pub(super) fn insert(&mut self, name: DnsName, answer: Answer, ttl: Duration, now: Instant) {
         if self.entries.len() >= self.limits.entries && !self.entries.contains_key(&name) {
             self.make_room(now);
         }
-        let entry = Entry {
+        let entry = CacheEntry {
             answer,
             stored: now,
-            // Not Duration::clamp, which panics when min_ttl is larger than max_ttl.
+            // `Duration::clamp` would panic when `min_ttl` is larger than `max_ttl`.
             ttl: ttl.max(self.limits.min_ttl).min(self.limits.max_ttl),
             failed: None,
         };
         self.entries.insert(name, entry);
     }
 
-    /// The expired addresses of a name that no server would answer for at `now`.
+    /// Gives the expired addresses of a name, because every server failed at `now`.
     pub(super) fn stale(&mut self, name: &DnsName, now: Instant) -> Option<Vec<IpAddr>> {
         self.entries.get_mut(name)?.failed = Some(now);
         self.servable(self.entries.get(name)?, now)
     }
 
-    fn servable(&self, entry: &Entry, now: Instant) -> Option<Vec<IpAddr>> {
+    fn servable(&self, entry: &CacheEntry, now: Instant) -> Option<Vec<IpAddr>> {
         match &entry.answer {
             Answer::Addresses(addresses) if entry.age(now) < self.end(entry) => {
                 Some(addresses.clone())
@@ -95,8 +98,8 @@ impl Cache {
         }
     }
 
-    /// The age at which an entry is of no use any more.
-    fn end(&self, entry: &Entry) -> Duration {
+    /// Gives the age at which an entry is of no use any more.
+    fn end(&self, entry: &CacheEntry) -> Duration {
         match entry.answer {
             Answer::Addresses(_) => entry.ttl.saturating_add(self.limits.serve_stale),
             Answer::Negative { .. } => entry.ttl,
@@ -104,6 +107,7 @@ impl Cache {
     }
 
     fn make_room(&mut self, now: Instant) {
+        // Taken out of `self`, because the closure below reads the limits in it.
         let mut entries = std::mem::take(&mut self.entries);
         entries.retain(|_, entry| entry.age(now) < self.end(entry));
         if entries.len() >= self.limits.entries {
@@ -119,7 +123,7 @@ impl Cache {
     }
 }
 
-impl Entry {
+impl CacheEntry {
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.stored)
     }
@@ -129,7 +133,7 @@ impl Entry {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: CacheLimits = CacheLimits {
         min_ttl: Duration::from_secs(5),
         max_ttl: Duration::from_mins(5),
         serve_stale: Duration::from_hours(1),
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn limits_that_contradict_each_other_are_no_panic() {
-        let mut cache = Cache::new(Limits {
+        let mut cache = Cache::new(CacheLimits {
             min_ttl: Duration::MAX,
             max_ttl: seconds(1),
             serve_stale: Duration::MAX,
@@ -228,10 +232,10 @@ mod tests {
             seconds(10),
             now,
         );
-        // Replacing evicts nobody.
+        // Replacing an entry evicts no other.
         cache.insert(name("long"), addresses(3), seconds(200), now);
         assert_eq!(cache.entries.len(), 3);
-        // The negative answer is over, and goes first.
+        // The negative answer has expired, so it is evicted first.
         cache.insert(name("b"), addresses(4), seconds(100), now + seconds(10));
         assert_eq!(cache.entries.len(), 3);
         assert!(cache.get(&name("short"), now + seconds(10)).is_some());

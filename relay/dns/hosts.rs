@@ -1,4 +1,4 @@
-//! The hosts file: answers of the operator's own, before any server is asked.
+//! The hosts file: the operator's own answers, which are used before any server is asked.
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,30 +10,31 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::authority::DnsName;
 
-/// A hosts file that is read again after it changed.
+/// A hosts file that is read again after it has changed.
 #[derive(Debug)]
 pub(super) struct HostsFile {
     path: PathBuf,
-    loaded: Mutex<Loaded>,
+    loaded: Mutex<LoadedHosts>,
 }
 
 #[derive(Debug)]
-struct Loaded {
+struct LoadedHosts {
     checked: Instant,
-    version: Option<Version>,
-    table: Table,
+    stamp: Option<FileStamp>,
+    table: HostsTable,
 }
 
-type Table = HashMap<DnsName, Vec<IpAddr>>;
+type HostsTable = HashMap<DnsName, Vec<IpAddr>>;
 
-/// What tells one state of the file from another without reading it.
-type Version = (SystemTime, u64);
+/// Time of change and size. They differ between two states of the file, so that it needn't be read
+/// to notice.
+type FileStamp = (SystemTime, u64);
 
 impl HostsFile {
     pub(super) fn load(path: PathBuf, now: Instant) -> Self {
-        let loaded = Loaded {
+        let loaded = LoadedHosts {
             checked: now,
-            version: version(&path),
+            stamp: stamp(&path),
             table: read(&path).unwrap_or_default(),
         };
         Self {
@@ -42,21 +43,24 @@ impl HostsFile {
         }
     }
 
-    /// The addresses of a name. Looks every few seconds whether the file changed; a missing file is an empty one. What one that can't
-    /// be read said last goes on to hold: a name of the site's own must not become one that some server answers for.
+    /// Gives the addresses of a name. Every few seconds it looks whether the file has changed. A
+    /// missing file counts as empty.
+    ///
+    /// When the file can't be read, what it said last still holds. Otherwise a DNS server could
+    /// answer for a name of the site's own.
     pub(super) fn get(&self, name: &DnsName, now: Instant) -> Option<Vec<IpAddr>> {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if now.saturating_duration_since(loaded.checked) >= RECHECK {
             loaded.checked = now;
-            let version = version(&self.path);
-            if loaded.version != version {
-                loaded.version = version;
+            let stamp = stamp(&self.path);
+            if loaded.stamp != stamp {
+                loaded.stamp = stamp;
                 match read(&self.path) {
                     Ok(table) => loaded.table = table,
                     Err(error) => tracing::warn!(
                         path = %self.path.display(),
                         %error,
-                        "the hosts file has changed and can't be read: what it said before holds; a restart reads it"
+                        "the hosts file has changed and can't be read: its old entries stay in use until it changes again or the relay restarts"
                     ),
                 }
             }
@@ -65,23 +69,23 @@ impl HostsFile {
     }
 }
 
-fn version(path: &PathBuf) -> Option<Version> {
+fn stamp(path: &PathBuf) -> Option<FileStamp> {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-fn read(path: &PathBuf) -> io::Result<Table> {
+fn read(path: &PathBuf) -> io::Result<HostsTable> {
     match fs::read(path) {
         Ok(bytes) => Ok(parse(&String::from_utf8_lossy(&bytes))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Table::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(HostsTable::new()),
         Err(error) => Err(error),
     }
 }
 
-/// hosts(5): an address, then its names; `#` starts a comment. Lines and names that can't be used are passed over, as the C
-/// library does: the file is not ours.
-fn parse(text: &str) -> Table {
-    let mut table = Table::new();
+/// Parses hosts(5): an address, then its names; `#` starts a comment. Lines and names that can't be
+/// used are ignored, as the C library does, because other programs use the file too.
+fn parse(text: &str) -> HostsTable {
+    let mut table = HostsTable::new();
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default();
         let mut fields = line.split_ascii_whitespace();
@@ -154,7 +158,7 @@ mod tests {
         let found = Some(vec![[192, 0, 2, 1].into()]);
         assert_eq!(hosts.get(&name("a.example"), checked + RECHECK), found);
 
-        // A directory can't be read, whoever asks.
+        // A directory can't be read by any user.
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert_eq!(hosts.get(&name("a.example"), checked + 2 * RECHECK), found);

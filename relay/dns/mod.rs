@@ -1,13 +1,17 @@
-//! Names to addresses: hosts file, cache, then DNS for A and AAAA at once (RFC 8305, 3). Literals and static addresses are
-//! the caller's, and so is the judgement on every address that comes out of here.
+//! Names to addresses: the hosts file, then the cache, then DNS for A and AAAA at once
+//! (RFC 8305, 3).
+//!
+//! Literals and static addresses never come here. The caller must screen every address that it
+//! gets.
 
 mod cache;
 mod hosts;
+mod resolution;
 mod resolv_conf;
 mod upstream;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,19 +20,20 @@ use std::{fmt, fs, io};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use self::cache::{Answer, Cache, Hit, Limits};
+use self::cache::{Answer, Cache, CacheLimits, Hit};
 use self::hosts::HostsFile;
 use self::upstream::{Reply, Upstream};
 use crate::authority::DnsName;
-use crate::proxy_error::{Reason, Refusal};
+
+pub use self::resolution::{AddressSource, LookupError, Resolution};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Asked in this order; none: those of resolv.conf.
+    /// The servers, asked in this order. If there are none, those of resolv.conf are asked.
     pub servers: Vec<SocketAddr>,
-    /// For one name in total: all servers, retransmissions, both record types.
+    /// The most time that one name may take: all servers, retransmissions and both record types.
     pub timeout: Duration,
-    /// Bounds of the time an answer is kept, a negative one too.
+    /// The least time that an answer is kept, a negative one too.
     pub min_ttl: Duration,
     pub max_ttl: Duration,
     /// How long after its end an answer still serves while every server fails (RFC 8767).
@@ -42,44 +47,9 @@ pub struct SystemFiles {
     pub resolv_conf: PathBuf,
 }
 
-/// A resolver with its cache. A clone is the same one.
+/// A resolver with its cache. Cloning shares it.
 #[derive(Clone)]
-pub struct Resolver(Arc<Inner>);
-
-/// The addresses of a name, at least one, and where they come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resolution {
-    pub addresses: Vec<IpAddr>,
-    pub source: AddressSource,
-}
-
-/// Where an address comes from, as the trail says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressSource {
-    /// The target was an address.
-    Literal,
-    /// The destination's `addresses`.
-    Static,
-    Hosts,
-    Dns,
-    Cache,
-    /// An expired answer, because every server failed.
-    Stale,
-}
-
-/// Why a name has no address.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// A server said so; NOERROR means that the name exists without an address.
-    #[error("the name server answered {rcode}, and no address")]
-    Negative { rcode: &'static str },
-    /// No server said anything in time.
-    #[error("no name server answered in time")]
-    Timeout,
-    /// Servers couldn't be reached, or what they sent was no answer.
-    #[error("no name server gave an answer: {0}")]
-    Unanswered(String),
-}
+pub struct Resolver(Arc<ResolverInner>);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ResolverError {
@@ -94,54 +64,56 @@ pub enum ResolverError {
     NoRuntime,
 }
 
-struct Inner {
+struct ResolverInner {
     options: Options,
     files: SystemFiles,
     servers: Vec<SocketAddr>,
     hosts: HostsFile,
     upstream: Upstream,
-    /// Sessions come and go with runtimes of their own; questions run here, whoever asked.
+    /// Questions run on this runtime. A session's own runtime may end while other sessions still
+    /// wait for the answer.
     runtime: Handle,
-    state: Mutex<State>,
+    state: Mutex<Lookups>,
 }
 
-struct State {
+struct Lookups {
     cache: Cache,
     /// The questions under way, so that a name is asked for once at a time.
-    flights: HashMap<DnsName, Waiter>,
+    questions: HashMap<DnsName, Waiter>,
 }
 
-type Outcome = Result<Resolution, Failure>;
-type Waiter = watch::Receiver<Option<Outcome>>;
+type LookupResult = Result<Resolution, LookupError>;
+type Waiter = watch::Receiver<Option<LookupResult>>;
 
-/// One question under way. It lands exactly once, dropped or done, and whoever waits is told.
-struct Flight {
+/// One question under way. Its drop takes it out of the list, and wakes those that wait even where
+/// it wasn't answered.
+struct Question {
     resolver: Resolver,
     name: DnsName,
-    outcome: watch::Sender<Option<Outcome>>,
+    outcome: watch::Sender<Option<LookupResult>>,
 }
 
 impl Resolver {
-    /// A resolver that works on the current runtime, which must outlive it.
+    /// Makes a resolver that works on the current runtime, which must outlive it.
     pub fn new(options: Options) -> Result<Self, ResolverError> {
         Self::with_files(options, SystemFiles::default())
     }
 
     pub fn with_files(options: Options, files: SystemFiles) -> Result<Self, ResolverError> {
         let servers = effective_servers(&options, &files)?;
-        let limits = Limits {
+        let limits = CacheLimits {
             min_ttl: options.min_ttl,
             max_ttl: options.max_ttl,
             serve_stale: options.serve_stale,
             entries: MAX_ENTRIES,
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(ResolverInner {
             hosts: HostsFile::load(files.hosts.clone(), now()),
             upstream: Upstream::new(&servers, options.timeout)?,
             runtime: Handle::try_current().map_err(|_| ResolverError::NoRuntime)?,
-            state: Mutex::new(State {
+            state: Mutex::new(Lookups {
                 cache: Cache::new(limits),
-                flights: HashMap::new(),
+                questions: HashMap::new(),
             }),
             options,
             files,
@@ -149,7 +121,8 @@ impl Resolver {
         })))
     }
 
-    /// A resolver for new options: this one, cache and all, when neither they nor the servers of resolv.conf changed.
+    /// Makes a resolver for new options. It is this one, with its cache, when neither they nor the
+    /// servers of resolv.conf changed.
     pub fn reloaded(&self, options: Options) -> Result<Self, ResolverError> {
         let servers = effective_servers(&options, &self.0.files)?;
         if options == self.0.options && servers == self.0.servers {
@@ -162,13 +135,15 @@ impl Resolver {
         &self.0.options
     }
 
-    /// The servers in use, in the order in which they are asked.
+    /// Gives the servers in use, in the order in which they are asked.
     pub fn servers(&self) -> &[SocketAddr] {
         &self.0.servers
     }
 
-    /// The addresses of a name, after at most [`Options::timeout`]. Dropping the future leaves the question to others who wait.
-    pub async fn resolve(&self, name: &DnsName) -> Result<Resolution, Failure> {
+    /// Gives the addresses of a name, after at most [`Options::timeout`].
+    ///
+    /// Dropping the future doesn't stop the question, because others may wait for it.
+    pub async fn resolve(&self, name: &DnsName) -> Result<Resolution, LookupError> {
         let now = now();
         if let Some(addresses) = self.0.hosts.get(name, now) {
             return Ok(Resolution {
@@ -176,39 +151,43 @@ impl Resolver {
                 source: AddressSource::Hosts,
             });
         }
-        let (mut waiter, flight) = {
+        let (mut waiter, question) = {
             let mut state = self.0.state();
             match state.cache.get(name, now) {
-                Some(Hit::Fresh(answer)) => return answer.into_outcome(AddressSource::Cache),
+                Some(Hit::Fresh(answer)) => return answer.into_result(AddressSource::Cache),
                 Some(Hit::Stale(addresses)) => {
-                    return Answer::Addresses(addresses).into_outcome(AddressSource::Stale);
+                    return Answer::Addresses(addresses).into_result(AddressSource::Stale);
                 }
-                None => self.board(&mut state, name),
+                None => self.join(&mut state, name),
             }
         };
-        // After the lock is given back: a runtime that is shutting down drops the flight at once, and that takes the lock.
-        if let Some(flight) = flight {
-            self.0.runtime.spawn(flight.run());
+        // Spawn only after the lock is given back. A runtime that is shutting down drops the
+        // question at once, and the drop takes the lock.
+        if let Some(question) = question {
+            self.0.runtime.spawn(question.run());
         }
         match waiter.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(outcome)) => outcome.clone(),
-            _ => Err(Failure::Unanswered("the lookup was abandoned".to_owned())),
+            _ => Err(LookupError::Unanswered(
+                "the lookup was abandoned".to_owned(),
+            )),
         }
     }
 
-    /// The flight of a name, to wait for; and the flight itself when it is a new one, to be started.
-    fn board(&self, state: &mut State, name: &DnsName) -> (Waiter, Option<Flight>) {
-        if let Some(waiter) = state.flights.get(name) {
+    /// Joins the question about a name that is under way, or makes a new one, which the caller must
+    /// start.
+    fn join(&self, state: &mut Lookups, name: &DnsName) -> (Waiter, Option<Question>) {
+        if let Some(waiter) = state.questions.get(name) {
             return (waiter.clone(), None);
         }
         let (outcome, waiter) = watch::channel(None);
-        state.flights.insert(name.clone(), waiter.clone());
-        let flight = Flight {
+        state.questions.insert(name.clone(), waiter.clone());
+        let question = Question {
             resolver: self.clone(),
             name: name.clone(),
             outcome,
         };
-        (waiter, Some(flight))
+        (waiter, Some(question))
     }
 }
 
@@ -221,20 +200,20 @@ impl fmt::Debug for Resolver {
     }
 }
 
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl ResolverInner {
+    fn state(&self) -> MutexGuard<'_, Lookups> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Flight {
+impl Question {
     async fn run(self) {
         let reply = self.resolver.0.upstream.resolve(&self.name).await;
-        let outcome = self.land(reply, now());
+        let outcome = self.conclude(reply, now());
         self.outcome.send_replace(Some(outcome));
     }
 
-    fn land(&self, reply: Reply, now: Instant) -> Outcome {
+    fn conclude(&self, reply: Reply, now: Instant) -> LookupResult {
         let mut state = self.resolver.0.state();
         let (answer, ttl) = match reply {
             Reply::Addresses(addresses, ttl) => (Answer::Addresses(addresses), ttl),
@@ -242,7 +221,7 @@ impl Flight {
             Reply::Failed(failure) => {
                 return match state.cache.stale(&self.name, now) {
                     Some(addresses) => {
-                        Answer::Addresses(addresses).into_outcome(AddressSource::Stale)
+                        Answer::Addresses(addresses).into_result(AddressSource::Stale)
                     }
                     None => Err(failure),
                 };
@@ -251,59 +230,21 @@ impl Flight {
         state
             .cache
             .insert(self.name.clone(), answer.clone(), ttl, now);
-        answer.into_outcome(AddressSource::Dns)
+        answer.into_result(AddressSource::Dns)
     }
 }
 
-impl Drop for Flight {
+impl Drop for Question {
     fn drop(&mut self) {
-        self.resolver.0.state().flights.remove(&self.name);
+        self.resolver.0.state().questions.remove(&self.name);
     }
 }
 
 impl Answer {
-    fn into_outcome(self, source: AddressSource) -> Outcome {
+    fn into_result(self, source: AddressSource) -> LookupResult {
         match self {
             Self::Addresses(addresses) => Ok(Resolution { addresses, source }),
-            Self::Negative { rcode } => Err(Failure::Negative { rcode }),
-        }
-    }
-}
-
-impl AddressSource {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Literal => "literal",
-            Self::Static => "static",
-            Self::Hosts => "hosts",
-            Self::Dns => "dns",
-            Self::Cache => "cache",
-            Self::Stale => "stale",
-        }
-    }
-}
-
-impl Failure {
-    /// The more telling of two failures: what a server said, then what went wrong on the way, then silence.
-    fn or_worse(self, other: Self) -> Self {
-        match (&self, &other) {
-            (Self::Negative { .. }, _)
-            | (Self::Unanswered(_), Self::Timeout | Self::Unanswered(_)) => self,
-            _ => other,
-        }
-    }
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        let (reason, rcode) = match failure {
-            Failure::Negative { rcode } => (Reason::DnsFailed, Some(rcode.into())),
-            Failure::Unanswered(_) => (Reason::DnsFailed, None),
-            Failure::Timeout => (Reason::DnsTimeout, None),
-        };
-        Self {
-            rcode,
-            ..Self::new(reason, failure.to_string())
+            Self::Negative { rcode } => Err(LookupError::Negative { rcode }),
         }
     }
 }
@@ -335,10 +276,11 @@ fn effective_servers(
     Ok(servers)
 }
 
-/// The runtime's clock, which tests can move.
+/// Reads the runtime's clock, which tests can move.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Far beyond what an allowlist asks for; a wildcard's clients could ask for more.
+/// The most names in the cache. An allowlist asks for far fewer, but clients of a wildcard could
+/// ask for more.
 const MAX_ENTRIES: usize = 10_000;

@@ -1,8 +1,9 @@
-//! resolv.conf(5), of which only the servers count: names are asked as they are, so search domains and ndots have no say.
+//! resolv.conf(5), of which only the servers are read. Names are asked as they are, so search
+//! domains and ndots don't matter.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// The servers in their order. Those with a zone (`fe80::1%eth0`) are passed over.
+/// Lists the servers in their order. Servers with a zone (`fe80::1%eth0`) are left out.
 pub(super) fn name_servers(text: &str) -> Vec<SocketAddr> {
     let mut servers = Vec::new();
     for line in text.lines() {

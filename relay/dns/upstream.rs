@@ -1,5 +1,7 @@
-//! The name servers. hickory-resolver speaks the protocol to one server at a time; which server is asked when, and what
-//! counts as an answer, is decided here: its pool takes the first SERVFAIL for final, even when another server knows better.
+//! The name servers. hickory-resolver speaks the protocol with one server at a time.
+//!
+//! Which server is asked when, and what counts as an answer, is decided here. The library's own
+//! pool would take the first SERVFAIL for final, even when another server has the answer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
@@ -17,7 +19,8 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{Failure, ResolverError};
+use super::ResolverError;
+use super::resolution::LookupError;
 use crate::authority::DnsName;
 
 #[derive(Debug)]
@@ -26,18 +29,19 @@ pub(super) struct Upstream {
     timeout: Duration,
 }
 
-/// What came of a question: of one record type, or of both together.
+/// The reply to a question, for one record type or for both together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reply {
     Addresses(Vec<IpAddr>, Duration),
-    /// There are none, says a server that knows; with the time that may be believed.
+    /// A server answered that there are none, and for how long this may be kept.
     Negative(&'static str, Duration),
     /// No server gave an answer.
-    Failed(Failure),
+    Failed(LookupError),
 }
 
 impl Upstream {
-    /// `timeout` bounds everything together: servers, retransmissions, both record types.
+    /// Sets up a client for each server. `timeout` bounds everything together: servers,
+    /// retransmissions, both record types.
     pub(super) fn new(servers: &[SocketAddr], timeout: Duration) -> Result<Self, ResolverError> {
         if servers.is_empty() {
             return Err(ResolverError::NoServer);
@@ -50,11 +54,11 @@ impl Upstream {
         Ok(Self { servers, timeout })
     }
 
-    /// Asks for A and AAAA at once. Must run on a runtime that outlives the question.
+    /// Asks for A and AAAA at once. It must run on a runtime that outlives the question.
     pub(super) async fn resolve(&self, name: &DnsName) -> Reply {
-        // Fully qualified, so that neither search domains nor ndots apply.
+        // The name is fully qualified, so that neither search domains nor ndots apply.
         let Ok(name) = Name::from_ascii(format!("{name}.")) else {
-            return Reply::Failed(Failure::Unanswered("not a name for DNS".to_owned()));
+            return Reply::Failed(LookupError::Unanswered("not a name for DNS".to_owned()));
         };
         let mut ipv4 = pin!(self.ask(&name, RecordType::A));
         let mut ipv6 = pin!(self.ask(&name, RecordType::AAAA));
@@ -65,14 +69,16 @@ impl Upstream {
         combine(ipv6, ipv4)
     }
 
-    /// The first answer any server gives. They are asked in their order; the next one when the one before failed, or said
-    /// nothing for a while (it may still win).
+    /// Gives the first answer of any server.
+    ///
+    /// The servers are asked in their order. The next is asked when the one before failed, or was
+    /// silent for a while; a silent one may still win.
     async fn ask(&self, name: &Name, record_type: RecordType) -> Reply {
         let patience = (self.timeout / 2).min(PATIENCE);
         let first_answer = async {
             let mut waiting = self.servers.iter();
             let mut asked = JoinSet::new();
-            let mut failure = Failure::Timeout;
+            let mut failure = LookupError::Timeout;
             loop {
                 if let Some(server) = waiting.next() {
                     let (server, name) = (server.clone(), name.clone());
@@ -83,19 +89,20 @@ impl Upstream {
                 }
                 tokio::select! {
                     reply = asked.join_next() => match reply {
-                        Some(Ok(Reply::Failed(other))) => failure = failure.or_worse(other),
+                        Some(Ok(Reply::Failed(other))) => failure = failure.more_telling(other),
                         Some(Ok(answer)) => return answer,
-                        // A panic of the library: nothing it says can be used.
+                        // The library panicked for this server, so there is no answer to use.
                         Some(Err(_)) => {}
                         None => return Reply::Failed(failure),
                     },
+                    // The server may still answer, but the next one is asked too.
                     () = sleep(patience), if waiting.len() > 0 => {}
                 }
             }
         };
         timeout(self.timeout, first_answer)
             .await
-            .unwrap_or(Reply::Failed(Failure::Timeout))
+            .unwrap_or(Reply::Failed(LookupError::Timeout))
     }
 }
 
@@ -108,11 +115,11 @@ fn client(server: SocketAddr, timeout: Duration) -> Result<TokioResolver, NetErr
     let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
     let mut options = ResolverOpts::default();
     options.timeout = timeout;
-    // Lost datagrams are sent again all the same; this would ask again after a failure.
+    // This would ask again after a failure. Lost datagrams are sent again in any case.
     options.attempts = 0;
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;
-    // Servers that don't keep the case of a question would fail every lookup.
+    // With it, a server that doesn't keep the case of a question would fail every lookup.
     options.case_randomization = false;
     options.max_active_requests = 512;
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
@@ -120,28 +127,30 @@ fn client(server: SocketAddr, timeout: Duration) -> Result<TokioResolver, NetErr
         .build()
 }
 
-/// Waits for the other record type: as long as it takes, or shortly when there are addresses already (RFC 8305, 3; longer
-/// than its 50 ms, because nobody watches a page load here).
+/// Waits for the other record type as long as it takes, or only shortly when there are addresses
+/// already (RFC 8305, 3).
+///
+/// The delay is longer than the RFC's 50 ms, because no user waits for a page here.
 async fn settle(first: &Reply, rest: impl Future<Output = Reply>) -> Reply {
     match first {
         Reply::Addresses(..) => timeout(RESOLUTION_DELAY, rest)
             .await
-            .unwrap_or(Reply::Failed(Failure::Timeout)),
+            .unwrap_or(Reply::Failed(LookupError::Timeout)),
         _ => rest.await,
     }
 }
 
-/// One reply out of those for the two record types.
+/// Makes one reply of those for the two record types.
 fn combine(ipv6: Reply, ipv4: Reply) -> Reply {
     match (ipv6, ipv4) {
         (Reply::Addresses(mut addresses, ttl), Reply::Addresses(ipv4, other)) => {
             addresses.extend(ipv4);
             Reply::Addresses(addresses, ttl.min(other))
         }
-        // That there is nothing of the other type doesn't shorten the life of what there is.
+        // A negative answer for the other type doesn't shorten the life of the addresses.
         (addresses @ Reply::Addresses(..), Reply::Negative(..))
         | (Reply::Negative(..), addresses @ Reply::Addresses(..)) => addresses,
-        // Half an answer does, but isn't kept longer than it must.
+        // Half an answer is used too, but isn't kept, so that the next request asks again.
         (Reply::Addresses(addresses, _), Reply::Failed(_))
         | (Reply::Failed(_), Reply::Addresses(addresses, _)) => {
             Reply::Addresses(addresses, Duration::ZERO)
@@ -153,7 +162,9 @@ fn combine(ipv6: Reply, ipv4: Reply) -> Reply {
         (Reply::Negative(rcode, ttl), Reply::Negative(_, other)) => {
             Reply::Negative(rcode, ttl.min(other))
         }
-        (Reply::Failed(failure), Reply::Failed(other)) => Reply::Failed(failure.or_worse(other)),
+        (Reply::Failed(failure), Reply::Failed(other)) => {
+            Reply::Failed(failure.more_telling(other))
+        }
         (Reply::Failed(failure), Reply::Negative(..))
         | (Reply::Negative(..), Reply::Failed(failure)) => Reply::Failed(failure),
     }
@@ -164,25 +175,26 @@ fn read(name: &Name, result: Result<Lookup, NetError>) -> Reply {
         Ok(lookup) => addresses(name, lookup.answers()),
         Err(NetError::Dns(DnsError::NoRecordsFound(none))) => match none.response_code {
             ResponseCode::NXDomain | ResponseCode::NoError => {
-                // Without an SOA nothing says how long (RFC 2308, 5).
+                // Without an SOA, no time is given for which this may be kept (RFC 2308, 5).
                 let ttl = Duration::from_secs(none.negative_ttl.unwrap_or(0).into());
                 Reply::Negative(rcode(none.response_code), ttl)
             }
-            code => Reply::Failed(Failure::Negative { rcode: rcode(code) }),
+            code => Reply::Failed(LookupError::Negative { rcode: rcode(code) }),
         },
         Err(NetError::Dns(DnsError::ResponseCode(code))) => {
-            Reply::Failed(Failure::Negative { rcode: rcode(code) })
+            Reply::Failed(LookupError::Negative { rcode: rcode(code) })
         }
-        Err(NetError::Timeout) => Reply::Failed(Failure::Timeout),
-        Err(error) => Reply::Failed(Failure::Unanswered(error.to_string())),
+        Err(NetError::Timeout) => Reply::Failed(LookupError::Timeout),
+        Err(error) => Reply::Failed(LookupError::Unanswered(error.to_string())),
     }
 }
 
-/// The addresses at the end of the CNAME chain. Records of other names don't answer the question, whatever they say.
+/// Collects the addresses at the end of the CNAME chain. Records of other names are ignored,
+/// because they don't answer the question.
 fn addresses(name: &Name, answers: &[Record]) -> Reply {
     let mut owner = name;
     let mut ttl = u32::MAX;
-    // A loop ends here too.
+    // The bound also ends a chain that is a loop.
     for _ in 0..MAX_ALIASES {
         let next = answers.iter().find_map(|record| match &record.data {
             RData::CNAME(target) if record.name == *owner => Some((&target.0, record.ttl)),
@@ -213,7 +225,7 @@ fn addresses(name: &Name, answers: &[Record]) -> Reply {
     Reply::Addresses(found, Duration::from_secs(ttl.into()))
 }
 
-/// The mnemonic of the IANA registry, as RFC 9209 wants it.
+/// Gives the mnemonic of the IANA registry, which RFC 9209 asks for.
 fn rcode(code: ResponseCode) -> &'static str {
     match code {
         ResponseCode::NoError => NOERROR,
@@ -233,9 +245,11 @@ fn rcode(code: ResponseCode) -> &'static str {
 const NXDOMAIN: &str = "NXDOMAIN";
 /// The name exists, but has no address (NODATA, RFC 2308, 2.2).
 const NOERROR: &str = "NOERROR";
-/// Resolvers follow about as many. A chain over a whole answer of 64 KiB would be millions of comparisons to follow.
+/// The most aliases that are followed; resolvers follow about as many. A chain through a whole
+/// answer of 64 KiB would take millions of comparisons.
 const MAX_ALIASES: usize = 16;
-/// Of one record type. An answer may hold thousands, which would be kept, screened at every request, and never dialled.
+/// The most addresses of one record type. An answer may hold thousands, which would be kept and
+/// screened at every request, and never dialled.
 const MAX_ADDRESSES: usize = 256;
 /// How long a server may be silent before the next one is asked too.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -259,7 +273,7 @@ mod tests {
             (MAX_ALIASES, 1, 1),
             (MAX_ALIASES + 1, 1, 0),
         ] {
-            // The worst order: each alias is found last.
+            // This is the worst order: each alias is found last.
             let mut answers: Vec<_> = (0..aliases).rev().map(alias).collect();
             answers.extend((0..addresses_at_the_end).map(|_| address(aliases)));
             let found = match addresses(&name(0), &answers) {
@@ -278,9 +292,9 @@ mod tests {
         let some = |address, ttl| Reply::Addresses(vec![address], seconds(ttl));
         let nxdomain = |ttl| Reply::Negative(NXDOMAIN, seconds(ttl));
         let nodata = |ttl| Reply::Negative(NOERROR, seconds(ttl));
-        let silent = || Reply::Failed(Failure::Timeout);
-        let servfail = || Reply::Failed(Failure::Negative { rcode: "SERVFAIL" });
-        let broken = || Reply::Failed(Failure::Unanswered(String::new()));
+        let silent = || Reply::Failed(LookupError::Timeout);
+        let servfail = || Reply::Failed(LookupError::Negative { rcode: "SERVFAIL" });
+        let broken = || Reply::Failed(LookupError::Unanswered(String::new()));
         for (ipv6, ipv4, expected) in [
             (
                 some(v6, 9),

@@ -1,7 +1,8 @@
-//! What the relay says back on the CONNECT front: the 200, or one refusal and the end of the connection.
+//! The relay's answers on the CONNECT front: the 200, or one refusal, which ends the connection.
 //!
-//! The words are the relay's own, every one: nothing of the request comes back to its sender, so no answer reflects a
-//! credential or carries a script, and nothing of [`Refusal::detail`], so no answer maps the network behind the relay.
+//! An answer has only the relay's own words. Nothing of the request comes back to its sender, so no
+//! answer reflects a credential or carries a script. Nothing of [`Refusal::detail`] is in it
+//! either, so no answer maps the network behind the relay.
 
 use std::fmt::Write;
 
@@ -9,15 +10,15 @@ use crate::proxy_error::{ProxyErrorType, Reason, Refusal};
 
 /// The answer to a CONNECT whose tunnel is open.
 ///
-/// The tunnel starts with the byte after the blank line, so a Content-Length or Transfer-Encoding must not be there
-/// (RFC 9110, 9.3.6). No other field is either: Proxy-Status has no news to tell here, and the oldest clients read no further
-/// than the 200.
+/// The tunnel starts with the byte after the blank line, so Content-Length and Transfer-Encoding
+/// must not be there (RFC 9110, 9.3.6). Other fields are left out too: Proxy-Status has nothing to
+/// tell here, and the oldest clients read no further than the 200.
 pub const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
-/// The whole answer to a request that isn't served; the connection ends with it.
+/// Writes the whole answer to a request that isn't served. The connection ends with it.
 ///
-/// The reason token is in the reason phrase too, because many clients show their user the status line and nothing else.
-/// `session` is the id under which the trail has the detail.
+/// The reason token is in the reason phrase too, because many clients show their user only the
+/// status line. `session` is the id under which the trail has the detail.
 pub fn refusal(refusal: &Refusal, session: &str) -> Vec<u8> {
     let reason = refusal.reason;
     let error = reason.proxy_error();
@@ -38,7 +39,7 @@ pub fn refusal(refusal: &Refusal, session: &str) -> Vec<u8> {
         fields += "Allow: CONNECT\r\n";
     }
     if let Some(seconds) = reason.retry_after() {
-        // Writing to a String doesn't fail.
+        // Writing to a `String` doesn't fail.
         let _ = write!(fields, "Retry-After: {seconds}\r\n");
     }
     format!(
@@ -56,7 +57,7 @@ pub fn refusal(refusal: &Refusal, session: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A String of Structured Fields (RFC 8941, 3.3.3), if the text can be one.
+/// Writes a String of Structured Fields (RFC 8941, 3.3.3), if the text can be one.
 fn sf_string(text: &str) -> Option<String> {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -71,7 +72,8 @@ fn sf_string(text: &str) -> Option<String> {
     Some(quoted)
 }
 
-/// One name for every relay: the host name would tell the outside what the inside is called.
+/// All relays have the same name, because a host name would tell the outside what the inside is
+/// called.
 const IDENTITY: &str = "callhome-relay";
 
 #[cfg(test)]
@@ -80,7 +82,7 @@ mod tests {
 
     const SESSION: &str = "01936b2e-7c1a-7000-8000-000000000001";
 
-    /// Status, reason phrase, fields in lower case, body; read by another parser than ours.
+    /// Reads status, reason phrase, fields in lower case, and body, by a parser that isn't ours.
     fn read(answer: &[u8]) -> (u16, String, Vec<(String, String)>, Vec<u8>) {
         let mut storage = [httparse::EMPTY_HEADER; 16];
         let mut response = httparse::Response::new(&mut storage);
@@ -144,7 +146,7 @@ mod tests {
                 Some(body.len().to_string().as_str())
             );
             assert_eq!(field(&fields, "transfer-encoding"), None);
-            // RFC 9110, 15.5.6: a 405 must say what is allowed.
+            // A 405 must say what is allowed (RFC 9110, 15.5.6).
             assert_eq!(
                 field(&fields, "allow"),
                 (status == 405).then_some("CONNECT"),

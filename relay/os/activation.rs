@@ -1,4 +1,5 @@
-//! Listening sockets that a service manager keeps and passes on (socket activation, `sd_listen_fds(3)`).
+//! Listening sockets that a service manager keeps and passes to the relay (socket activation,
+//! `sd_listen_fds(3)`).
 
 use std::env;
 use std::io;
@@ -7,11 +8,12 @@ use std::net::TcpListener;
 use listenfd::ListenFd;
 use socket2::SockRef;
 
-/// What was passed on to this process: sockets by their names, in their order. Empty where nothing was.
+/// The sockets that were passed to this process, with their names and in their order. It may be
+/// empty.
 #[derive(Debug, Default)]
 pub struct PassedSockets(Vec<(String, TcpListener)>);
 
-/// Why what was passed on can't be listened on.
+/// Why a passed socket can't be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
     #[error(
@@ -26,14 +28,16 @@ pub enum ActivationError {
 }
 
 impl PassedSockets {
-    /// Takes them out of the environment: a second call finds none. To be called before there are threads, since it takes the
-    /// variables away that were meant for this process alone.
+    /// Takes the sockets out of the environment, so that a second call finds none.
+    ///
+    /// It must be called before there are other threads, because it removes environment variables.
+    /// They were meant for this process alone.
     pub fn from_env() -> Result<Self, ActivationError> {
         let mut passed = ListenFd::from_env();
         if passed.len() == 0 {
             return Ok(Self::default());
         }
-        // One without a name has this one, as sd_listen_fds_with_names(3) says.
+        // A socket without a name has this name (`sd_listen_fds_with_names(3)`).
         let names = env::var("LISTEN_FDNAMES").unwrap_or_else(|_| "unknown".into());
         let names: Vec<&str> = names.split(':').collect();
         if names.len() != passed.len() {
@@ -61,14 +65,15 @@ impl PassedSockets {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The socket of this name.
+    /// Takes the socket of this name.
     pub fn take(&mut self, name: &str) -> Option<TcpListener> {
         let at = self.0.iter().position(|(it, _)| it == name)?;
         Some(self.0.swap_remove(at).1)
     }
 }
 
-/// One that doesn't block, whose connections send at once, like one that the relay has bound itself.
+/// Takes one socket, and makes it like a socket that the relay has bound itself: it doesn't block,
+/// and its connections send at once.
 fn take(passed: &mut ListenFd, index: usize) -> io::Result<TcpListener> {
     let socket = passed
         .take_tcp_listener(index)?

@@ -1,4 +1,5 @@
-//! What only the kernel knows or does: socket options, its own addresses, limits and identity. Linux only.
+//! What only the kernel knows or does: socket options, the machine's own addresses, limits and
+//! identity. Linux only.
 
 mod activation;
 mod routes;
@@ -20,22 +21,23 @@ use socket2::{SockRef, TcpKeepalive};
 pub use self::activation::{ActivationError, PassedSockets};
 pub use self::service_manager::ServiceManager;
 
-/// How a dead peer is noticed on an otherwise silent connection.
+/// How a dead peer is noticed on a connection that is silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Silence before the first probe (`TCP_KEEPIDLE`, whole seconds).
+    /// The silence before the first probe (`TCP_KEEPIDLE`, whole seconds).
     pub idle: Duration,
-    /// How long sent data or a probe may stay unacknowledged (`TCP_USER_TIMEOUT`, RFC 5482); zero leaves it to the kernel.
+    /// How long sent data or a probe may stay unacknowledged (`TCP_USER_TIMEOUT`, RFC 5482). Zero
+    /// leaves it to the kernel.
     pub user_timeout: Duration,
 }
 
-/// What an accept loop does after an error; no error ends it.
+/// What an accept loop does after an error. No error ends it.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptTrouble {
-    /// That one connection is gone, the next may be fine.
+    /// Only that one connection failed, so accept the next at once.
     Retry,
-    /// Something is used up: accepting again at once would fail, and spin.
+    /// A resource is used up. Accepting again at once would fail too, and the loop would spin.
     BackOff,
 }
 
@@ -44,7 +46,7 @@ pub fn keep_alive(stream: &impl AsFd, keepalive: &Keepalive) -> io::Result<()> {
     let socket = SockRef::from(stream);
     let user_timeout = keepalive.user_timeout.min(MAX_USER_TIMEOUT);
     let idle = keepalive.idle.clamp(SECOND, MAX_KEEPALIVE);
-    // The user timeout decides when unanswered probes are enough; the interval only has to be well below it.
+    // The user timeout decides when a peer is dead. The interval only has to be well below it.
     let keepalive = TcpKeepalive::new()
         .with_time(idle)
         .with_interval((idle / 4).max(SECOND));
@@ -52,7 +54,8 @@ pub fn keep_alive(stream: &impl AsFd, keepalive: &Keepalive) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
-/// Whether a connection to `address` would end at this machine. The kernel is asked for a route; no packet is sent.
+/// Tells whether a connection to `address` would end at this machine. It asks the kernel for a
+/// route, and sends no packet.
 ///
 /// Unspecified addresses count, because connecting to one reaches the loopback interface.
 pub fn is_local_address(address: IpAddr) -> bool {
@@ -63,26 +66,30 @@ pub fn is_local_address(address: IpAddr) -> bool {
     source_towards(address).is_ok_and(|source| source == address) || is_secondary(address)
 }
 
-/// The address from which this machine reaches the rest of the world, if it does. No packet is sent.
+/// Gives the address from which this machine reaches the rest of the world, if it does. It sends no
+/// packet.
 pub fn primary_address() -> Option<IpAddr> {
-    // An address of TEST-NET-1 (RFC 5737) is nowhere, so the default route is asked for.
+    // No machine has an address of TEST-NET-1 (RFC 5737), so the default route answers.
     source_towards(IpAddr::from([192, 0, 2, 1])).ok()
 }
 
 fn source_towards(address: IpAddr) -> io::Result<IpAddr> {
     let socket = UdpSocket::bind(unspecified_like(address))?;
-    // Any port will do: connecting a datagram socket only looks the route up.
+    // Any port will do, because connecting a datagram socket only looks up the route.
     socket.connect(SocketAddr::new(address, 9))?;
     Ok(socket.local_addr()?.ip())
 }
 
-/// A second IPv4 address of a subnet is reached from the first one, so its route doesn't give it away. Binding does, unless
-/// `ip_nonlocal_bind` lets any address be bound.
+/// Tells whether `address` is a second IPv4 address of a subnet. The route doesn't show that,
+/// because such an address is reached from the first one.
+///
+/// Binding shows it, unless `ip_nonlocal_bind` lets any address be bound. So an address that no
+/// machine has is tried too.
 fn is_secondary(address: IpAddr) -> bool {
     address.is_ipv4()
         && !address.is_multicast()
         && UdpSocket::bind((address, 0)).is_ok()
-        && UdpSocket::bind((NOBODYS, 0)).is_err()
+        && UdpSocket::bind((UNASSIGNED, 0)).is_err()
 }
 
 fn unspecified_like(address: IpAddr) -> SocketAddr {
@@ -92,7 +99,8 @@ fn unspecified_like(address: IpAddr) -> SocketAddr {
     }
 }
 
-/// Sorts the errors of accept(2). Those that belong to the one connection are listed there; all others make the caller wait.
+/// Sorts the errors of accept(2). The errors of one connection are listed; after all others the
+/// caller must wait.
 pub fn triage_accept(error: &io::Error) -> AcceptTrouble {
     match Errno::from_io_error(error) {
         Some(
@@ -115,7 +123,8 @@ pub fn triage_accept(error: &io::Error) -> AcceptTrouble {
     }
 }
 
-/// Raises the soft limit of open descriptors to the hard one, and gives the soft limit that holds then.
+/// Raises the soft limit of open descriptors to the hard one, and gives the soft limit that
+/// results.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
@@ -130,15 +139,16 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(maximum.unwrap_or(u64::MAX))
 }
 
-/// The gateways of the default routes: behind one of these, many clients may share an address.
+/// Lists the gateways of the default routes. Behind a gateway many clients may share one address.
 pub fn default_gateways() -> Vec<IpAddr> {
-    // Either table is missing where that family is off.
+    // A table is missing where its family is off.
     let ipv4 = fs::read_to_string("/proc/net/route").unwrap_or_default();
     let ipv6 = fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default();
     routes::default_gateways(&ipv4, &ipv6)
 }
 
-/// The kernel's random id of this boot. It is read once: a process doesn't see another.
+/// Gives the kernel's random id of this boot. It is read once, because it can't change while a
+/// process lives.
 pub fn boot_id() -> Option<String> {
     static ID: OnceLock<Option<String>> = OnceLock::new();
     let read = || {
@@ -148,14 +158,14 @@ pub fn boot_id() -> Option<String> {
     ID.get_or_init(read).clone()
 }
 
-/// Milliseconds since the boot, suspended time included: a clock that nobody can set.
+/// Gives the milliseconds since the boot, suspended time included. No user can set this clock.
 pub fn uptime_ms() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     seconds * 1000 + u64::try_from(now.tv_nsec / 1_000_000).unwrap_or_default()
 }
 
-/// The name of this machine, as `uname -n` gives it.
+/// Gives the name of this machine, as `uname -n` does.
 pub fn host_name() -> String {
     rustix::system::uname()
         .nodename()
@@ -163,8 +173,8 @@ pub fn host_name() -> String {
         .into_owned()
 }
 
-/// An address of the class E (RFC 1112, 4), which no machine has.
-const NOBODYS: Ipv4Addr = Ipv4Addr::new(240, 0, 0, 1);
+/// An address of class E (RFC 1112, 4), which no machine has.
+const UNASSIGNED: Ipv4Addr = Ipv4Addr::new(240, 0, 0, 1);
 const SECOND: Duration = Duration::from_secs(1);
 /// The kernel's own bound on `TCP_KEEPIDLE`.
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
@@ -216,7 +226,7 @@ mod tests {
         for foreign in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "224.0.0.1"] {
             assert!(!is_local_address(foreign.parse().unwrap()), "{foreign}");
         }
-        // Where there is a network at all, the address towards it is ours.
+        // Where there is a network at all, the address towards it is this machine's.
         if let Ok(own) = source_towards("192.0.2.1".parse().unwrap()) {
             assert!(is_local_address(own), "{own}");
         }

@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The gateways of all default routes that are up, IPv4 first, each once. Lines that don't parse are no routes.
+/// Lists the gateways of all default routes that are up, IPv4 first, each once. Lines that don't
+/// parse are ignored.
 pub(super) fn default_gateways(ipv4: &str, ipv6: &str) -> Vec<IpAddr> {
     let mut gateways = Vec::new();
     let ipv4 = ipv4.lines().filter_map(ipv4_default).map(IpAddr::V4);
@@ -15,7 +16,8 @@ pub(super) fn default_gateways(ipv4: &str, ipv6: &str) -> Vec<IpAddr> {
     gateways
 }
 
-/// `Iface Destination Gateway Flags RefCnt Use Metric Mask …`, addresses as the hexadecimal of a big-endian word in memory.
+/// Parses `Iface Destination Gateway Flags RefCnt Use Metric Mask …`. An address is the hexadecimal
+/// of its big-endian word, as the machine reads that word from memory.
 fn ipv4_default(line: &str) -> Option<Ipv4Addr> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let destination = hexadecimal(fields.next()?)?;
@@ -26,7 +28,8 @@ fn ipv4_default(line: &str) -> Option<Ipv4Addr> {
         .then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
 }
 
-/// `destination length source length next-hop metric refcount use flags device`, addresses as 32 digits.
+/// Parses `destination length source length next-hop metric refcount use flags device`. An address
+/// has 32 digits.
 fn ipv6_default(line: &str) -> Option<Ipv6Addr> {
     let mut fields = line.split_ascii_whitespace();
     let destination = u128::from_str_radix(fields.next()?, 16).ok()?;

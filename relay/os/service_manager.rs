@@ -1,4 +1,4 @@
-//! What the service manager that started this process is told, by the protocol of `sd_notify(3)`.
+//! Messages to the service manager that started this process, by the protocol of `sd_notify(3)`.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
@@ -11,10 +11,11 @@ use std::{env, process};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The service manager. Where there is none, or it doesn't listen, telling it something costs nothing.
+/// The service manager. Where there is none, its methods do nothing.
 ///
-/// One descriptor, connected at the start, serves for the whole run: a sandbox that has closed the file system, and even another
-/// root, doesn't come between. A message may wait for a busy manager, but not for ever, and is lost then.
+/// One descriptor, connected at the start, serves for the whole run. So messages still arrive when
+/// a sandbox has closed the file system, or the process has another root. A message waits for a
+/// busy manager, but only for a while, and is then lost.
 #[derive(Debug, Default)]
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
@@ -22,11 +23,12 @@ pub struct ServiceManager {
 }
 
 impl ServiceManager {
-    /// The one that `NOTIFY_SOCKET` names, with the watchdog of `WATCHDOG_USEC` if that is meant for this process.
+    /// Connects to the manager that `NOTIFY_SOCKET` names. It takes the watchdog of `WATCHDOG_USEC`
+    /// if that is meant for this process.
     ///
     /// # Errors
     ///
-    /// The variable is set and nobody can be reached there.
+    /// The variable is set, and no manager can be reached there.
     pub fn from_env() -> io::Result<Self> {
         let Some(address) = env::var_os("NOTIFY_SOCKET") else {
             return Ok(Self::default());
@@ -39,7 +41,8 @@ impl ServiceManager {
         Self::at(&address, watchdog.map(Duration::from_micros))
     }
 
-    /// One that listens at a path, or at an abstract name after `@`. It expects to hear at least once per `watchdog` that all is well.
+    /// Connects to a manager that listens at a path, or at an abstract name after `@`. The manager
+    /// expects [`alive`](Self::alive) at least once per `watchdog`.
     pub fn at(address: &OsStr, watchdog: Option<Duration>) -> io::Result<Self> {
         let address = match address.as_bytes() {
             [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
@@ -58,27 +61,28 @@ impl ServiceManager {
         self.socket.is_some()
     }
 
-    /// How often to say [`alive`](Self::alive): twice in the time that the manager waits for it.
+    /// Gives how often to call [`alive`](Self::alive): twice in the time that the manager waits for
+    /// it.
     pub fn watchdog(&self) -> Option<Duration> {
         self.watchdog
             .map(|period| (period / 2).max(Duration::from_millis(1)))
     }
 
-    /// It serves: for the first time, or again after a reload, whatever came of that.
+    /// Tells that the service is ready, for the first time or after a reload, even a rejected one.
     pub fn ready(&self, status: &str) {
         self.send("READY=1", Some(status));
     }
 
-    /// A reload begins; [`ready`](Self::ready) ends it.
+    /// Tells that a reload begins. The manager waits for [`ready`](Self::ready).
     pub fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
         let microseconds = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1000;
-        // By the time the manager tells this reload from one that it didn't ask for.
+        // By the time the manager tells this reload from a reload that it didn't ask for.
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}"), None);
     }
 
-    /// The service is about to stop, and may take this long: the manager kills it if it takes longer, and longer than it would have
-    /// waited anyway.
+    /// Tells that the service is about to stop, and may take this long. Otherwise the manager would
+    /// kill it after its own timeout.
     pub fn stopping(&self, status: &str, within: Duration) {
         let microseconds = within.as_micros();
         self.send(
@@ -87,12 +91,13 @@ impl ServiceManager {
         );
     }
 
-    /// One line for people, which `systemctl status` shows.
+    /// Sends one line for people, which `systemctl status` shows.
     pub fn status(&self, status: &str) {
         self.send("", Some(status));
     }
 
-    /// All is well. A manager with a watchdog that misses it kills the process, and starts another.
+    /// Tells that the service is alive. A manager whose watchdog misses this kills the process, and
+    /// starts another.
     pub fn alive(&self) {
         if self.watchdog.is_some() {
             self.send("WATCHDOG=1", None);
@@ -105,16 +110,17 @@ impl ServiceManager {
         };
         let mut message = state.to_owned();
         if let Some(status) = status {
-            // Writing to a String can't fail.
+            // Writing to a `String` can't fail.
             let _ = write!(message, "\nSTATUS={}", one_line(status));
         }
         if let Err(error) = socket.send(message.as_bytes()) {
-            tracing::warn!(%error, "the service manager can't be told: {state}");
+            tracing::warn!(%error, "a message to the service manager was lost: {state}");
         }
     }
 }
 
-/// Without line breaks, which would begin another assignment, and short: a message over 4 KiB is thrown away.
+/// Removes line breaks, which would begin another assignment, and shortens the text. A message over
+/// 4 KiB would be thrown away.
 fn one_line(text: &str) -> String {
     text.chars()
         .take(MAX_STATUS)
@@ -124,7 +130,7 @@ fn one_line(text: &str) -> String {
 
 /// How long a message may wait for a manager that doesn't read.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Characters of a status, of up to four bytes.
+/// The most characters of a status; each has up to four bytes.
 const MAX_STATUS: usize = 512;
 
 #[cfg(test)]
@@ -174,7 +180,7 @@ mod tests {
         assert!((0..5).contains(&(now / 1_000_000 - before)), "{said}");
     }
 
-    /// A status quotes the configuration, so it must not be able to say anything else than a status.
+    /// A status quotes the configuration, so it must not be able to set anything but the status.
     #[test]
     fn a_status_is_one_line_of_bounded_length() {
         let (socket, manager) = manager();
@@ -188,7 +194,7 @@ mod tests {
     fn a_manager_that_doesnt_read_is_not_waited_for_for_ever() {
         let (_socket, manager) = manager();
         let started = std::time::Instant::now();
-        // The kernel queues a few datagrams, as net.unix.max_dgram_qlen says.
+        // The kernel queues a few datagrams, up to `net.unix.max_dgram_qlen`.
         let full = (0..100_000).any(|_| {
             let before = std::time::Instant::now();
             manager.alive();

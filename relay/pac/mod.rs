@@ -1,52 +1,57 @@
-//! A proxy auto-configuration file: which hosts a client asks the relay for, and which it reaches directly.
+//! A proxy auto-configuration file: it tells a client which hosts to ask the relay for, and which
+//! to reach directly.
 //!
-//! The file is JavaScript of the oldest kind, for the engines of old systems. It compares text and calls nothing: the functions of
-//! the format that resolve names would have a client wait for an answer about names that only the relay can resolve.
+//! The file is JavaScript of the oldest kind, because old systems have old engines. It compares
+//! text and calls no function of the format. Those that resolve names would make a client wait for
+//! answers about names that only the relay can resolve.
 
 use std::fmt::Write as _;
 
 use crate::authority::{Authority, DnsName};
 
-/// Which way some hosts go.
+/// A rule for which way some hosts go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule<'a> {
     pub hosts: Hosts<'a>,
-    /// Through the relay; if not, directly.
+    /// True if they go through the relay, false if directly.
     pub relayed: bool,
 }
 
-/// How a client speaks with the relays.
+/// How a client speaks with the relays; the word for it in a PAC file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ProxyType {
     Proxy,
-    /// Under TLS.
+    /// HTTP inside TLS.
     Https,
 }
 
-/// One host, or all that lie below a name by one or more labels.
+/// One host, or all hosts that are below a name by one or more labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hosts<'a> {
     Exact(&'a DnsName),
     Below(&'a DnsName),
 }
 
-/// The file. An exact rule decides before one for what lies below, a longer name before a shorter one; hosts without a rule go
-/// directly. A client tries `first` first and `more` in their order, and never goes directly instead.
+/// Writes the file.
 ///
-/// Of the rules that send hosts directly only those are written that a relayed one would have otherwise: a client needn't learn the
-/// names of what is allowed to others.
+/// An exact rule decides before a rule for the names below, and a longer name before a shorter one.
+/// Hosts without a rule go directly. A client tries `first`, then `more` in their order, and never
+/// goes directly instead.
+///
+/// A rule that sends hosts directly is written only where a relayed rule would have them otherwise.
+/// So a client doesn't learn the names of what others are allowed.
 pub fn script<'a>(
     rules: impl IntoIterator<Item = Rule<'a>>,
-    way: Way,
+    way: ProxyType,
     first: &Authority,
     more: &[Authority],
 ) -> String {
     let mut script = String::from(OPENING);
-    // Neither a name nor an authority has a character that a JavaScript string would need escaped. Writing to one of ours doesn't
-    // fail.
+    // No name and no authority has a character that must be escaped in a JavaScript string. Writing
+    // to a `String` doesn't fail.
     let word = match way {
-        Way::Proxy => "PROXY",
-        Way::Https => "HTTPS",
+        ProxyType::Proxy => "PROXY",
+        ProxyType::Https => "HTTPS",
     };
     let _ = write!(script, "    var relay = \"{word} {first}");
     for relay in more {
@@ -67,7 +72,7 @@ pub fn script<'a>(
     script
 }
 
-/// Each rule that makes a difference, once, in the order in which they decide.
+/// Keeps each rule that makes a difference, once, in the order in which they decide.
 fn needed(mut rules: Vec<Rule<'_>>) -> Vec<Rule<'_>> {
     let relayed: Vec<&DnsName> = rules
         .iter()
@@ -129,7 +134,7 @@ mod tests {
             relayed: *relayed,
         });
         let relays: Vec<Authority> = relays.iter().map(|it| it.parse().unwrap()).collect();
-        let script = script(rules, Way::Proxy, &relays[0], &relays[1..]);
+        let script = script(rules, ProxyType::Proxy, &relays[0], &relays[1..]);
         let told = |line: &str| line.starts_with("if (host ===") || line.starts_with("if (below");
         script
             .lines()
@@ -174,7 +179,7 @@ mod tests {
             ("others.example.com", false),
             ("others.example.net", false),
             ("*.example.org", false),
-            // Not below itself.
+            // A name isn't below itself.
             ("example.com", false),
         ];
         assert_eq!(

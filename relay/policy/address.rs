@@ -1,11 +1,11 @@
-//! The canonical form of an address: what it is judged as, and what is dialled.
+//! The canonical form of an address: the address that is judged, and the address that is dialled.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::Ipv6Net;
 
-/// The address that decides. A v4-mapped address (RFC 4291, 2.5.5.2) and one behind a NAT64 prefix reach an IPv4 host, so
-/// they are judged as that host.
+/// Gives the address that decides. A v4-mapped address (RFC 4291, 2.5.5.2) and an address behind a
+/// NAT64 prefix reach an IPv4 host, so they are judged as that host.
 pub(super) fn judged_as(address: IpAddr, nat64: &[Ipv6Net]) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => embedded_ipv4(address, nat64).map_or(address.into(), IpAddr::V4),
@@ -13,21 +13,23 @@ pub(super) fn judged_as(address: IpAddr, nat64: &[Ipv6Net]) -> IpAddr {
     }
 }
 
-/// The address to connect to. A v4-mapped one is IPv4 to the kernel in any case; behind NAT64 only the IPv6 address has a
-/// route.
+/// Gives the address to connect to. The kernel treats a v4-mapped address as IPv4 anyway. Behind
+/// NAT64 only the IPv6 address has a route.
 pub(super) fn dialled_as(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// Whether RFC 6052, 2.2 knows a prefix of this length.
+/// Tells whether RFC 6052, 2.2 has prefixes of this length.
 pub(super) fn is_nat64_length(prefix: Ipv6Net) -> bool {
     matches!(prefix.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96)
 }
 
-/// The IPv4 address inside an IPv4-embedded IPv6 address (RFC 6052, 2.2), under the longest prefix that holds it.
+/// Extracts the IPv4 address from an IPv4-embedded IPv6 address (RFC 6052, 2.2), under the longest
+/// prefix that holds it.
 ///
-/// Octet 8 and the suffix ought to be zero, but a lenient translator ignores them; so they are ignored here too, else a
-/// spoilt octet would turn an internal IPv4 host into an innocent IPv6 one.
+/// Octet 8 and the suffix ought to be zero, but a lenient translator ignores them. So they are
+/// ignored here too. Otherwise a spoilt octet would make an internal IPv4 host look like a harmless
+/// IPv6 host.
 fn embedded_ipv4(address: Ipv6Addr, nat64: &[Ipv6Net]) -> Option<Ipv4Addr> {
     let prefix = nat64
         .iter()
@@ -47,7 +49,7 @@ fn embedded_ipv4(address: Ipv6Addr, nat64: &[Ipv6Net]) -> Option<Ipv4Addr> {
     Some(ipv4.into())
 }
 
-/// `64:ff9b::/96` (RFC 6052, 2.1), judged so whether it is configured or not.
+/// `64:ff9b::/96` (RFC 6052, 2.1). It is always judged as NAT64, whether it is configured or not.
 const WELL_KNOWN_PREFIX: Ipv6Net =
     Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 /// Bits 64 to 71, the "u" octet of RFC 6052, 2.2.

@@ -1,4 +1,4 @@
-//! Who asks: the inventory, and those who aren't in it.
+//! Clients: those of the inventory, and the one for machines outside of it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,18 +8,19 @@ use ipnet::IpNet;
 use super::name::{NamePattern, Rate, ZertoVersion};
 use crate::authority::DnsName;
 
-/// One machine, or one group of them, as the inventory has it.
+/// One machine, or one group of machines, as the inventory has it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// None only for the one that stands for every admitted machine outside the inventory.
+    /// None only for the client that represents every admitted machine outside the inventory.
     pub name: Option<Arc<str>>,
     pub role: Role,
     pub version: Option<ZertoVersion>,
-    /// Where it comes from. The most specific prefix of all clients wins.
+    /// The addresses that it comes from. The most specific prefix of all clients wins.
     pub sources: Vec<IpNet>,
-    /// The names that its certificate may have. With any, it is known by its certificate, and `sources` say where it may be shown.
+    /// The names that its certificate may have. If there are any, the certificate identifies the
+    /// client, and `sources` say where it may come from.
     pub certificate_names: Vec<DnsName>,
-    /// The destinations it is held to, by name; None is all of them.
+    /// The destinations that it may reach, by name. None means all of them.
     pub destinations: Option<Vec<NamePattern>>,
     pub limits: ClientLimits,
 }
@@ -32,42 +33,42 @@ pub enum Role {
     Other,
 }
 
-/// A client's own limits; None is the general one.
+/// A client's own limits. None means that the general limit holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientLimits {
     pub tunnels: Option<u32>,
-    /// Of request heads, refused ones too.
+    /// The rate of request heads, refused ones included.
     pub rate: Option<Rate>,
 }
 
-/// What becomes of a source that no client lists.
+/// What happens to a source that no client lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unlisted {
     Deny,
-    /// Admitted from RFC 1918, unique-local, loopback and link-local addresses.
+    /// It is admitted if its address is of RFC 1918, unique-local, loopback or link-local.
     Private,
     Any,
 }
 
 impl Client {
-    /// Whether a destination of this name is open to it.
+    /// Tells whether it may reach a destination of this name.
     pub fn may_reach(&self, destination: &str) -> bool {
         self.destinations
             .as_ref()
             .is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(destination)))
     }
 
-    /// Whether it may come from a canonical address.
+    /// Tells whether it may come from a canonical address.
     pub(super) fn comes_from(&self, source: IpAddr) -> bool {
         self.sources.is_empty() || self.sources.iter().any(|net| net.contains(&source))
     }
 
-    /// What to call it in a sentence.
+    /// Names the client in a message.
     pub(super) fn title(&self) -> &str {
         self.name.as_deref().unwrap_or("outside the inventory")
     }
 
-    /// Stands for every admitted machine that no client lists.
+    /// Makes the client that represents every admitted machine which no client lists.
     pub(crate) fn unlisted() -> Self {
         Self {
             name: None,
@@ -80,7 +81,7 @@ impl Client {
         }
     }
 
-    /// What is wrong with this client taken alone.
+    /// Finds a mistake in this client alone.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.name.is_none() {
             return Err("a client needs a name: add the key `name`".into());
@@ -109,7 +110,7 @@ impl Role {
 }
 
 impl Unlisted {
-    /// Whether a canonical source is admitted.
+    /// Tells whether a canonical source is admitted.
     pub(super) fn admits(self, source: IpAddr) -> bool {
         match (self, source) {
             (Self::Any, _) => true,
@@ -124,7 +125,8 @@ impl Unlisted {
     }
 }
 
-/// No canonical address lies in such a prefix.
+/// Tells whether a prefix is v4-mapped. No canonical address is in such a prefix, so it would match
+/// nothing.
 fn is_v4_mapped(net: IpNet) -> bool {
     match net {
         IpNet::V6(net) => net.prefix_len() >= 96 && net.addr().to_ipv4_mapped().is_some(),

@@ -1,4 +1,4 @@
-//! Where a client may go: one destination, and how hosts match it.
+//! Destinations: where a client may go, and which hosts belong to a destination.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,47 +9,49 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::address;
 use super::name::{PatternError, VersionRange};
-use super::screen::{Standing, standing};
+use super::permission::{Permission, permission};
 use super::special::{Access, AddressClass, SPECIAL_BLOCKS, SpecialBlock, class_of, overlap};
 use crate::authority::DnsName;
 
-/// One entry of the allowlist: names, ports, and the addresses that are believed for them.
+/// One entry of the allowlist: its names, its ports, and the addresses that are allowed for them.
 #[derive(Clone, Debug)]
 pub struct Destination {
     pub name: Arc<str>,
     pub hosts: Vec<HostPattern>,
     pub ports: Vec<u16>,
-    /// Resolved addresses must be inside, and literals inside are allowed. None: any globally reachable address.
+    /// Resolved addresses must be inside, and literals inside are allowed. None allows any globally
+    /// reachable address.
     pub ip_ranges: Option<Vec<IpNet>>,
-    /// The answer instead of DNS.
+    /// The addresses that are used instead of asking DNS.
     pub addresses: Option<Vec<IpAddr>>,
     pub purpose: Purpose,
-    /// The versions of Zerto for which an upload to it counts; None is all.
+    /// The versions of Zerto for which an upload to it counts. None means all.
     pub versions: Option<VersionRange>,
     pub sni: SniRule,
-    /// A ClientHello without a server name is fine where the target is a literal.
+    /// A `ClientHello` without a server name is allowed where the target is a literal.
     pub literals_without_sni: bool,
-    /// False for a destination that doesn't speak TLS first; no ClientHello is read then.
+    /// False for a destination whose client doesn't begin with TLS. Then no `ClientHello` is read.
     pub tls_only: bool,
     pub origin: Origin,
 }
 
-/// Which names a destination has.
+/// The host names that a destination has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostPattern {
     Exact(DnsName),
-    /// `*.example.com`: one or more whole labels below, not the apex.
+    /// `*.example.com`: names that have one or more whole labels before `example.com`, not that
+    /// name itself.
     Below(DnsName),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// An upload to it is a client's sign of life.
+    /// An upload to it proves that the client works.
     Billing,
     Other,
 }
 
-/// How the server name of the ClientHello must agree with the target.
+/// How the server name of the `ClientHello` must agree with the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SniRule {
     Match,
@@ -60,7 +62,8 @@ pub enum SniRule {
 /// Where the entry comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The vendor's list; `source` is where it was read, `confirmed` whether it was seen to be so.
+    /// The vendor's list. `source` tells where it was read, and `confirmed` whether it was
+    /// observed.
     Preset {
         confirmed: bool,
         source: Box<str>,
@@ -69,7 +72,7 @@ pub enum Origin {
 }
 
 impl Destination {
-    /// The pattern that has this name, an exact one first and then the longest wildcard.
+    /// Finds the pattern that matches this name: an exact one first, and then the longest wildcard.
     pub fn host_for(&self, name: &DnsName) -> Option<&HostPattern> {
         self.hosts
             .iter()
@@ -80,17 +83,7 @@ impl Destination {
             })
     }
 
-    /// The narrowest of its ranges that holds a canonical address.
-    pub fn range_for(&self, address: IpAddr) -> Option<IpNet> {
-        self.ip_ranges
-            .iter()
-            .flatten()
-            .filter(|range| range.contains(&address))
-            .max_by_key(|range| range.prefix_len())
-            .copied()
-    }
-
-    /// What is wrong with this destination taken alone, and how to mend it.
+    /// Finds a mistake in this destination alone. The message says how to mend it.
     pub(super) fn check(&self, nat64: &[Ipv6Net]) -> Result<(), String> {
         if self.ports.is_empty() {
             return Err(
@@ -126,11 +119,12 @@ impl Destination {
         Ok(())
     }
 
-    /// A static answer stands in the file, so what screening would refuse at every request is refused once, when it is read.
+    /// Checks one of the static `addresses`. Screening would refuse a wrong one at every request,
+    /// so it is refused once, when the file is read.
     fn check_static(&self, address: IpAddr, nat64: &[Ipv6Net]) -> Result<(), String> {
         let judged = address::judged_as(address, nat64);
         let class = class_of(judged.into());
-        if standing(judged, class, Some(self)) == Standing::Permitted {
+        if permission(judged, class, self.ip_ranges.as_deref()) == Permission::Permitted {
             return Ok(());
         }
         Err(
@@ -218,7 +212,8 @@ fn check_range(range: IpNet, nat64: &[Ipv6Net]) -> Result<(), String> {
     }
 }
 
-/// Refuses a NAT64 prefix that RFC 6052 doesn't know, or that would open what is never allowed.
+/// Refuses a NAT64 prefix whose length RFC 6052 doesn't have, or that overlaps what is never
+/// allowed.
 pub(super) fn check_nat64_prefix(prefix: Ipv6Net) -> Result<(), String> {
     if !address::is_nat64_length(prefix) {
         return Err(format!(

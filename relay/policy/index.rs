@@ -1,4 +1,5 @@
-//! The compiled form of the lists: which one destination or client a host or address belongs to.
+//! The lists in compiled form: they find the one destination or client that a host or address
+//! belongs to.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,26 +10,27 @@ use super::address;
 use super::destination::HostPattern;
 use crate::authority::{DnsName, Host};
 
-/// Finds the one destination that decides, by its place in the list.
+/// Finds the one destination that decides, and gives its place in the list.
 #[derive(Debug, Default)]
 pub(super) struct HostIndex {
     exact: HashMap<Box<str>, usize>,
-    /// By the parent: `example.com` for `*.example.com`.
+    /// Keyed by the parent: `example.com` for `*.example.com`.
     below: HashMap<Box<str>, usize>,
     ranges: PrefixMap,
 }
 
-/// A longest-prefix match: one look-up for each prefix length that occurs.
+/// A longest-prefix match. It takes one look-up for each prefix length that occurs.
 #[derive(Debug, Default)]
 pub(super) struct PrefixMap {
     places: HashMap<IpNet, usize>,
-    /// Descending.
+    /// In descending order.
     v4_lengths: Vec<u8>,
     v6_lengths: Vec<u8>,
 }
 
 impl HostIndex {
-    /// Adds a host of the destination at `place`. The error is the place of another destination that already has it.
+    /// Adds a host of the destination at `place`. The error is the place of another destination
+    /// that already has it.
     pub(super) fn add_host(&mut self, host: &HostPattern, place: usize) -> Result<(), usize> {
         let (map, name) = match host {
             HostPattern::Exact(name) => (&mut self.exact, name),
@@ -54,7 +56,7 @@ impl HostIndex {
         if let Some(&place) = self.exact.get(rest) {
             return Some(place);
         }
-        // Label by label upwards, so the longest wildcard comes first.
+        // It goes up label by label, so the longest wildcard comes first.
         while let Some((_, parent)) = rest.split_once('.') {
             if let Some(&place) = self.below.get(parent) {
                 return Some(place);
@@ -66,7 +68,8 @@ impl HostIndex {
 }
 
 impl PrefixMap {
-    /// Adds a prefix for the entry at `place`. The error is the place of another entry that already has it.
+    /// Adds a prefix of the entry at `place`. The error is the place of another entry that already
+    /// has it.
     pub(super) fn add(&mut self, net: IpNet, place: usize) -> Result<(), usize> {
         let lengths = match net {
             IpNet::V4(_) => &mut self.v4_lengths,
@@ -80,7 +83,7 @@ impl PrefixMap {
         if owner == place { Ok(()) } else { Err(owner) }
     }
 
-    /// The entry with the longest prefix that holds a canonical address.
+    /// Finds the entry with the longest prefix that holds a canonical address.
     pub(super) fn find(&self, address: IpAddr) -> Option<usize> {
         let lengths = match address {
             IpAddr::V4(_) => &self.v4_lengths,
@@ -112,7 +115,7 @@ mod tests {
     }
 
     proptest! {
-        /// Few bits, so that prefixes nest and addresses hit.
+        /// Addresses have few bits here, so that prefixes nest and addresses hit.
         #[test]
         fn longest_prefix_equals_the_naive_search(
             nets in prop::collection::vec((any::<bool>(), 0_u8..4, 0_u8..=4), 0..12),

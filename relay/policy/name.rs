@@ -1,4 +1,4 @@
-//! The small values of a rule that are written as text: patterns, versions, rates.
+//! The small values of a rule that are written as text: name patterns, versions, rates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::authority::AuthorityError;
 
-/// Which destinations a client may reach, by name: an exact name, or the start of one and a `*`.
+/// A pattern for the names of destinations: an exact name, or the start of a name and a `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamePattern {
     start: Box<str>,
     open: bool,
 }
 
-/// A version of Zerto. The order is that of the releases.
+/// A version of Zerto, in the order of the releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ZertoVersion {
     pub major: u16,
@@ -23,20 +23,20 @@ pub struct ZertoVersion {
 /// The versions of Zerto that a destination counts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionRange {
-    /// `>=9`: this one and later.
+    /// `>=9`: this version and later.
     From(ZertoVersion),
-    /// `<9`: earlier than this one.
+    /// `<9`: earlier than this version.
     Before(ZertoVersion),
 }
 
-/// So many a second, minute or hour.
+/// A number of events per second, minute or hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub count: u32,
     pub per: Duration,
 }
 
-/// Why a text is no such value. Says the form, never repeats the text.
+/// Why a text is no such value. The message tells the form, and never repeats the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     #[error(transparent)]
@@ -172,7 +172,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// `u16` and its like also parse a leading `+`.
+/// Parses a number of digits only, because `u16` and its like also accept a leading `+`.
 fn decimal<N: FromStr>(text: &str) -> Option<N> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     text.parse().ok().filter(|_| digits)

@@ -1,4 +1,5 @@
-//! What a decision permits: the addresses that may be dialled, and the server names that may be asked for.
+//! Screening: it keeps the addresses that may be dialled, and checks the server name that the
+//! client asks for.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -8,11 +9,13 @@ use ipnet::Ipv6Net;
 
 use super::address;
 use super::destination::{Destination, SniRule};
-use super::special::{Access, AddressClass, class_of};
+use super::permission::{Permission, permission};
+use super::special::{AddressClass, class_of};
 use crate::authority::{Host, ServerName};
 use crate::proxy_error::{Reason, Refusal};
 
-/// Leave to go on with a target. It owns what it needs, so a request keeps to the policy that it was decided under.
+/// The permission to go on with a target. It owns what it needs, so a request keeps to the policy
+/// that decided it.
 #[derive(Clone, Debug)]
 #[must_use = "a permit is worth nothing until its addresses are screened"]
 pub struct Permit {
@@ -23,7 +26,8 @@ pub struct Permit {
     pub(super) nat64: Arc<[Ipv6Net]>,
 }
 
-/// Addresses that policy lets the relay dial: never empty, no duplicates, in the resolver's order. Only screening makes one.
+/// The addresses that policy lets the relay dial: at least one, without duplicates, in the
+/// resolver's order. Only screening makes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "these are the only addresses that may be dialled"]
 pub struct PermittedAddrs {
@@ -31,7 +35,7 @@ pub struct PermittedAddrs {
     enforced: bool,
 }
 
-/// A refusal, and the destination that decided, when one did.
+/// A refusal, and the destination that decided, where one did.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{refusal}")]
 pub struct Denial {
@@ -39,27 +43,19 @@ pub struct Denial {
     pub destination: Option<Arc<Destination>>,
 }
 
-/// How an address stands with a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Permitted,
-    /// Globally reachable, but outside the ranges that the destination has.
-    OutsideRanges,
-    Refused,
-}
-
 impl Permit {
-    /// The destination that decided. None only in report-only, for a name on no list.
+    /// Gives the destination that decided. None only in report-only, for a name on no list.
     pub fn destination(&self) -> Option<&Arc<Destination>> {
         self.destination.as_ref()
     }
 
-    /// False: `enforce` would have refused, report-only lets it through.
+    /// Tells whether `enforce` would allow it too. False: only report-only lets it through.
     pub fn enforced(&self) -> bool {
         self.destination.is_some()
     }
 
-    /// The answer instead of DNS. A literal has none: it is its own.
+    /// Gives the addresses to use instead of asking DNS. A literal has none, because it is an
+    /// address itself.
     pub fn static_addresses(&self) -> Option<&[IpAddr]> {
         match self.target {
             Host::Name(_) => self.destination.as_ref()?.addresses.as_deref(),
@@ -67,23 +63,24 @@ impl Permit {
         }
     }
 
-    /// Keeps of a name's addresses, or of the one literal, those that may be dialled.
+    /// Keeps those addresses that may be dialled, of a name's addresses or of the one literal.
     ///
-    /// In report-only, globally reachable addresses outside `ip_ranges` are kept only where no other is left: so what is marked
-    /// as not enforced is exactly what `enforce` would break.
+    /// In report-only, globally reachable addresses outside `ip_ranges` are kept only where no
+    /// other is left. So the record says "not enforced" exactly where `enforce` would refuse.
     ///
     /// # Errors
     ///
-    /// `AddressNotAllowed` when none is left; the detail has each with its class.
+    /// `AddressNotAllowed` when none is left. The detail has each address with its class.
     pub fn screen(&self, addresses: &[IpAddr]) -> Result<PermittedAddrs, Denial> {
         let mut permitted = Vec::with_capacity(addresses.len());
         let mut outside = Vec::new();
         for &address in addresses {
-            let kept = match self.stand(address).1 {
-                Standing::Permitted => &mut permitted,
-                Standing::OutsideRanges if self.report_only => &mut outside,
-                Standing::OutsideRanges | Standing::Refused => continue,
+            let kept = match self.judge(address).1 {
+                Permission::Permitted => &mut permitted,
+                Permission::OutsideRanges if self.report_only => &mut outside,
+                Permission::OutsideRanges | Permission::Refused => continue,
             };
+            // One address may come twice, as IPv4 and v4-mapped.
             let dialled = address::dialled_as(address);
             if !kept.contains(&dialled) {
                 kept.push(dialled);
@@ -104,12 +101,13 @@ impl Permit {
         })
     }
 
-    /// False only where the destination is `tls_only = false`.
+    /// Tells whether a `ClientHello` is read first. False only where the destination is
+    /// `tls_only = false`.
     pub fn reads_client_hello(&self) -> bool {
         self.destination.as_ref().is_none_or(|it| it.tls_only)
     }
 
-    /// Whether the ClientHello asks for the server that was permitted (RFC 6066, 3).
+    /// Checks that the `ClientHello` asks for the server that was permitted (RFC 6066, 3).
     ///
     /// # Errors
     ///
@@ -128,7 +126,8 @@ impl Permit {
         }
     }
 
-    /// A literal has no name to ask for, unless its destination has names.
+    /// Tells whether the client must name a server. It needn't for a literal, unless the
+    /// destination has names.
     fn needs_server_name(&self) -> bool {
         match (&self.target, &self.destination) {
             (Host::Literal(_), Some(it)) => !it.hosts.is_empty() && !it.literals_without_sni,
@@ -150,10 +149,14 @@ impl Permit {
         }
     }
 
-    fn stand(&self, address: IpAddr) -> (AddressClass, Standing) {
+    fn judge(&self, address: IpAddr) -> (AddressClass, Permission) {
         let judged = address::judged_as(address, &self.nat64);
         let class = class_of(judged.into());
-        (class, standing(judged, class, self.destination.as_deref()))
+        let ranges = self
+            .destination
+            .as_ref()
+            .and_then(|it| it.ip_ranges.as_deref());
+        (class, permission(judged, class, ranges))
     }
 
     fn deny(&self, detail: String) -> Denial {
@@ -169,13 +172,13 @@ impl Permit {
         }
         let mut text = String::from("no address may be dialled: ");
         for (at, address) in addresses.iter().take(MAX_LISTED).enumerate() {
-            let (class, standing) = self.stand(*address);
+            let (class, permission) = self.judge(*address);
             let separator = if at == 0 { "" } else { ", " };
-            let outside = match standing {
-                Standing::OutsideRanges => ", outside ip_ranges",
-                Standing::Permitted | Standing::Refused => "",
+            let outside = match permission {
+                Permission::OutsideRanges => ", outside ip_ranges",
+                Permission::Permitted | Permission::Refused => "",
             };
-            // Writing to a String can't fail.
+            // Writing to a `String` can't fail.
             let _ = write!(text, "{separator}{address} ({class}{outside})");
         }
         if let Some(more @ 1..) = addresses.len().checked_sub(MAX_LISTED) {
@@ -198,12 +201,13 @@ impl PermittedAddrs {
         &self.addresses
     }
 
-    /// False: `enforce` would have refused, be it the name or every address.
+    /// Tells whether `enforce` would allow it too. False where it would refuse the name or every
+    /// address.
     pub fn enforced(&self) -> bool {
         self.enforced
     }
 
-    /// Leaves out the addresses that `unwanted` picks; None when no other is left.
+    /// Leaves out the addresses that `unwanted` picks. Gives None when no other is left.
     pub fn excluding(mut self, unwanted: impl Fn(IpAddr) -> bool) -> Option<Self> {
         self.addresses.retain(|address| !unwanted(*address));
         (!self.addresses.is_empty()).then_some(self)
@@ -216,25 +220,6 @@ impl From<Denial> for Refusal {
     }
 }
 
-/// How a canonical address of this class stands with a destination, or with none.
-pub(super) fn standing(
-    judged: IpAddr,
-    class: AddressClass,
-    destination: Option<&Destination>,
-) -> Standing {
-    let ranges = destination.filter(|it| it.ip_ranges.is_some());
-    let range = ranges.and_then(|it| it.range_for(judged));
-    match (class.access(), range) {
-        (Access::Open, Some(_)) => Standing::Permitted,
-        (Access::Open, None) if ranges.is_none() => Standing::Permitted,
-        (Access::Open, None) => Standing::OutsideRanges,
-        // The narrowest range tells: if a wider one lay inside a special-purpose block, so would this one.
-        (Access::ByRange, Some(range)) if class_of(range).access() == Access::ByRange => {
-            Standing::Permitted
-        }
-        (Access::ByRange | Access::Never, _) => Standing::Refused,
-    }
-}
-
-/// A hostile answer shall not make the record as long as itself.
+/// The most addresses that a refusal lists. Otherwise a hostile answer could make the record as
+/// long as itself.
 const MAX_LISTED: usize = 16;

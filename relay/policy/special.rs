@@ -1,7 +1,8 @@
 //! The special-purpose address registries as data, and the class of an address.
 //!
-//! Rows are those of the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190; as updated on
-//! 2025-10-09), under the names they have there. The rows after them are marked: they are special too, but stand elsewhere.
+//! The rows are those of the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC
+//! 8190; as updated on 2025-10-09), under the registries' names. The rows behind them come from
+//! other documents, and are marked so.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,20 +11,21 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::address;
 
-/// A block of addresses that is not plain public unicast, or a documented exception inside one.
+/// A block of addresses that is not plain public unicast, or a documented exception inside such a
+/// block.
 #[derive(Clone, Copy, Debug)]
 pub struct SpecialBlock {
     pub block: IpNet,
     pub class: AddressClass,
-    /// As the registry has it.
+    /// The name in the registry.
     pub name: &'static str,
-    /// Where it is defined.
+    /// The document that defines it.
     pub document: &'static str,
 }
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $variant:ident, $word:literal, $access:ident;)+) => {
-        /// What an address is good for, in one word for the trail and for `explain`.
+        /// What kind of address it is, in one word for the trail and for `explain`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum AddressClass { $($(#[$doc])* $variant),+ }
 
@@ -42,8 +44,8 @@ macro_rules! classes {
     };
 }
 
-// Never is for what has no one host behind it, for what gives credentials to whoever asks, and for what carries an IPv4
-// address that nobody judged.
+// Three kinds are `Never`. The first have no single host behind them. The second give credentials
+// to every program that asks. The third carry an IPv4 address inside that was not judged.
 classes! {
     /// Public unicast, or a special block that the registry has as globally reachable.
     GloballyReachable, "globally_reachable", Open;
@@ -70,9 +72,9 @@ classes! {
     SixToFour, "6to4", Never;
     Teredo, "teredo", Never;
     ThisNetwork, "this_network", Never;
-    /// Behind a translator (NAT64) that isn't configured, so nobody knows which IPv4 address it reaches.
+    /// Behind a translator (NAT64) that isn't configured, so its IPv4 address is unknown.
     Translation, "ipv4_translation", Never;
-    /// IPv6 outside `2000::/3` that no registry has a purpose for.
+    /// IPv6 outside `2000::/3` that has no purpose in any registry.
     Unallocated, "unallocated", Never;
     UniqueLocal, "unique_local", ByRange;
     Unspecified, "unspecified", Never;
@@ -83,20 +85,20 @@ classes! {
 pub enum Access {
     /// Nothing, unless the destination has `ip_ranges`.
     Open,
-    /// An `ip_ranges` entry that lies wholly inside the special-purpose block.
+    /// An `ip_ranges` entry that is wholly inside the special-purpose block.
     ByRange,
     /// No configuration opens it.
     Never,
 }
 
-/// The class of an address, after it is reduced to what it reaches: v4-mapped, `64:ff9b::/96` and `nat64` prefixes count as the
-/// IPv4 address inside.
+/// Gives the class of an address, after reducing it to the address that it reaches. A v4-mapped
+/// address, or one in `64:ff9b::/96` or a `nat64` prefix, counts as the IPv4 address inside.
 pub fn classify(address: IpAddr, nat64: &[Ipv6Net]) -> AddressClass {
     class_of(address::judged_as(address, nat64).into())
 }
 
 impl SpecialBlock {
-    /// The most specific block that holds all of `net`.
+    /// Finds the most specific block that holds all of `net`.
     pub fn around(net: IpNet) -> Option<&'static Self> {
         SPECIAL_BLOCKS
             .iter()
@@ -117,7 +119,8 @@ impl fmt::Display for AddressClass {
     }
 }
 
-/// The class that all of a canonical `net` has, or that its remainder has when it is wider than any special block.
+/// Gives the class that all of a canonical `net` has. For one wider than any special block, it is
+/// the class of the rest.
 pub(super) fn class_of(net: IpNet) -> AddressClass {
     match (SpecialBlock::around(net), net) {
         (Some(row), _) => row.class,
@@ -169,8 +172,8 @@ blocks! {
     v4([240, 0, 0, 0], 4), Reserved, "Reserved", "RFC 1112, 4";
     v4([255, 255, 255, 255], 32), Broadcast, "Limited Broadcast", "RFC 919, 7";
 
-    // IANA IPv6 Special-Purpose Address Registry. ::ffff:0:0/96 and 64:ff9b::/96 are judged as the IPv4 address inside; their
-    // rows are for a range that somebody writes with them.
+    // IANA IPv6 Special-Purpose Address Registry. ::ffff:0:0/96 and 64:ff9b::/96 are judged as the
+    // IPv4 address inside. Their rows are for a configuration that has a range with them.
     v6(&[0, 0, 0, 0, 0, 0, 0, 1], 128), Loopback, "Loopback Address", "RFC 4291, 2.5.3";
     v6(&[], 128), Unspecified, "Unspecified Address", "RFC 4291, 2.5.2";
     v6(&[0, 0, 0, 0, 0, 0xffff], 96), Ipv4Mapped, "IPv4-mapped Address", "RFC 4291, 2.5.5.2";
@@ -229,7 +232,7 @@ const fn v4([a, b, c, d]: [u8; 4], prefix_len: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), prefix_len))
 }
 
-/// Groups left out at the end are zero.
+/// Makes an IPv6 block. Groups left out at the end are zero.
 const fn v6(leading: &[u16], prefix_len: u8) -> IpNet {
     let mut address = 0_u128;
     let mut at = 0;

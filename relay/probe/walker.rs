@@ -15,7 +15,7 @@ use super::text::list;
 use super::walk::Walk;
 use crate::authority::{Authority, DnsName, Host};
 use crate::dial::{self, Dialled, Outgoing};
-use crate::dns::{AddressSource, Failure, Resolver};
+use crate::dns::{AddressSource, LookupError, Resolver};
 use crate::policy::{Client, Permit, PermittedAddrs, Policy, classify};
 use crate::proxy_error::{Reason, Refusal};
 use crate::server;
@@ -117,31 +117,31 @@ impl Walker {
         Ok(((permit, addresses), Finding::ok(format!("{shown}, {from}"))))
     }
 
-    fn unresolved(&self, failure: &Failure, host: &DnsName) -> Finding {
+    fn unresolved(&self, failure: &LookupError, host: &DnsName) -> Finding {
         let servers = list(self.options.resolver.servers(), |server| server.to_string());
         let seen = format!("{failure}; asked: {servers}");
         match failure {
-            Failure::Negative { rcode: "NXDOMAIN" } => Finding::fail(
+            LookupError::Negative { rcode: "NXDOMAIN" } => Finding::fail(
                 seen,
                 "the name is wrong, or this name server doesn't know names of the internet, or hides this one",
                 format!(
                     "ask a name server outside for {host}; if it knows it, forward to one like it, or set [dns] servers or the destination's addresses"
                 ),
             ),
-            Failure::Negative { rcode: "NOERROR" } => Finding::fail(
+            LookupError::Negative { rcode: "NOERROR" } => Finding::fail(
                 seen,
                 "the name exists without an address: a filter, or an internal zone over the public one",
                 format!(
                     "ask a name server outside for {host}; if it has an address, find the filter or the zone"
                 ),
             ),
-            Failure::Negative { .. } => Finding::fail(
+            LookupError::Negative { .. } => Finding::fail(
                 seen,
                 "the name server won't or can't look names up for this machine: recursion isn't allowed to it, its own \
                  forwarders fail, or DNSSEC validation does",
                 "allow this machine recursion there, or set [dns] servers to one that resolves names of the internet",
             ),
-            Failure::Timeout | Failure::Unanswered(_) => Finding::fail(
+            LookupError::Timeout | LookupError::Unanswered(_) => Finding::fail(
                 seen,
                 "a firewall between this machine and the name server, or a server that is down or isn't one",
                 "allow port 53, UDP and TCP, to the name server, or set [dns] servers to another",
@@ -234,7 +234,7 @@ impl Walker {
     }
 }
 
-fn unconnected(failure: dial::Failure, port: u16, after: Duration) -> Finding {
+fn unconnected(failure: dial::DialError, port: u16, after: Duration) -> Finding {
     let Refusal { reason, detail, .. } = failure.into();
     let seen = detail.unwrap_or_default();
     match reason {

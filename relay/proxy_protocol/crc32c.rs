@@ -1,4 +1,5 @@
-//! CRC-32C (RFC 9260, appendix A), bit by bit: a header is short, and few have one.
+//! CRC-32C (RFC 9260, appendix A). It goes bit by bit, because a header is short, and few have a
+//! checksum.
 
 pub(super) fn sum(bytes: impl Iterator<Item = u8>) -> u32 {
     let shift = |sum: u32| (sum >> 1) ^ if sum & 1 == 1 { REFLECTED } else { 0 };
@@ -6,14 +7,14 @@ pub(super) fn sum(bytes: impl Iterator<Item = u8>) -> u32 {
     !bytes.fold(!0, add)
 }
 
-/// Castagnoli's polynomial 0x1EDC6F41, lowest bit first.
+/// Castagnoli's polynomial 0x1EDC6F41, with its lowest bit first.
 const REFLECTED: u32 = 0x82f6_3b78;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// RFC 3720, B.4, and the check value that every catalogue has.
+    /// These are from RFC 3720, B.4, and the check value that every catalogue has.
     #[test]
     fn the_published_sums() {
         assert_eq!(sum(b"123456789".iter().copied()), 0xe306_9283);

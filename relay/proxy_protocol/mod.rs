@@ -1,7 +1,9 @@
-//! The PROXY protocol, versions 1 and 2: what a load balancer says of the client whose bytes follow.
+//! The PROXY protocol, versions 1 and 2: a load balancer tells the address of the client whose
+//! bytes follow.
 //!
-//! Written after its specification, `proxy-protocol.txt`. Pure, and stricter than it needs to be: a header is read in one way or not at all,
-//! since whoever reads one wrong takes an attacker's word for the balancer's.
+//! It is written after its specification, `proxy-protocol.txt`. It is pure, and stricter than it
+//! needs to be. If a header could be read in two ways, an attacker's word could be taken for the
+//! balancer's.
 
 mod crc32c;
 #[cfg(test)]
@@ -10,21 +12,22 @@ mod tests;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// How far a header has come.
+/// How far the bytes read so far are a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum HeaderProgress {
     Complete(Header),
     Incomplete,
-    /// It is none, for this reason.
+    /// The bytes are no header, for this reason.
     Refused(&'static str),
 }
 
-/// A header, whole and well-formed.
+/// A header that is whole and well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// None where it announces nobody over TCP: `LOCAL`, `UNKNOWN`, and the families that are none of IP's.
+    /// None where the header announces no TCP client: `LOCAL`, `UNKNOWN`, and families other than
+    /// IPv4 and IPv6.
     pub announced: Option<Announced>,
-    /// Bytes; what follows is the client's.
+    /// The bytes of the header. The bytes behind them are the client's.
     pub length: usize,
 }
 
@@ -32,52 +35,52 @@ pub struct Header {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announced {
     pub client: SocketAddr,
-    /// Where the client connected to.
+    /// The address that the client connected to.
     pub server: SocketAddr,
 }
 
-/// Looks at the first bytes of a connection. What follows the header has no part in the answer.
-pub fn parse(bytes: &[u8]) -> Progress {
-    for (signature, read) in [(V1, read_v1 as fn(&[u8]) -> Progress), (V2, read_v2)] {
+/// Parses the first bytes of a connection. Bytes behind the header don't change the answer.
+pub fn parse(bytes: &[u8]) -> HeaderProgress {
+    for (signature, read) in [(V1, read_v1 as fn(&[u8]) -> HeaderProgress), (V2, read_v2)] {
         let common = bytes.len().min(signature.len());
         if bytes[..common] == signature[..common] {
             return if bytes.len() < signature.len() {
-                Progress::Incomplete
+                HeaderProgress::Incomplete
             } else {
                 read(bytes)
             };
         }
     }
-    Progress::Refused("no PROXY header")
+    HeaderProgress::Refused("no PROXY header")
 }
 
-/// A line: `PROXY TCP4 10.0.0.1 10.0.0.2 51514 3128`.
-fn read_v1(bytes: &[u8]) -> Progress {
+/// Reads a line: `PROXY TCP4 10.0.0.1 10.0.0.2 51514 3128`.
+fn read_v1(bytes: &[u8]) -> HeaderProgress {
     let most = &bytes[..bytes.len().min(V1_MAX)];
     let Some(end) = most.windows(2).position(|pair| pair == b"\r\n") else {
         return if bytes.len() >= V1_MAX {
-            Progress::Refused("a PROXY line that is too long")
+            HeaderProgress::Refused("a PROXY line that is too long")
         } else {
-            Progress::Incomplete
+            HeaderProgress::Incomplete
         };
     };
     let Ok(line) = std::str::from_utf8(&bytes[V1.len()..end]) else {
-        return Progress::Refused("a PROXY line that is no text");
+        return HeaderProgress::Refused("a PROXY line that is no text");
     };
     let announced = match line.split_once(' ') {
         Some(("TCP4", ends)) => read_ends::<Ipv4Addr>(ends).map(Some),
         Some(("TCP6", ends)) => read_ends::<Ipv6Addr>(ends).map(Some),
-        // Whatever follows is to be ignored.
+        // The specification says to ignore the rest of the line.
         Some(("UNKNOWN", _)) => Ok(None),
         None if line == "UNKNOWN" => Ok(None),
         _ => Err("a PROXY line of a family that there isn't"),
     };
     match announced {
-        Ok(announced) => Progress::Complete(Header {
+        Ok(announced) => HeaderProgress::Complete(Header {
             announced,
             length: end + 2,
         }),
-        Err(why) => Progress::Refused(why),
+        Err(why) => HeaderProgress::Refused(why),
     }
 }
 
@@ -100,55 +103,56 @@ fn read_ends<A: FromStr + Into<IpAddr>>(text: &str) -> Result<Announced, &'stati
     })
 }
 
-/// A port without sign and leading zeros.
+/// Reads a port without sign and leading zeros.
 fn decimal(text: &str) -> Option<u16> {
     let plain =
         text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     text.parse().ok().filter(|_| plain)
 }
 
-/// Signature, version and command, family and protocol, a length, and so many bytes: addresses, then TLVs.
-fn read_v2(bytes: &[u8]) -> Progress {
+/// Reads the binary form: signature, version and command, family and protocol, a length, and a
+/// block of that length. The block has the addresses, then TLVs.
+fn read_v2(bytes: &[u8]) -> HeaderProgress {
     let Some((fixed, rest)) = bytes.split_first_chunk::<V2_FIXED>() else {
-        return Progress::Incomplete;
+        return HeaderProgress::Incomplete;
     };
     let &[.., command, family, high, low] = fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
     if !matches!(command, LOCAL | PROXY) {
-        return Progress::Refused("a PROXY header of a version or command that there isn't");
+        return HeaderProgress::Refused("a PROXY header of a version or command that there isn't");
     }
     if V2_FIXED + length > V2_MAX {
-        return Progress::Refused("a PROXY header that is too long");
+        return HeaderProgress::Refused("a PROXY header that is too long");
     }
     let Some(block) = rest.get(..length) else {
-        return Progress::Incomplete;
+        return HeaderProgress::Incomplete;
     };
     let header = &bytes[..V2_FIXED + length];
     let complete = |announced| {
-        Progress::Complete(Header {
+        HeaderProgress::Complete(Header {
             announced,
             length: header.len(),
         })
     };
     if command == LOCAL {
-        // The family, and the whole block, are to be ignored.
+        // The specification says to ignore the family and the whole block.
         return complete(None);
     }
     let addresses = match family {
-        // Says nothing of what is in the block.
+        // The family `AF_UNSPEC` doesn't say what is in the block.
         0x00 => return complete(None),
         0x11 | 0x12 => 12,
         0x21 | 0x22 => 36,
         0x31 | 0x32 => 216,
-        _ => return Progress::Refused("a PROXY header of a family that there isn't"),
+        _ => return HeaderProgress::Refused("a PROXY header of a family that there isn't"),
     };
     let Some((addresses, tlvs)) = block.split_at_checked(addresses) else {
-        return Progress::Refused("a PROXY header too short for its addresses");
+        return HeaderProgress::Refused("a PROXY header too short for its addresses");
     };
     if let Err(why) = check_tlvs(header, tlvs) {
-        return Progress::Refused(why);
+        return HeaderProgress::Refused(why);
     }
-    // Datagrams and local sockets are valid, but nobody comes to this port by them.
+    // Datagrams and local sockets are valid, but no client comes to this port by them.
     complete(match family {
         0x11 => ends::<4>(addresses),
         0x21 => ends::<16>(addresses),
@@ -156,7 +160,7 @@ fn read_v2(bytes: &[u8]) -> Progress {
     })
 }
 
-/// Two addresses of so many bytes, then their ports.
+/// Reads two addresses of `N` bytes, then their ports.
 fn ends<const N: usize>(block: &[u8]) -> Option<Announced>
 where
     IpAddr: From<[u8; N]>,
@@ -177,7 +181,8 @@ where
     })
 }
 
-/// The TLVs must fill their room exactly, and a checksum must be right; nothing else in them is of use here.
+/// Checks that the TLVs fill their room exactly, and that a checksum is right. Nothing else in them
+/// is of use here.
 fn check_tlvs(header: &[u8], mut tlvs: &[u8]) -> Result<(), &'static str> {
     let mut summed = false;
     while let Some((&kind, rest)) = tlvs.split_first() {
@@ -194,7 +199,7 @@ fn check_tlvs(header: &[u8], mut tlvs: &[u8]) -> Result<(), &'static str> {
         let sum: [u8; 4] = value
             .try_into()
             .map_err(|_| "a PROXY header with a checksum of a wrong length")?;
-        // A second one would be part of what the first one sums up.
+        // A second checksum would be part of what the first one sums up.
         if std::mem::replace(&mut summed, true) {
             return Err("a PROXY header with two checksums");
         }
@@ -207,10 +212,11 @@ fn check_tlvs(header: &[u8], mut tlvs: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The longest header that is read: more than one with a client's whole certificate in a TLV.
+/// The longest header that is read. It is longer than one with a client's whole certificate in a
+/// TLV.
 pub const MAX_HEADER: usize = V2_MAX;
 const V1: &[u8] = b"PROXY ";
-/// With its end, and UNKNOWN with two of the longest addresses.
+/// The longest line, its end included: UNKNOWN with two of the longest addresses.
 const V1_MAX: usize = 107;
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;

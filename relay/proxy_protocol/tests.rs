@@ -17,7 +17,7 @@ fn tlv(kind: u8, value: &[u8]) -> Vec<u8> {
     [&[kind], &length[..], value].concat()
 }
 
-/// An IPv4 header whose TLVs are `before`, a checksum, `after`.
+/// Makes an IPv4 header whose TLVs are `before`, a checksum, `after`.
 fn summed(before: &[u8], after: &[u8]) -> Vec<u8> {
     let zeroed = v2(
         PROXY,
@@ -33,24 +33,31 @@ fn summed(before: &[u8], after: &[u8]) -> Vec<u8> {
 }
 
 fn announces(bytes: &[u8], client: &str) {
-    let Progress::Complete(header) = parse(bytes) else {
+    let HeaderProgress::Complete(header) = parse(bytes) else {
         panic!("{:?}: {:?}", parse(bytes), String::from_utf8_lossy(bytes));
     };
     let announced = header.announced.map(|it| it.client.to_string());
     assert_eq!(announced.unwrap_or_default(), client);
     assert_eq!(header.length, bytes.len());
-    // Byte by byte it comes to the same, and what follows changes nothing.
+    // Byte by byte the answer is the same, and bytes behind the header change nothing.
     for length in 0..bytes.len() {
-        assert_eq!(parse(&bytes[..length]), Progress::Incomplete, "{length}");
+        assert_eq!(
+            parse(&bytes[..length]),
+            HeaderProgress::Incomplete,
+            "{length}"
+        );
     }
     for more in [&b"CONNECT a:1 HTTP/1.1\r\n\r\n"[..], b"\r\n", b"PROXY ", V2] {
-        assert_eq!(parse(&[bytes, more].concat()), Progress::Complete(header));
+        assert_eq!(
+            parse(&[bytes, more].concat()),
+            HeaderProgress::Complete(header)
+        );
     }
 }
 
 fn is_refused(bytes: &[u8], why: &str) {
     match parse(bytes) {
-        Progress::Refused(said) => assert!(said.contains(why), "{said}, not {why}"),
+        HeaderProgress::Refused(said) => assert!(said.contains(why), "{said}, not {why}"),
         other => panic!("{other:?}: {:?}", String::from_utf8_lossy(bytes)),
     }
 }
@@ -115,11 +122,14 @@ fn lines_that_are_none() {
         is_refused(line.as_bytes(), why);
     }
     is_refused(b"PROXY UNKNOWN \xff\r\n", "no text");
-    // A line is over before its end could come too late.
+    // A line is refused before its end could come too late.
     let long = format!("PROXY UNKNOWN {}\r\n", "x".repeat(V1_MAX));
     is_refused(long.as_bytes(), "too long");
     is_refused(&long.as_bytes()[..V1_MAX], "too long");
-    assert_eq!(parse(&long.as_bytes()[..V1_MAX - 1]), Progress::Incomplete);
+    assert_eq!(
+        parse(&long.as_bytes()[..V1_MAX - 1]),
+        HeaderProgress::Incomplete
+    );
 }
 
 #[test]
@@ -145,7 +155,7 @@ fn headers() {
     );
     announces(&summed(&[], &[]), "10.20.0.11:51514");
 
-    // These announce nobody, whatever is in them.
+    // These announce no client, whatever is in their block.
     for block in [&[][..], &[0xff; 7], &block_v4(), &[0xff; 300]] {
         for family in [0x00, 0x11, 0x21, 0x31, 0xff] {
             announces(&v2(LOCAL, family, block), "");
@@ -191,7 +201,7 @@ fn headers_that_are_none() {
         &with(&[tlv(0x04, b"x"), vec![0x04, 0, 9]].concat()),
         "longer than the rest",
     );
-    // What follows the header lends it no bytes (HAProxy 488ee7fb).
+    // Bytes behind the header must not be read as part of it (HAProxy 488ee7fb).
     is_refused(
         &[with(&[0x04, 0, 5]), b"CONNECT".to_vec()].concat(),
         "longer than the rest",
@@ -201,15 +211,18 @@ fn headers_that_are_none() {
     is_refused(&with(&tlv(CRC32C, &[0; 3])), "wrong length");
     is_refused(&summed(&[], &tlv(CRC32C, &[0; 4])), "two checksums");
     let good = summed(&tlv(0x04, b"pad"), &tlv(0x05, b"id"));
-    // Only what says that there is a checksum isn't under it.
+    // The checksum covers everything but the byte that says that there is one.
     let kind = V2_FIXED + block_v4().len() + tlv(0x04, b"pad").len();
     for at in (V2.len() + 4..good.len()).filter(|at| *at != kind) {
         let mut flipped = good.clone();
         flipped[at] ^= 1;
-        assert!(matches!(parse(&flipped), Progress::Refused(_)), "byte {at}");
+        assert!(
+            matches!(parse(&flipped), HeaderProgress::Refused(_)),
+            "byte {at}"
+        );
     }
 
-    // Before a byte of it has come.
+    // It is refused before a byte of its block has come.
     let long = v2(PROXY, 0x11, &vec![0; V2_MAX - V2_FIXED + 1]);
     is_refused(&long[..V2_FIXED], "too long");
     is_refused(&[V2, &[PROXY, 0x11, 0xff, 0xff]].concat(), "too long");
@@ -233,12 +246,12 @@ proptest! {
     ) {
         let bytes = [start, rest].concat();
         let whole = parse(&bytes);
-        if whole != Progress::Incomplete {
+        if whole != HeaderProgress::Incomplete {
             prop_assert_eq!(parse(&[bytes, more].concat()), whole);
         }
     }
 
-    /// What another implementation writes is read as it was meant.
+    /// A header that another implementation writes is read as it was meant.
     #[test]
     fn reads_what_another_writes(client in address(), server: [u8; 16], ports: (u16, u16), binary: bool) {
         let server = match client {
@@ -251,10 +264,10 @@ proptest! {
         let length = if binary { header.encode_to_slice_v2(&mut bytes) } else { header.encode_to_slice_v1(&mut bytes) }.unwrap();
         let canonical = |end: SocketAddr| SocketAddr::new(end.ip().to_canonical(), end.port());
         let announced = Some(Announced { client: canonical(client), server: canonical(server) });
-        prop_assert_eq!(parse(&bytes), Progress::Complete(Header { announced, length }));
+        prop_assert_eq!(parse(&bytes), HeaderProgress::Complete(Header { announced, length }));
     }
 
-    /// What is read here as somebody's is read by another implementation as the same one's.
+    /// A client that is read here is read by another implementation as the same client.
     #[test]
     fn is_no_more_lenient_than_another(
         version in prop::bool::ANY,
@@ -270,7 +283,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = new;
         }
-        if let Progress::Complete(Header { announced: Some(announced), length }) = parse(&bytes) {
+        if let HeaderProgress::Complete(Header { announced: Some(announced), length }) = parse(&bytes) {
             let (header, other) = ProxyHeader::parse(&bytes, ParseConfig::default()).unwrap();
             let address = header.proxied_address().unwrap();
             prop_assert_eq!(address.protocol, Protocol::Stream);

@@ -98,17 +98,17 @@ impl Downstream {
         let deadline = Instant::now() + within;
         loop {
             match proxy_protocol::parse(&self.buffer) {
-                proxy_protocol::Progress::Complete(header) => {
+                proxy_protocol::HeaderProgress::Complete(header) => {
                     self.buffer.drain(..header.length);
                     return Ok(header.announced);
                 }
-                proxy_protocol::Progress::Refused(why) => {
+                proxy_protocol::HeaderProgress::Refused(why) => {
                     return Err(NoArrival::Refused(Refusal::new(
                         Reason::ProxyHeaderInvalid,
                         why,
                     )));
                 }
-                proxy_protocol::Progress::Incomplete => {}
+                proxy_protocol::HeaderProgress::Incomplete => {}
             }
             let read = timeout_at(deadline, self.read(proxy_protocol::MAX_HEADER)).await;
             let refusal = match read {
@@ -136,9 +136,9 @@ impl Downstream {
             if is_due(&self.buffer, parsed, limit) {
                 parsed = self.buffer.len();
                 match head::parse(&self.buffer, limit) {
-                    head::Progress::Complete(head) => return Ok(head),
-                    head::Progress::Refused(refusal) => return Err(refusal),
-                    head::Progress::Incomplete => {}
+                    head::HeadProgress::Complete(head) => return Ok(head),
+                    head::HeadProgress::Refused(refusal) => return Err(refusal),
+                    head::HeadProgress::Incomplete => {}
                 }
             }
             let refusal = match timeout_at(deadline, self.read(limit)).await {
@@ -151,7 +151,7 @@ impl Downstream {
             };
             // What came since the last look may be worse than late.
             return Err(match head::parse(&self.buffer, limit) {
-                head::Progress::Refused(refusal) => refusal,
+                head::HeadProgress::Refused(refusal) => refusal,
                 _ => refusal,
             });
         }
@@ -201,11 +201,11 @@ impl Downstream {
         loop {
             if self.buffer.len() >= need {
                 match tls::parse(&self.buffer) {
-                    tls::Progress::Complete(hello) => return Ok(hello),
-                    tls::Progress::NotTls(why) => {
+                    tls::HelloProgress::Complete(hello) => return Ok(hello),
+                    tls::HelloProgress::NotTls(why) => {
                         return Err(NoHello::Refused(Refusal::new(Reason::NotTls, why)));
                     }
-                    tls::Progress::Incomplete { need: more } => need = more,
+                    tls::HelloProgress::Incomplete { need: more } => need = more,
                 }
             }
             match timeout_at(deadline, self.read(tls::MAX_CLIENT_HELLO)).await {
@@ -226,7 +226,7 @@ impl Downstream {
     }
 
     /// What a tunnel is made of.
-    pub(super) fn parts(&mut self) -> (&TcpStream, Option<&mut tls::Session>) {
+    pub(super) fn parts(&mut self) -> (&TcpStream, Option<&mut tls::TlsSession>) {
         (&self.stream, self.tls.as_mut().map(|tls| &mut tls.session))
     }
 

@@ -15,7 +15,7 @@ use tokio::io;
 use super::downstream::Downstream;
 use super::settings::Settings;
 use crate::authority::Authority;
-use crate::pac::{self, Hosts, Rule, Way};
+use crate::pac::{self, Hosts, ProxyType, Rule};
 use crate::policy::{Client, HostPattern, Policy};
 
 type Page = Response<Full<Bytes>>;
@@ -56,14 +56,14 @@ fn proxy_pac(
 ) -> Page {
     let rules = rules(asker, &settings.policy);
     let script = if let [first, more @ ..] = settings.pac_relays.as_slice() {
-        pac::script(rules, Way::Proxy, first, more)
+        pac::script(rules, ProxyType::Proxy, first, more)
     } else {
         let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
         // No port is the scheme's own (RFC 9110, 4.2).
         let (way, port) = if sealed {
-            (Way::Https, 443)
+            (ProxyType::Https, 443)
         } else {
-            (Way::Proxy, 80)
+            (ProxyType::Proxy, 80)
         };
         match host.map(|host| Authority::parse_host_field(host, port)) {
             Some(Ok(relay)) => pac::script(rules, way, &relay, &[]),

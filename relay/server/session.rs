@@ -333,7 +333,7 @@ async fn carry(
     let stop = async { stopped.await.unwrap_or(ClosedBy::Error) };
     let (stream, tls) = client.parts();
     let mut relay = pin!(tunnel::relay(
-        tunnel::Client { stream, tls },
+        tunnel::ClientSide { stream, tls },
         &upstream.stream,
         first,
         &limits,

@@ -37,8 +37,8 @@ impl Settings {
         }
     }
 
-    pub(super) fn tunnel_limits(&self) -> tunnel::Limits {
-        tunnel::Limits {
+    pub(super) fn tunnel_limits(&self) -> tunnel::TunnelLimits {
+        tunnel::TunnelLimits {
             idle: self.timeouts.idle,
             half_closed: self.timeouts.half_closed,
             lifetime: self.timeouts.lifetime,

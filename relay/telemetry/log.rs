@@ -1,4 +1,4 @@
-//! The log, on standard error: for people and for journald, never for auditors.
+//! The log, on standard error. It is for people and for journald, never for auditors.
 
 use std::io::{self, IsTerminal};
 
@@ -25,14 +25,15 @@ pub enum Format {
     Json,
 }
 
-/// Installs the process's log. A second call changes nothing: the log outlives every reload.
+/// Installs the process's log. A second call changes nothing, because the log outlives every
+/// reload.
 pub fn init(options: Options) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::from(options.level))
         .with_writer(io::stderr)
         .with_target(false)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    // try_init fails only when a log is there already, which is what is wanted.
+    // `try_init` fails only when a log is there already, which is fine.
     let _ = match options.format {
         Format::Text => builder.try_init(),
         Format::Json => builder.json().try_init(),

@@ -1,10 +1,8 @@
-//! The metrics of `/metrics` (OpenMetrics text). Every label takes its values from an enum or the configuration, so that no
-//! client can make a new time series.
+//! The metrics of `/metrics` (OpenMetrics text), in one table.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -12,6 +10,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::labels::{
+    ByteDirection, ClosedLabels, DirectionLabels, ListenerLabels, ReasonLabel, ReasonLabels,
+    ReloadLabels, ServerLabels,
+};
 use crate::proxy_error::Reason;
 
 /// Every metric of the relay.
@@ -47,43 +49,7 @@ pub struct Metrics {
     pub session_panics: Counter,
 }
 
-/// Which way bytes went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From the client to the destination.
-    Up,
-    Down,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: ReasonLabel,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ReasonLabel(Reason);
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClosedLabels {
-    by: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DirectionLabels {
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ListenerLabels {
-    listener: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ServerLabels {
-    server: String,
-}
-
-/// How the trail is shipped to a server.
+/// The metrics of shipping the trail to one server.
 #[derive(Clone, Debug, Default)]
 pub struct Shipping {
     /// Records sent, repeats included.
@@ -92,14 +58,9 @@ pub struct Shipping {
     pub lag: Gauge,
     /// Records that can't be sent.
     pub missed: Counter,
-    /// Records sent of which it isn't known that they arrived.
+    /// Records sent that may not have arrived.
     pub unconfirmed: Gauge,
     pub up: Gauge,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReloadLabels {
-    result: &'static str,
 }
 
 impl Metrics {
@@ -267,7 +228,7 @@ impl Metrics {
             "Sessions ended by a defect",
             self.session_panics.clone(),
         );
-        // A series that exists from the start can be alerted on before its first event.
+        // A series that exists from the start can have an alert before its first event.
         for reason in Reason::ALL {
             let labels = ReasonLabels {
                 reason: ReasonLabel(*reason),
@@ -293,14 +254,8 @@ impl Metrics {
         self.duration.observe(duration.as_secs_f64());
     }
 
-    pub fn relayed(&self, direction: Direction, bytes: u64) {
-        let direction = match direction {
-            Direction::Up => "up",
-            Direction::Down => "down",
-        };
-        self.bytes
-            .get_or_create(&DirectionLabels { direction })
-            .inc_by(bytes);
+    pub fn relayed(&self, direction: ByteDirection, bytes: u64) {
+        self.bytes.get_or_create(&direction.into()).inc_by(bytes);
     }
 
     pub fn resolved(&self, took: Duration) {
@@ -311,7 +266,7 @@ impl Metrics {
         self.connect.observe(took.as_secs_f64());
     }
 
-    /// Keeps when the certificate of a listener ends, in seconds since 1970.
+    /// Records when the certificate of a listener ends, in seconds since 1970.
     pub fn certificate(&self, listener: &str, not_after: i64) {
         let labels = ListenerLabels {
             listener: listener.to_owned(),
@@ -321,7 +276,7 @@ impl Metrics {
             .set(not_after);
     }
 
-    /// The metrics of a syslog server; there are none without one.
+    /// Gives the metrics of a syslog server. Without a server there are none.
     pub fn shipping(&self, server: &str) -> Shipping {
         let labels = ServerLabels {
             server: server.to_owned(),
@@ -341,10 +296,10 @@ impl Metrics {
             .inc();
     }
 
-    /// The text of `/metrics`.
+    /// Writes the text of `/metrics`.
     pub fn encode(&self) -> String {
         let mut out = String::new();
-        // Writing to a String fails only when an encoder does; what was encoded until then is still true.
+        // Writing to a `String` fails only when an encoder does. The text until then is still true.
         let _ = text::encode(&mut out, &self.registry);
         out
     }
@@ -353,20 +308,6 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl EncodeLabelValue for ReasonLabel {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
-        encoder.write_str(self.0.token())
-    }
-}
-
-impl From<bool> for ReloadLabels {
-    fn from(accepted: bool) -> Self {
-        Self {
-            result: if accepted { "accepted" } else { "rejected" },
-        }
     }
 }
 
@@ -383,7 +324,7 @@ mod tests {
     fn counts_appear_under_their_names() {
         let metrics = Metrics::new();
         metrics.refused(Reason::PortNotAllowed);
-        metrics.relayed(Direction::Up, 42);
+        metrics.relayed(ByteDirection::Up, 42);
         metrics.tunnel_closed("client", Duration::from_secs(2));
         metrics.reloaded(false);
         let text = metrics.encode();

@@ -1,7 +1,10 @@
-//! What the operator sees of a running relay: the log and the metrics. The audit trail is neither; it is `audit`'s.
+//! What the operator sees of a running relay: the log and the metrics. The audit trail is neither;
+//! it is in `audit`.
 
+mod labels;
 mod log;
 mod metrics;
 
+pub use labels::ByteDirection;
 pub use log::{Format, Level, Options, init};
-pub use metrics::{Direction, Metrics, Shipping};
+pub use metrics::{Metrics, Shipping};

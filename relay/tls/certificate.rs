@@ -1,4 +1,4 @@
-//! Whose a certificate is, and for how long.
+//! Reads out of a certificate the names it is for and the time it ends.
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -6,13 +6,16 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::authority::DnsName;
 
-/// The host names among the alternative names of a certificate (RFC 5280, 4.2.1.6), in their order and each once. Wildcards, which
-/// are for servers, and other kinds of names are left out; so is the subject, which no CA has to check any more.
+/// Lists the host names among the alternative names of a certificate (RFC 5280, 4.2.1.6), in their
+/// order and each once.
+///
+/// Wildcards are left out, because they are for servers, and so are names of other kinds. The
+/// subject is left out too, because a CA need not check it any more.
 pub fn host_names(der: &[u8]) -> Vec<DnsName> {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return Vec::new();
     };
-    // Two such extensions are an error, which verification has found before.
+    // Two such extensions are an error, and verification has refused the certificate before.
     let Ok(Some(names)) = certificate.subject_alternative_name() else {
         return Vec::new();
     };
@@ -28,13 +31,14 @@ pub fn host_names(der: &[u8]) -> Vec<DnsName> {
     found
 }
 
-/// When a certificate ends, in seconds since 1970.
+/// Gives the end of a certificate, in seconds since 1970.
 pub fn not_after(der: &[u8]) -> Option<i64> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     Some(certificate.validity().not_after.timestamp())
 }
 
-/// What to say of a certificate that ends at `end`, when it is time to have another: a month before.
+/// Says that a certificate which ends at `end` has ended, or ends within a month. Gives nothing
+/// where it is good for longer.
 pub fn ends_soon(end: i64, now: i64) -> Option<String> {
     let days = (end - now).div_euclid(86_400);
     match days {

@@ -1,10 +1,12 @@
-//! Pipes for splice(2), which moves bytes from socket to pipe to socket without copying them into this process.
+//! Pipes for splice(2), which moves bytes from socket to pipe to socket without copying them into
+//! this process.
 //!
-//! A direction holds a pipe only while bytes are in it. That a pipe is empty before it's filled and holds bytes when it's
-//! drained is what makes `EAGAIN` unambiguous: it is always the socket that would block, so the socket's readiness may be
-//! cleared for it.
+//! A direction holds a pipe only while bytes are in it. So a pipe is empty before it is filled, and
+//! holds bytes when it is drained. That makes `EAGAIN` unambiguous: always the socket would block,
+//! never the pipe, and the socket's readiness may be cleared.
 //!
-//! splice(2) knows no `MSG_NOSIGNAL`: the process must ignore SIGPIPE, as Rust's start-up code has it do.
+//! splice(2) has no `MSG_NOSIGNAL`. So the process must ignore SIGPIPE, which Rust's start-up code
+//! arranges.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +16,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::direction::try_io;
+use super::socket::try_io;
 
 /// A pipe on loan from a [`Pool`], with the number of bytes in it.
 #[derive(Debug)]
@@ -31,7 +33,8 @@ pub(super) struct Pool {
     idle: Vec<Pipe>,
     /// The most pipes that may exist at a time, on loan or idle.
     limit: usize,
-    /// Every pipe holds a clone, so that one which is closed elsewhere, with its tunnel, is counted off without a word.
+    /// The reference count is the pipe counter, because every pipe holds a clone. So the count is
+    /// right too when a tunnel drops its pipe instead of returning it.
     open: Arc<()>,
 }
 
@@ -40,10 +43,11 @@ impl Pipe {
         self.length == 0
     }
 
-    /// Reads from the socket into the pipe, which must be empty; gives the number of bytes, zero at
-    /// the sender's end, or what splice(2) takes for it.
+    /// Reads from the socket into the pipe, which must be empty, and gives the number of bytes.
+    /// Zero means the sender's FIN, or urgent data, which splice(2) takes for it.
     pub(super) fn fill(&mut self, from: &TcpStream) -> io::Result<usize> {
-        // A short splice doesn't say that the socket is empty: the pipe has sixteen slots, and a small segment takes a whole one.
+        // A short splice doesn't mean that the socket is empty, so readiness stays as it is. The
+        // pipe has sixteen slots, and a small segment takes a whole one.
         self.length = from.try_io(Interest::READABLE, || {
             Ok(splice(from, None, &self.writer, None, PIPE_SIZE, FLAGS)?)
         })?;
@@ -69,7 +73,8 @@ impl Pool {
         }
     }
 
-    /// A pipe, unless there are too many, or no descriptors, or the user's share of pipe memory is used up.
+    /// Lends a pipe. Gives none where the limit is reached, descriptors have run out, or the user's
+    /// share of pipe memory is used up; then the tunnel copies.
     pub(super) fn take(&mut self) -> Option<Pipe> {
         if self.limit == 0 {
             return None;
@@ -77,7 +82,8 @@ impl Pool {
         self.idle.pop().or_else(|| self.open())
     }
 
-    /// Takes a pipe back. It is closed when there are enough, or when it would bring one tunnel's bytes into another.
+    /// Takes a pipe back. It is closed when there are enough, or when bytes are left in it, because
+    /// those would go into another tunnel.
     pub(super) fn give_back(&mut self, pipe: Pipe) {
         if pipe.is_empty() && self.idle.len() < MAX_IDLE {
             self.idle.push(pipe);
@@ -95,7 +101,8 @@ impl Pool {
             return None;
         }
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).ok()?;
-        // Beyond pipe-user-pages-soft the kernel gives pipes of a page or two, which are slower than copying.
+        // Beyond `pipe-user-pages-soft` the kernel gives pipes of a page or two, which are slower
+        // than copying.
         (fcntl_getpipe_size(&writer).ok()? >= PIPE_SIZE).then(|| Pipe {
             reader,
             writer,
@@ -109,7 +116,8 @@ impl Pool {
     }
 }
 
-/// Whether filling failed because this system, or its sandbox, doesn't splice sockets; nothing was read then.
+/// Tells whether filling failed because this system, or its sandbox, doesn't splice sockets. Then
+/// nothing was read.
 pub(super) fn is_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;
     [Errno::NOSYS, Errno::INVAL, Errno::PERM]
@@ -119,10 +127,10 @@ pub(super) fn is_unsupported(error: &io::Error) -> bool {
 
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK.union(SpliceFlags::MOVE);
 
-/// The kernel's default, sixteen pages; larger ones measured no faster.
+/// The kernel's default, sixteen pages. Larger pipes measured no faster.
 const PIPE_SIZE: usize = 64 * 1024;
 
-/// Two descriptors and 64 KiB of kernel memory each. Whoever gets none copies.
+/// The most pipes of a thread; each is two descriptors and up to 64 KiB of kernel memory.
 const MAX_OPEN: usize = 64;
 const MAX_IDLE: usize = 16;
 

@@ -1,56 +1,50 @@
-//! The two directions of a tunnel whose client speaks TLS with the relay itself. No pipe can seal, so they copy.
+//! The two directions of a tunnel whose client speaks TLS with the relay itself. They always copy,
+//! because a pipe can't encrypt.
 //!
-//! The client's direction opens records and sends on what was in them; the other seals what comes from upstream. Both use buffers that
-//! all tunnels of a thread share. What a connection itself keeps, in its [`Session`], is a record that has come in part and sealed
-//! bytes that the client doesn't take.
+//! The client's direction opens TLS records and sends what was in them. The other direction seals
+//! what comes from upstream. Both use buffers that all tunnels of a thread share. A connection's
+//! own [`TlsSession`] keeps only a record that came in part, and sealed bytes that the client
+//! didn't take.
 
-use std::io::{self, ErrorKind::WouldBlock};
+use std::io::{Error, ErrorKind};
+use std::mem;
 use std::task::{Context, Poll};
 
-use rustix::net::RecvFlags;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-
-use super::direction::{Direction, Ends, Fault, Held, Round, SCRATCH, Stage, Turn, send, try_io};
-use crate::tls::{MAX_WAITING, Session};
-
-/// What tunnels under TLS share beside the rest; without any it is empty.
-#[derive(Debug, Default)]
-pub(super) struct Seals {
-    incoming: Vec<u8>,
-    opened: Vec<u8>,
-    sealed: Vec<u8>,
-}
+use super::direction::{Direction, DirectionState, Held};
+use super::turn::{DirectionError, Ends, Round, SCRATCH, TlsBuffers, Turn};
+use crate::tls::{MAX_WAITING, TlsSession};
 
 impl Direction {
-    /// As [`Direction::poll`], of the direction that comes from the client.
+    /// Does what [`Direction::poll`] does, for the direction that comes from the client.
     pub(super) fn poll_opening(
         &mut self,
-        tls: &mut Session,
+        tls: &mut TlsSession,
         ends: Ends<'_>,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Fault>> {
+    ) -> Poll<Result<(), DirectionError>> {
         self.poll_rounds(ends, turn, cx, |direction, turn| {
-            match (&direction.held, direction.stage) {
-                (Held::Nothing, Stage::Open) => direction.open(tls, ends, turn),
+            match (&direction.held, direction.state) {
+                (Held::Nothing, DirectionState::Open) => direction.open(tls, ends, turn),
                 (Held::Nothing, _) => Ok(direction.finish()),
                 _ => direction.flush(ends, turn).map(|()| Round::More),
             }
         })
     }
 
-    /// As [`Direction::poll`], of the direction that goes to the client. Its end includes that the client is told.
+    /// Does what [`Direction::poll`] does, for the direction that goes to the client.
+    ///
+    /// At its end it sends the client a `close_notify`, and is ready once that is sent too.
     pub(super) fn poll_sealing(
         &mut self,
-        tls: &mut Session,
+        tls: &mut TlsSession,
         ends: Ends<'_>,
         turn: &mut Turn<'_>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Fault>> {
+    ) -> Poll<Result<(), DirectionError>> {
         self.poll_rounds(ends, turn, cx, |direction, turn| {
             if !tls.outgoing().is_empty() {
-                let sent = send(ends.to, tls.outgoing()).map_err(Fault::Receiver)?;
+                let sent = ends.send(tls.outgoing())?;
                 tls.sent(sent);
                 turn.active = true;
                 if tls.outgoing().is_empty() {
@@ -58,17 +52,19 @@ impl Direction {
                 }
                 return Ok(Round::More);
             }
-            match direction.stage {
-                Stage::Open => direction.seal(tls, ends, turn)?,
-                Stage::Ended => {
-                    let sealed = &mut turn.bench.seals.sealed;
+            match direction.state {
+                DirectionState::Open => direction.seal(tls, ends, turn)?,
+                DirectionState::Ended => {
+                    let sealed = &mut turn.bench.tls.sealed;
                     sealed.clear();
                     tls.close(sealed)
-                        .map_err(|error| Fault::Receiver(failed(error)))?;
+                        .map_err(|error| DirectionError::Receiver(failed(error)))?;
                     tls.keep(sealed);
-                    direction.stage = Stage::Closing;
+                    direction.state = DirectionState::Closing;
                 }
-                Stage::Closing | Stage::Finished => return Ok(direction.finish()),
+                DirectionState::Closing | DirectionState::Finished => {
+                    return Ok(direction.finish());
+                }
             }
             Ok(Round::More)
         })
@@ -76,68 +72,64 @@ impl Direction {
 
     fn open(
         &mut self,
-        tls: &mut Session,
+        tls: &mut TlsSession,
         ends: Ends<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<Round, Fault> {
+    ) -> Result<Round, DirectionError> {
         if tls.has_ended() {
-            self.stage = Stage::Ended;
+            self.state = DirectionState::Ended;
             return Ok(Round::More);
         }
-        // Whoever asks for answers and takes none is read no further.
+        // Back-pressure: stop reading once more than `MAX_UNSENT` bytes of TLS replies are unsent.
+        // Otherwise a client that asks for key updates and never reads would fill our memory.
         if tls.outgoing().len() > MAX_UNSENT {
             return Ok(Round::Waits);
         }
-        let Seals {
+        let TlsBuffers {
             incoming, opened, ..
-        } = &mut turn.bench.seals;
+        } = &mut turn.bench.tls;
         incoming.resize(MAX_WAITING + SCRATCH, 0);
         let waiting = tls.lay_out(incoming);
-        let received = receive(ends.from, &mut incoming[waiting..]);
+        let received = ends.receive(&mut incoming[waiting..]);
         let end = waiting + *received.as_ref().unwrap_or(&0);
         opened.clear();
-        // Also where nothing came, for what waits to go on waiting.
+        // `lay_out` moved the partial record into the shared buffer. So `open` must run even where
+        // nothing was received: it puts the record back into the session.
         let outcome = tls.open(&mut incoming[..end], opened);
-        let received = received.map_err(Fault::Sender)?;
+        let received = received?;
         if received == 0 {
-            self.stage = Stage::Ended;
+            self.state = DirectionState::Ended;
         }
         turn.active |= received > 0;
         if !opened.is_empty() {
-            let written = match send(ends.to, opened) {
-                Ok(written) => written,
-                Err(e) if e.kind() == WouldBlock => 0,
-                Err(e) => return Err(Fault::Receiver(e)),
-            };
+            let written = ends.offer(opened)?;
             ends.count(written);
             self.held = Held::rest(opened[written..].to_vec());
         }
-        outcome.map_err(|error| Fault::Sender(failed(error)))?;
+        outcome.map_err(|error| DirectionError::Sender(failed(error)))?;
         Ok(Round::More)
     }
 
     fn seal(
         &mut self,
-        tls: &mut Session,
+        tls: &mut TlsSession,
         ends: Ends<'_>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), DirectionError> {
         let bench = &mut *turn.bench;
-        let read = receive(ends.from, &mut bench.scratch).map_err(Fault::Sender)?;
+        let read = ends.receive(&mut bench.scratch)?;
         if read == 0 {
-            self.stage = Stage::Ended;
+            self.state = DirectionState::Ended;
             return Ok(());
         }
         turn.active = true;
-        let sealed = &mut bench.seals.sealed;
+        let sealed = &mut bench.tls.sealed;
         sealed.clear();
         tls.seal(&bench.scratch[..read], sealed)
-            .map_err(|error| Fault::Receiver(failed(error)))?;
-        let sent = match send(ends.to, sealed) {
-            Ok(sent) => sent,
-            Err(e) if e.kind() == WouldBlock => 0,
-            Err(e) => return Err(Fault::Receiver(e)),
-        };
+            .map_err(|error| DirectionError::Receiver(failed(error)))?;
+        let sent = ends.offer(sealed)?;
+        // Bytes are longer once they are sealed. So part of the records tells nothing exact about
+        // the bytes inside, and these count only when all of their records are taken.
         if sent == sealed.len() {
             ends.count(read);
         } else {
@@ -147,22 +139,17 @@ impl Direction {
         Ok(())
     }
 
-    /// What was sealed has been taken, to the last byte.
+    /// Counts the sealed bytes, because the last byte of their records was taken.
     fn settle(&mut self, ends: Ends<'_>) {
-        ends.count(std::mem::take(&mut self.unsettled));
+        ends.count(mem::take(&mut self.unsettled));
     }
 }
 
-fn receive(from: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-    try_io(from, Interest::READABLE, buffer.len(), || {
-        rustix::net::recv(from, &mut *buffer, RecvFlags::empty()).map(|(received, _)| received)
-    })
+/// Turns an error of TLS into one of its own kind: the socket didn't fail, and there was no reset.
+fn failed(error: rustls::Error) -> Error {
+    Error::new(ErrorKind::InvalidData, error)
 }
 
-/// What the peer did to TLS is no failure of the socket, nor a reset.
-fn failed(error: rustls::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error)
-}
-
-/// More than one turn of the other direction leaves, with its overhead.
+/// The most bytes for the client that may be unsent while more is read from it. One turn of the
+/// other direction, with the overhead of its records, leaves fewer.
 const MAX_UNSENT: usize = SCRATCH + MAX_WAITING;

@@ -8,11 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::pipe::Pool;
+use super::turn::WORKBENCH;
 use super::*;
 
-/// A running tunnel, seen from both far ends.
+/// A running tunnel, and both of its far ends.
 struct Rig {
     client: TcpStream,
     upstream: TcpStream,
@@ -26,7 +28,7 @@ impl Rig {
         Self::start_with(Vec::new(), LIMITS).await
     }
 
-    async fn start_with(first: Vec<u8>, limits: Limits) -> Self {
+    async fn start_with(first: Vec<u8>, limits: TunnelLimits) -> Self {
         let (client, near_client) = connection().await;
         let (upstream, near_upstream) = connection().await;
         Self::join(client, near_client, upstream, near_upstream, first, limits)
@@ -38,7 +40,7 @@ impl Rig {
         upstream: TcpStream,
         near_upstream: TcpStream,
         first: Vec<u8>,
-        limits: Limits,
+        limits: TunnelLimits,
     ) -> Self {
         let counters = Arc::new(Counters::default());
         let (stop, stopped) = oneshot::channel();
@@ -74,7 +76,7 @@ impl Rig {
     }
 }
 
-/// The far end and the near end of a connection over loopback.
+/// Makes a connection over loopback, and gives its far end and its near end.
 async fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -85,7 +87,7 @@ async fn connection() -> (TcpStream, TcpStream) {
     (far, near)
 }
 
-/// Bytes in which a shift, a loss or a repeat of a block shows.
+/// Makes bytes in which a shift, a loss or a repeat of a block shows.
 fn pattern(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let block: Vec<u8> = (0..65_521)
@@ -141,7 +143,7 @@ fn limit_pipes(limit: usize) {
     WORKBENCH.with_borrow_mut(|bench| bench.pipes = Pool::with_limit(limit));
 }
 
-/// Pipes that exist, and those among them that are on loan.
+/// Counts the pipes that exist, and those of them that are on loan.
 fn pipes() -> (usize, usize) {
     WORKBENCH.with_borrow(|bench| (bench.pipes.count(), bench.pipes.on_loan()))
 }
@@ -150,7 +152,7 @@ fn closed(by: ClosedBy) -> Closed {
     Closed { by, error: None }
 }
 
-/// Sends `length` bytes each way at once, to readers that dawdle.
+/// Sends `length` bytes each way at once, to readers that are slow.
 async fn exchange(length: usize) {
     let rig = Rig::start().await;
     let sent = pattern(length);
@@ -378,7 +380,7 @@ async fn no_traffic_outlasts_the_lifetime() {
 async fn the_longest_limits_do_not_overflow() {
     let mut rig = Rig::start_with(
         Vec::new(),
-        Limits {
+        TunnelLimits {
             idle: Duration::MAX,
             half_closed: Duration::MAX,
             lifetime: Duration::MAX,
@@ -432,7 +434,8 @@ async fn a_pipe_is_held_only_while_bytes_are_in_it() {
     rig.client.shutdown().await.unwrap();
 }
 
-// splice(2) gives zero before urgent data with a FIN behind it, which is no end of the stream: what follows would be lost.
+// splice(2) gives zero before urgent data with a FIN behind it. If that were taken for the end, the
+// rest of the stream would be lost.
 #[tokio::test]
 async fn urgent_data_does_not_cut_off_a_splicing_direction() {
     let (mut client, near_client) = connection().await;
@@ -472,7 +475,7 @@ async fn a_thousand_tunnels_leave_no_descriptor_behind() {
                 read_out(&mut rig.client).await;
             }
             2 => {
-                // Cut off with bytes on the way.
+                // The tunnel is cut off with bytes on the way.
                 rig.client.write_all(&bulk).await.unwrap();
                 rig.task.abort();
                 assert!(rig.task.await.unwrap_err().is_cancelled());
@@ -512,7 +515,7 @@ async fn one_turn_moves_a_bounded_share_and_asks_for_the_next() {
     let mut future = pin!(future);
     for turn in 1..=3 {
         let before = counters.up();
-        // One poll, and then the wake-up that the tunnel must have asked for.
+        // The future is polled once, and then gets the wake-up that the tunnel must have asked for.
         let mut polled = false;
         poll_fn(|cx| {
             if polled {
@@ -596,7 +599,7 @@ async fn the_future_can_be_spawned_from_another_thread() {
     assert_eq!(future.await, closed(ClosedBy::Client));
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: TunnelLimits = TunnelLimits {
     idle: Duration::from_mins(10),
     half_closed: Duration::from_mins(2),
     lifetime: Duration::from_hours(1),
@@ -604,6 +607,6 @@ const LIMITS: Limits = Limits {
 
 const PINGS: u64 = 200;
 
-fn plain(stream: &TcpStream) -> Client<'_> {
-    Client { stream, tls: None }
+fn plain(stream: &TcpStream) -> ClientSide<'_> {
+    ClientSide { stream, tls: None }
 }

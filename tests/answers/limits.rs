@@ -8,7 +8,7 @@ use super::{Row, assert_says};
 use crate::support::client::{self, ask, ask_from, connect};
 use crate::support::plain::PlainServer;
 use crate::support::relay::{Relay, is_closing};
-use callhome_relay::app::Command;
+use callhome_relay::app::Instruction;
 
 pub(super) async fn rate_limited(row: &Row) {
     let relay = Relay::start(
@@ -135,7 +135,7 @@ pub(super) async fn draining(row: &Row) {
     relay
         .until_metric("callhome_relay_connections_open", 1)
         .await;
-    relay.command(Command::Stop).await;
+    relay.command(Instruction::Stop).await;
     until_refused(&relay).await;
     stream
         .write_all(connect("a.example:443").as_bytes())

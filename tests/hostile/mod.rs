@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use callhome_relay::app::Command;
+use callhome_relay::app::Instruction;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -117,7 +117,7 @@ async fn settled(relay: &Relay) -> usize {
     // Records are written in the order in which they are handed over, so behind the last session's comes this one.
     let loaded = |record: &Value| record["event"] == "config_loaded";
     let before = relay.count_of(loaded);
-    relay.command(Command::Reload).await;
+    relay.command(Instruction::Reload).await;
     relay
         .wait(|| (relay.count_of(loaded) > before).then_some(()))
         .await;

@@ -184,7 +184,11 @@ fn table(subjects: &[Subject]) -> String {
     // Writing to a String doesn't fail.
     let _ = writeln!(out, "| {:30} | {head} | difference, % (quartiles) |", "");
     let rule = "---------: |".repeat(subjects.len());
-    let _ = writeln!(out, "|{}|{rule}-------------------------: |", "-".repeat(32));
+    let _ = writeln!(
+        out,
+        "|{}|{rule}-------------------------: |",
+        "-".repeat(32)
+    );
     for (index, (figure, _)) in subjects[0].rounds[0].iter().enumerate() {
         let medians = subjects
             .iter()

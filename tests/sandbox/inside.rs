@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use callhome_relay::os::sandbox::{Files, Mode, Options, Sandbox};
+use callhome_relay::os::sandbox::{Confinement, Files, Options, Sandbox};
 use rustix::process::{Signal, geteuid, getppid, kill_process, test_kill_process};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -71,7 +71,7 @@ fn tries_everything() {
         ],
     };
     let options = Options {
-        mode: Mode::Require,
+        mode: Confinement::Require,
         user: None,
     };
     Sandbox::prepare(&options).unwrap().enter(&files).unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use callhome_relay::app::{App, Command};
+use callhome_relay::app::{App, Instruction};
 use callhome_relay::config::{Config, Source};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ use crate::support::{client, schema};
 pub(crate) struct Relay {
     pub(crate) proxy: SocketAddr,
     pub(crate) admin: SocketAddr,
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Instruction>,
     directory: TempDir,
     thread: Option<JoinHandle<()>>,
 }
@@ -78,7 +78,7 @@ impl Relay {
         self.record(is_config_event).await;
         let before = self.count_of(is_config_event);
         fs::write(self.file(), text).unwrap();
-        self.command(Command::Reload).await;
+        self.command(Instruction::Reload).await;
         self.wait(|| {
             self.records()
                 .into_iter()
@@ -114,14 +114,14 @@ impl Relay {
         }
     }
 
-    pub(crate) async fn command(&self, command: Command) {
+    pub(crate) async fn command(&self, command: Instruction) {
         self.commands.send(command).await.unwrap();
     }
 
     /// Drains what is open and waits for the end; the trail stays readable until the value is dropped.
     pub(crate) async fn stop(&mut self) {
         // A relay that has ended by itself takes no command.
-        let _ = self.commands.send(Command::Stop).await;
+        let _ = self.commands.send(Instruction::Stop).await;
         let thread = self.thread.take().expect("stopped once");
         tokio::task::spawn_blocking(|| thread.join())
             .await
@@ -186,8 +186,8 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        let _ = self.commands.try_send(Command::Stop);
-        let _ = self.commands.try_send(Command::End);
+        let _ = self.commands.try_send(Instruction::Stop);
+        let _ = self.commands.try_send(Instruction::End);
         if let Some(thread) = self.thread.take()
             && let Err(panic) = thread.join()
             && !thread::panicking()

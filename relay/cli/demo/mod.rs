@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::exit::Exit;
 use super::out;
-use crate::app::{App, Command};
+use crate::app::{App, Instruction};
 use crate::config::Config;
 use crate::telemetry;
 use machines::Machine;
@@ -82,7 +82,7 @@ async fn play(directory: &Path, started: Instant) -> anyhow::Result<DemoReport> 
             let saw = attempt.run(socket, relay, tls.clone()).await;
             seen.push(saw.context("a machine can't connect to the relay on loopback")?);
         }
-        commands.send(Command::Stop).await?;
+        commands.send(Instruction::Stop).await?;
         anyhow::Ok(seen)
     };
     // `run` returns once the relay has drained, so the trail is complete.

@@ -1,4 +1,4 @@
-//! Heads that must be taken, heads that must not, and each of them at every length.
+//! Heads that must be taken, heads that must be refused, and each of them at every length.
 
 use proptest::prelude::*;
 
@@ -6,21 +6,22 @@ use super::*;
 
 const LIMIT: usize = 16 * 1024;
 
-/// What a refusal comes down to for a test: the reason, and the target as it was sent.
+/// Reduces a refusal to what a test compares: the reason, and the target as it was sent.
 fn refused(bytes: &[u8]) -> (Reason, Option<&[u8]>) {
     match parse(bytes, LIMIT) {
-        Progress::Refused(refusal) => (refusal.reason, raw_target(bytes)),
+        HeadProgress::Refused(refusal) => (refusal.reason, raw_target(bytes)),
         other => panic!("{}: {other:?}", bytes.escape_ascii()),
     }
 }
 
-/// However the bytes are cut, the parser waits until it knows, and then says the same for good.
+/// Checks that the parser waits until it knows, and then keeps its answer, however the bytes are
+/// cut.
 fn holds_for_every_prefix(bytes: &[u8], limit: usize) {
     let last = parse(bytes, limit);
     let mut decided = false;
     for length in 0..bytes.len() {
         let progress = parse(&bytes[..length], limit);
-        decided |= progress != Progress::Incomplete;
+        decided |= progress != HeadProgress::Incomplete;
         if decided {
             assert_eq!(progress, last, "{}", bytes[..length].escape_ascii());
         }
@@ -30,14 +31,15 @@ fn holds_for_every_prefix(bytes: &[u8], limit: usize) {
 #[test]
 fn takes_the_connect_of_real_clients() {
     for head in [
-        // .NET Framework: no port in Host, Proxy-Connection until the proxy is known to speak 1.1.
+        // .NET Framework sends no port in Host, and Proxy-Connection until it knows that the proxy
+        // speaks 1.1.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: ch3.zerto.com\r\nProxy-Connection: Keep-Alive\r\n\r\n",
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nUser-Agent: Zerto\r\nHost: ch3.zerto.com\r\n\r\n",
         // .NET 5 and later.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: ch3.zerto.com:443\r\n\r\n",
         // WinHTTP.
         "CONNECT ch3.zerto.com:443 HTTP/1.0\r\nUser-Agent: Microsoft BITS/7.8\r\nHost: ch3.zerto.com:443\r\nContent-Length: 0\r\nConnection: Keep-Alive\r\nPragma: no-cache\r\n\r\n",
-        // curl, with the credentials that nobody asked for.
+        // curl sends credentials without a 407.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: ch3.zerto.com:443\r\nProxy-Authorization: Basic dTpw\r\nUser-Agent: curl/7.88.1\r\nProxy-Connection: Keep-Alive\r\n\r\n",
         // Java's HttpURLConnection.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nUser-Agent: Java/17.0.9\r\nHost: ch3.zerto.com\r\nAccept: text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2\r\nProxy-Connection: keep-alive\r\n\r\n",
@@ -49,18 +51,19 @@ fn takes_the_connect_of_real_clients() {
         // Node's agents.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nhost: ch3.zerto.com:443\r\nconnection: close\r\n\r\n",
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nProxy-Connection: close\r\nHost: ch3.zerto.com\r\nConnection: close\r\n\r\n",
-        // Field names in any case, values without and with any space around them, an empty value, and bytes over ASCII.
+        // Field names come in any case, values with and without space around them, an empty value,
+        // and bytes over ASCII.
         "CONNECT CH3.Zerto.COM.:443 HTTP/1.1\r\nhOsT:\t ch3.zerto.com \r\nX-Empty:\r\nX-Tab: a\tb\r\nX-Name: b\u{fc}cher\r\n\r\n",
-        // Host and target differ: the target decides.
+        // Host and target differ, and the target decides.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: other.example\r\n\r\n",
-        // What made a peer free its memory twice.
+        // This head once made a peer free its memory twice.
         "CONNECT ch3.zerto.com:443 HTTP/1.1\r\nHost: h\r\nConnection: connection\r\nProxy-Connection: proxy-connection\r\n\r\n",
     ] {
         let expected: Authority = "ch3.zerto.com:443".parse().unwrap();
         let mut bytes = head.as_bytes().to_vec();
         bytes.extend(b"\x16\x03\x01 early data");
         match parse(&bytes, LIMIT) {
-            Progress::Complete(found) => {
+            HeadProgress::Complete(found) => {
                 assert_eq!(found.request, Request::Connect(expected), "{head}");
                 assert_eq!(found.length, head.len(), "{head}");
                 let raw = raw_target(&bytes).unwrap();
@@ -71,7 +74,7 @@ fn takes_the_connect_of_real_clients() {
         holds_for_every_prefix(&bytes, LIMIT);
         assert_eq!(
             parse(&bytes[..head.len() - 1], LIMIT),
-            Progress::Incomplete,
+            HeadProgress::Incomplete,
             "{head}"
         );
     }
@@ -86,7 +89,7 @@ fn takes_a_request_for_its_own_pages() {
         "GET /a/%7e?b=c&d=/?:@!$'()*+,; HTTP/1.1\r\nHost: [::1]:3128\r\nAccept: */*\r\n\r\n",
     ] {
         match parse(head.as_bytes(), LIMIT) {
-            Progress::Complete(found) => {
+            HeadProgress::Complete(found) => {
                 assert_eq!(found.request, Request::Local, "{head}");
                 assert!(raw_target(head.as_bytes()).unwrap().starts_with(b"/"));
             }
@@ -205,7 +208,7 @@ fn refuses_what_is_malformed() {
     }
 }
 
-/// A head, the reason, and the target that the trail gets.
+/// Each row is a head, the reason, and the target that the trail gets.
 const REFUSED: &[(&str, Reason, &str)] = &[
     (
         "CONNECT /x HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -263,7 +266,7 @@ const REFUSED: &[(&str, Reason, &str)] = &[
         Reason::MalformedTarget,
         "/\"x\"",
     ),
-    // A browser that takes the relay for a plain proxy, with content on the way.
+    // A browser takes the relay for a plain proxy, with content on the way.
     (
         "GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n",
         Reason::MethodNotAllowed,
@@ -358,7 +361,7 @@ fn refuses_by_reason() {
 #[test]
 fn the_detail_of_a_malformed_target_is_the_rule_it_breaks() {
     let head = b"CONNECT h.example HTTP/1.0\r\n\r\n";
-    let Progress::Refused(refusal) = parse(head, LIMIT) else {
+    let HeadProgress::Refused(refusal) = parse(head, LIMIT) else {
         panic!("taken");
     };
     let rule = Authority::parse(b"h.example").unwrap_err().to_string();
@@ -384,12 +387,12 @@ fn what_is_no_http_is_refused_at_its_first_wrong_byte() {
     ] {
         let text = bytes.escape_ascii();
         assert!(
-            matches!(parse(&bytes[..wrong], LIMIT), Progress::Refused(_)),
+            matches!(parse(&bytes[..wrong], LIMIT), HeadProgress::Refused(_)),
             "{text}"
         );
         assert_eq!(
             parse(&bytes[..wrong - 1], LIMIT),
-            Progress::Incomplete,
+            HeadProgress::Incomplete,
             "{text}"
         );
     }
@@ -403,7 +406,8 @@ fn the_target_is_found_in_a_line_that_is_malformed() {
         (b"CONNECT h:443 x HTTP/1.1\r\n", Some(b"h:443 x")),
         (b"CONNECT h:443 HTTP/1.1\n", Some(b"h:443")),
         (b"CONNECT h\x00:443 HTTP/1.1\r\n", Some(b"h\x00:443")),
-        // Cut at the first wrong byte, the password would lose the `@` by which it is known for one.
+        // If it were cut at the first wrong byte, the password would lose the `@` that marks it as
+        // one.
         (
             b"CONNECT u:p\xe4ss@h:443 HTTP/1.1\r\n",
             Some(b"u:p\xe4ss@h:443"),
@@ -425,15 +429,15 @@ fn the_target_is_found_in_a_line_that_is_malformed() {
 #[test]
 fn a_head_has_at_most_limit_bytes() {
     let head = b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n";
-    assert!(matches!(parse(head, head.len()), Progress::Complete(_)));
+    assert!(matches!(parse(head, head.len()), HeadProgress::Complete(_)));
     for limit in 0..head.len() {
-        let Progress::Refused(refusal) = parse(head, limit) else {
+        let HeadProgress::Refused(refusal) = parse(head, limit) else {
             panic!("{limit}: not refused");
         };
         assert_eq!(refusal.reason, Reason::HeadTooLarge, "{limit}");
         holds_for_every_prefix(head, limit);
     }
-    // A head that never ends, in its first line and after it.
+    // The head never ends, in its first line or after it.
     for (start, filler) in [
         ("CONNECT ", "a"),
         ("CONNECT h:443 HTTP/1.1\r\n", "X: y\r\n"),
@@ -443,7 +447,7 @@ fn a_head_has_at_most_limit_bytes() {
         assert_eq!(reason, Reason::HeadTooLarge);
         assert!(target.is_some());
         let below = &endless.as_bytes()[..LIMIT - 1];
-        assert_eq!(parse(below, LIMIT), Progress::Incomplete);
+        assert_eq!(parse(below, LIMIT), HeadProgress::Incomplete);
     }
 }
 
@@ -455,7 +459,7 @@ fn a_head_has_at_most_a_hundred_fields() {
     };
     assert!(matches!(
         parse(head(100).as_bytes(), LIMIT),
-        Progress::Complete(_)
+        HeadProgress::Complete(_)
     ));
     assert_eq!(
         refused(head(101).as_bytes()),
@@ -469,7 +473,7 @@ proptest! {
         holds_for_every_prefix(&bytes, limit);
     }
 
-    /// A valid head with some bytes changed: closer to the edge than random ones.
+    /// A valid head with some changed bytes is closer to the edge than random bytes.
     #[test]
     fn a_damaged_head_has_one_answer(
         damage in prop::collection::vec((0..64usize, prop::sample::select(&b"\r\n\t \x00:/a1\x7f\xff"[..])), 0..4),
@@ -483,7 +487,7 @@ proptest! {
         holds_for_every_prefix(&head, limit);
     }
 
-    /// Held against httparse, which is laxer in all that it shares with us.
+    /// The parser is held against httparse, which is laxer in all that both check.
     #[test]
     fn what_is_taken_is_read_alike_by_another_parser(
         damage in prop::collection::vec((0..64usize, any::<u8>()), 0..3),
@@ -493,7 +497,7 @@ proptest! {
             let at = at % head.len();
             head[at] = byte;
         }
-        if let Progress::Complete(found) = parse(&head, LIMIT) {
+        if let HeadProgress::Complete(found) = parse(&head, LIMIT) {
             let mut storage = [httparse::EMPTY_HEADER; 16];
             let mut request = httparse::Request::new(&mut storage);
             prop_assert_eq!(request.parse(&head), Ok(httparse::Status::Complete(found.length)));

@@ -1,4 +1,5 @@
-//! Accounts of /etc/passwd and /etc/group, read as text: a static binary can't ask the C library, which would load modules for it.
+//! Accounts of /etc/passwd and /etc/group, read as text. A static binary can't ask the C library
+//! for them, because that would load modules.
 
 use std::fmt;
 use std::fs;
@@ -6,13 +7,13 @@ use std::io;
 
 use rustix::fs::{Gid, Uid};
 
-/// Whom a relay that was started as root becomes.
+/// The account that a relay becomes when it was started as root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub(super) name: Box<str>,
     pub(super) user: Uid,
     pub(super) group: Gid,
-    /// The groups that list it: how it gets to read a key that belongs to one.
+    /// The groups that list the account. By them it can read a key that belongs to a group.
     pub(super) groups: Vec<Gid>,
 }
 
@@ -52,7 +53,7 @@ impl Account {
         self.user.is_root()
     }
 
-    /// A number needs no file: it is user and group.
+    /// Makes an account of a number, which is user and group. It needs no file.
     fn numbered(name: &str) -> Option<Self> {
         let number = name.parse().ok().filter(|number| *number != u32::MAX)?;
         Some(Self {
@@ -63,7 +64,8 @@ impl Account {
         })
     }
 
-    /// passwd(5) and group(5). A line that isn't of their form is passed over.
+    /// Finds an account in the text of passwd(5) and group(5). A line that isn't of their form is
+    /// ignored.
     fn among(name: &str, passwd: &str, group: &str) -> Option<Self> {
         let (user, primary) = passwd.lines().find_map(|line| {
             let mut fields = line.split(':');
@@ -97,7 +99,8 @@ impl fmt::Display for Account {
     }
 }
 
-/// An id in decimal. The highest number is no id: to setresuid(2) it means "leave it".
+/// Parses a decimal id. The highest number is no id, because to setresuid(2) it means "don't change
+/// it".
 fn id(field: &str) -> Option<u32> {
     field.parse().ok().filter(|id| *id != u32::MAX)
 }

@@ -1,15 +1,20 @@
 //! seccomp: the system calls that are refused.
 //!
-//! A list of what is refused, not of what is allowed. An allow list is what the C library of the day happens to use: the next glibc,
-//! or musl, has `malloc` or `pthread_create` make another call, and the relay is down on a machine where nothing but that was
-//! changed. What an attacker needs, on the other hand, doesn't change: another program, another process, a kernel interface with
-//! a history. What such a list leaves open, namely whatever the kernel learns later, is closed by [`NEWEST`]: a call that is
-//! newer than this file isn't there.
+//! The list has what is refused, not what is allowed. An allow list is what today's C library
+//! happens to call. The next glibc or musl may let `malloc` or `pthread_create` make another call.
+//! Then the relay is down on a machine where only that library was changed. What an attacker needs
+//! doesn't change: another program, another process, a kernel interface with known bugs. A list of
+//! refusals would leave open what the kernel learns later. [`NEWEST`] closes that: a call newer
+//! than this file is refused too.
 //!
-//! The answer is `ENOSYS`, that of a kernel without the call, not `EPERM`: all that calls the kernel has to know what to do then. glibc
-//! starts a thread by `clone3`, whose flags a filter can't see, and on `ENOSYS`, only then, by `clone`, whose flags it can. One
-//! filter with one answer is also the cheapest: the kernel finds out beforehand which calls it lets through whatever their
-//! arguments are, and doesn't run it for those (since Linux 5.11). No call that a tunnel makes for its bytes has its arguments looked at.
+//! The answer is `ENOSYS`, as from a kernel without the call, and not `EPERM`. Callers know what to
+//! do then, because they must cope with an old kernel. For example, glibc starts a thread by
+//! `clone3`, whose flags a filter can't see. Only on `ENOSYS` does it use `clone`, whose flags a
+//! filter can see.
+//!
+//! One filter with one answer is also the cheapest. Since Linux 5.11 the kernel finds out
+//! beforehand which calls pass whatever their arguments are, and doesn't run the filter for those.
+//! No rule looks at the arguments of a call that a tunnel makes for its bytes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +24,7 @@ use seccompiler::{
     SeccompFilter, SeccompRule, apply_filter, sock_filter,
 };
 
-/// Refuses them to the calling thread, and to those that it starts.
+/// Refuses the calls to the calling thread, and to the threads that it starts.
 pub(super) fn refuse() -> io::Result<()> {
     let program = program().map_err(io::Error::other)?;
     apply_filter(&program).map_err(|error| match error {
@@ -28,7 +33,8 @@ pub(super) fn refuse() -> io::Result<()> {
     })
 }
 
-/// A call of another architecture, whose numbers mean something else, ends the process.
+/// Compiles the filter. A call of another architecture ends the process, because its number means
+/// something else here.
 fn program() -> Result<BpfProgram, BackendError> {
     let refused = SeccompAction::Errno(libc::ENOSYS.cast_unsigned());
     let filter = SeccompFilter::new(
@@ -43,7 +49,7 @@ fn program() -> Result<BpfProgram, BackendError> {
         jf: 0,
         k: 0,
     };
-    // Those of x32, a second set of numbers that amd64 kernels may have, are far above.
+    // The numbers of x32 are far above `NEWEST`. They are a second set that amd64 kernels may have.
     let is_newer = sock_filter {
         code: JUMP_IF_AT_LEAST,
         jt: 0,
@@ -66,19 +72,19 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     #[cfg(target_arch = "x86_64")]
     rules.extend(REFUSED_ON_X86_64.iter().map(|call| (*call, Vec::new())));
 
-    // A new thread is all right, a new process or namespace isn't.
+    // `clone` may make a new thread, but no new process or namespace.
     let mut clone = vec![without(0, libc::CLONE_THREAD)?];
     for namespace in NAMESPACES {
         clone.push(with(0, *namespace)?);
     }
     rules.insert(libc::SYS_clone, clone);
 
-    // Nothing that was written can be run: no code is loaded once the process is up.
+    // Memory that was written can't be made executable. The process loads no code once it is up.
     for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
         rules.insert(call, vec![with(2, libc::PROT_EXEC)?]);
     }
 
-    // Characters typed on behalf of whoever looks at the terminal.
+    // These two type characters into a terminal, as if its user had typed them.
     let typed = [TIOCSTI, TIOCLINUX]
         .map(|request| SeccompRule::new(vec![condition(1, SeccompCmpOp::Eq, request)?]));
     rules.insert(
@@ -106,12 +112,12 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, BackendError> {
     Ok(rules)
 }
 
-/// The argument has all bits of the flag.
+/// Matches if the argument has all bits of the flag.
 fn with(argument: u8, flag: i32) -> Result<SeccompRule, BackendError> {
     masked(argument, flag, flag)
 }
 
-/// The argument has none.
+/// Matches if the argument has no bit of the flag.
 fn without(argument: u8, flag: i32) -> Result<SeccompRule, BackendError> {
     masked(argument, flag, 0)
 }
@@ -121,7 +127,8 @@ fn masked(argument: u8, mask: i32, value: i32) -> Result<SeccompRule, BackendErr
     SeccompRule::new(vec![condition(argument, mask, bits(value))?])
 }
 
-/// An argument is a register, of which a flag or a number of this size takes the lower half.
+/// Widens a flag or a number. An argument is a whole register, and a value of this size is its
+/// lower half.
 fn bits(value: i32) -> u64 {
     u64::from(value.cast_unsigned())
 }
@@ -134,7 +141,8 @@ const REFUSED: &[i64] = &[
     // Other programs
     libc::SYS_execve,
     libc::SYS_execveat,
-    // Processes: a new one, and what is to be had of others. Of threads, only `clone` can be told what they are for.
+    // Processes: a new one, and access to others. `clone3` is refused because a filter can't tell
+    // what it is for.
     libc::SYS_clone3,
     libc::SYS_kill,
     libc::SYS_rt_sigqueueinfo,
@@ -187,7 +195,7 @@ const REFUSED: &[i64] = &[
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
     libc::SYS_clock_adjtime,
-    // Interfaces that a relay has no use for, and that have had their bugs
+    // Interfaces that a relay doesn't need, and that have had bugs
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
@@ -208,9 +216,10 @@ const REFUSED: &[i64] = &[
     libc::SYS_semget,
     libc::SYS_msgget,
     libc::SYS_mq_open,
-    // Sockets that listen are there already
+    // The relay's sockets listen already
     libc::SYS_listen,
-    // What Landlock says nothing to, or did not from the start: files are made with their mode, and shortened when they are open
+    // What Landlock doesn't cover, or didn't cover in its first versions. Files get their mode when
+    // they are made, and are shortened by descriptor.
     libc::SYS_mknodat,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
@@ -231,7 +240,7 @@ const REFUSED: &[i64] = &[
     OPEN_TREE_ATTR,
 ];
 
-/// Those that newer architectures do without.
+/// Calls that newer architectures don't have.
 #[cfg(target_arch = "x86_64")]
 const REFUSED_ON_X86_64: &[i64] = &[
     libc::SYS_fork,
@@ -259,14 +268,16 @@ const NAMESPACES: &[i32] = &[
     libc::CLONE_NEWNET,
 ];
 
-// asm-generic/ioctls.h. libc has them in a type that differs between the C libraries.
+// These are from asm-generic/ioctls.h, because the type that libc gives them differs between the C
+// libraries.
 const TIOCSTI: u64 = 0x5412;
 const TIOCLINUX: u64 = 0x541c;
 
-/// The type of a socket without `SOCK_NONBLOCK` and `SOCK_CLOEXEC`.
+/// Masks `SOCK_NONBLOCK` and `SOCK_CLOEXEC` out of the type of a socket.
 const SOCK_TYPE_MASK: u64 = 0xf;
 
-// The numbers that libc doesn't have for each target. From 424 on they are the same on all architectures.
+// libc doesn't have these numbers for each target. From 424 on they are the same on all
+// architectures.
 #[cfg(target_arch = "x86_64")]
 const KEXEC_FILE_LOAD: i64 = 320;
 #[cfg(target_arch = "aarch64")]
@@ -276,10 +287,10 @@ const SETXATTRAT: i64 = 463;
 const REMOVEXATTRAT: i64 = 466;
 const OPEN_TREE_ATTR: i64 = 467;
 const FILE_SETATTR: i64 = 469;
-/// The last call that was looked at for this list, of Linux 6.17.
+/// The last call that was considered for this list; it is of Linux 6.17.
 const NEWEST: u32 = 469;
 
-// linux/bpf_common.h; the number of the call is at the start of what a filter sees.
+// These are from linux/bpf_common.h. The number of the call is at the start of what a filter sees.
 const LOAD_WORD: u16 = 0x20;
 const JUMP_IF_AT_LEAST: u16 = 0x35;
 const RETURN: u16 = 0x06;
@@ -315,7 +326,7 @@ mod tests {
         }
     }
 
-    /// What the kernel would do with a call: the filter's program, run by hand.
+    /// Runs the filter's program by hand, and gives what the kernel would do with a call.
     fn verdict(architecture: u32, number: u32, arguments: [u64; 6]) -> u32 {
         let mut data = Vec::new();
         data.extend(number.to_ne_bytes());
@@ -377,7 +388,8 @@ mod tests {
         ] {
             assert!(!is_refused(call, [u64::MAX; 6]), "{call}");
         }
-        // landlock_create_ruleset and seccomp: who is confined may be so further.
+        // `landlock_create_ruleset` and `seccomp` stay allowed, so that a confined process can be
+        // confined further.
         assert!(!is_refused(444, [0; 6]) && !is_refused(libc::SYS_seccomp, [0; 6]));
     }
 
@@ -458,7 +470,7 @@ mod tests {
 
     #[test]
     fn the_filter_is_one_that_the_kernel_takes() {
-        // At most so many instructions (linux/bpf_common.h).
+        // The kernel takes no longer program (linux/bpf_common.h).
         let length = program().unwrap().len();
         assert!((200..4096).contains(&length), "{length}");
         let newest = i64::from(NEWEST);

@@ -1,9 +1,10 @@
-//! Landlock: the files that are left, and what else it can forbid.
+//! Landlock: the files that stay reachable, and the other things that it can forbid.
 //!
-//! A rule is for what lies at a path now: for a file, that very file, and for a directory whatever comes to be below it. A file
-//! that is replaced by renaming another over it, as most programs replace files, is a new one. So the directory of each file is
-//! opened with it, where it is one of its own ([`is_shared`]); and where the path is a link, that of the target too, where
-//! resolvers of names and issuers of certificates put the next one.
+//! A rule is for what is at a path now: that very file, or all that is ever below a directory. When
+//! a program replaces a file, it usually renames a new one over it, and no rule is for the new one.
+//! So the directory of each file is opened too, unless others use that directory ([`is_shared`]).
+//! Where the path is a link, the target's directory is opened too. That is where resolvers of names
+//! and issuers of certificates put the next file.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -19,17 +20,19 @@ use landlock::{
 
 use super::Files;
 
-/// What came of it.
+/// The result of [`restrict`].
 #[derive(Debug)]
 pub(super) struct Restricted {
-    /// The version of Landlock that is in force, at most the newest that is used here.
+    /// The version of Landlock that is in force; at most the newest that is used here.
     pub(super) abi: u8,
     /// The files of [`Files::read`] that were opened without their directories.
     pub(super) alone: Vec<PathBuf>,
 }
 
-/// Leaves these files to the calling thread, and no other; no bind of a TCP port; and no signal to, nor abstract socket of, a
-/// process outside. Older kernels do less; none at all is an error.
+/// Leaves the calling thread these files only. It forbids to bind a TCP port, and signals to and
+/// abstract sockets of processes outside.
+///
+/// Older kernels forbid less. A kernel that forbids nothing is an error.
 pub(super) fn restrict(files: &Files) -> io::Result<Restricted> {
     let Readable {
         directories,
@@ -77,7 +80,7 @@ fn enforce(rules: &[(&PathBuf, BitFlags<AccessFs>)]) -> Result<Option<ABI>, Rule
     })
 }
 
-/// What isn't there can't be opened now, and won't be later.
+/// Adds a rule for a path. A file that isn't there can't be opened, neither now nor later.
 fn add(
     ruleset: RulesetCreated,
     path: &Path,
@@ -89,12 +92,13 @@ fn add(
     }
 }
 
-/// A service manager in a container may be told of the start by such a socket (`sd_notify(3)`).
+/// Tells whether the service manager listens at an abstract socket (`sd_notify(3)`), as it may in a
+/// container.
 fn notifies_abstract_socket() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some_and(|socket| socket.as_bytes().starts_with(b"@"))
 }
 
-/// What has to be opened for files to be read now and after they have been replaced.
+/// The paths to open, so that files can be read now and after they have been replaced.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Readable {
     directories: BTreeSet<PathBuf>,
@@ -136,8 +140,8 @@ impl Readable {
     }
 }
 
-/// Whether a directory is everybody's, so that opening it for one file would open what isn't the relay's: /etc has the passwords,
-/// a home directory has keys.
+/// Tells whether others use a directory too. Opening it for one file would open what isn't the
+/// relay's: /etc has the passwords, a home directory has keys.
 fn is_shared(directory: &Path) -> bool {
     let is = |path: &Path, any: &[&str]| any.iter().any(|it| path == *it);
     directory.components().count() <= 2
@@ -147,12 +151,12 @@ fn is_shared(directory: &Path) -> bool {
         || directory.starts_with("/sys")
 }
 
-/// The newest version that all of this was tried with. A newer kernel keeps to it.
+/// The newest version with which this was tested. On a newer kernel the same is used.
 const NEWEST: ABI = ABI::V6;
 const READ: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile});
 const WRITE: BitFlags<AccessFs> =
     make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | MakeReg | RemoveFile});
-/// Beside those that lie in the root directory.
+/// Shared directories, beside those in the root directory.
 const SHARED: &[&str] = &[
     "/etc/letsencrypt",
     "/etc/pki",
@@ -162,7 +166,7 @@ const SHARED: &[&str] = &[
     "/run/systemd",
     "/run/user",
 ];
-/// Each directory in one of these is shared.
+/// Each directory directly below one of these is shared.
 const PARENTS: &[&str] = &["/dev", "/home", "/run/user", "/usr", "/usr/local", "/var"];
 
 #[cfg(test)]
@@ -225,7 +229,7 @@ mod tests {
         assert_eq!(readable.files, set(&[&archive.join("cert1.pem")]));
         assert!(readable.alone.is_empty());
 
-        // One that isn't there yet may come.
+        // A file that isn't there yet may come.
         let readable = Readable::of(&[live.join("none.pem")]);
         assert_eq!(readable.directories, set(&[&live]));
         assert!(readable.files.is_empty() && readable.alone.is_empty());

@@ -1,20 +1,25 @@
-//! The process confines itself: what it will never need, it gives up before the first client can speak to it. Linux only.
+//! The sandbox: before the first client can speak to it, the process gives up what it will never
+//! need. Linux only.
 //!
-//! Whoever gets to run code in here through a defect finds no other program to start, no file but the relay's own, no capability,
-//! and little of the kernel. Two steps, because what is in between belongs to the account that the relay becomes:
-//! [`Sandbox::prepare`] finds the account, [`Sandbox::enter`] gives up the rest, in this order:
+//! Suppose that an attacker runs code in here through a defect. That code finds no other program to
+//! start, no file but the relay's own, no capability, and little of the kernel.
+//!
+//! It takes two steps, because the trail's files are made in between, and must belong to the
+//! account that the relay becomes. [`Sandbox::prepare`] finds the account. [`Sandbox::enter`] gives
+//! up the rest, in this order:
 //!
 //! | measure | by | module |
 //! |---|---|---|
-//! | no core dump, no debugger, no look into its memory by others of its user | `RLIMIT_CORE`, `PR_SET_DUMPABLE` | `privileges` |
-//! | another user, if it was started as root | `setgroups`, `setresgid`, `setresuid` | `account`, `privileges` |
+//! | no core dump, memory closed to others | `RLIMIT_CORE`, `PR_SET_DUMPABLE` | `privileges` |
+//! | another user than root | `setgroups`, `setresgid`, `setresuid` | `account`, `privileges` |
 //! | no capability, now or later | `capset`, the bounding and the ambient set | `privileges` |
 //! | nothing gained by starting a program | `PR_SET_NO_NEW_PRIVS` | `privileges` |
 //! | its own files only; no TCP port, no signal, no abstract socket outside | Landlock | `files` |
 //! | no program, no process, no kernel interface that a relay has no use for | seccomp | `calls` |
 //!
-//! Everything but the core limit acts on the calling thread and on those that it starts later. So a relay enters while it has one
-//! thread, and what reads a file only once reads it before.
+//! Everything but the core limit acts on the calling thread and on the threads that it starts
+//! later. So the relay must enter while it has one thread. Files that are read only once must be
+//! read before.
 
 mod account;
 mod calls;
@@ -30,18 +35,18 @@ pub use self::account::{Account, AccountError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    pub mode: Mode,
+    pub mode: Confinement,
     /// The account to become if started as root: a name in /etc/passwd, or a number.
     pub user: Option<Box<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// As much as the kernel allows.
+pub enum Confinement {
+    /// Takes as many measures as the kernel allows.
     Auto,
-    /// All measures, or no start.
+    /// Takes all measures, or the relay doesn't start.
     Require,
-    /// Nothing but [`Options::user`], which is a wish of its own.
+    /// Takes none, but still becomes [`Options::user`], which is asked for separately.
     Off,
 }
 
@@ -50,29 +55,30 @@ pub enum Mode {
 pub struct Files {
     /// Directories in which it makes, changes and removes files.
     pub written: Vec<PathBuf>,
-    /// Files that it reads again; each may be replaced by another of its name.
+    /// Files that it reads again. Each may be replaced by another file of the same name.
     pub read: Vec<PathBuf>,
 }
 
-/// Whom to become is known; nothing is given up yet.
+/// A sandbox whose account is known. Nothing is given up yet.
 #[derive(Debug)]
 pub struct Sandbox {
-    mode: Mode,
+    mode: Confinement,
     account: Option<Account>,
-    /// It was asked for, so there is no start without it.
+    /// The account was asked for, so the relay doesn't start without it.
     asked: bool,
-    /// Root, and nobody said that it should be.
+    /// The process is root and stays so, though the configuration doesn't ask for that.
     stays_root: bool,
 }
 
-/// What holds from now on.
+/// The measures that are in force from now on.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
-    /// The measures, a word or two each.
+    /// Each measure in a word or two.
     pub measures: Vec<Box<str>>,
-    /// What the operator should know: measures that the kernel doesn't allow, and files that can't be read again.
+    /// What the operator should know: measures that the kernel doesn't allow, and files that can't
+    /// be read again.
     pub warnings: Vec<String>,
-    /// Files of whose directory only they were opened.
+    /// Files that were opened without their directory.
     alone: Vec<PathBuf>,
 }
 
@@ -93,7 +99,7 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// The one that was asked for isn't there.
+    /// The account that was asked for doesn't exist.
     pub fn prepare(options: &Options) -> Result<Self, SandboxError> {
         let mut sandbox = Self {
             mode: options.mode,
@@ -106,39 +112,41 @@ impl Sandbox {
         }
         sandbox.account = match &options.user {
             Some(user) => Some(Account::find(user)?),
-            None if options.mode == Mode::Off => None,
-            // A file that can't be read, or has no such line, is what most containers have.
+            None if options.mode == Confinement::Off => None,
+            // Most containers have no such file, or no such account in it, and that is no error.
             None => Account::find(DEFAULT_ACCOUNT).ok(),
         };
         sandbox.stays_root = sandbox.account.is_none();
-        // There is nothing to become.
+        // The process is root already, so there is nothing to become.
         sandbox.account.take_if(|account| account.is_root());
         Ok(sandbox)
     }
 
-    /// The account that the files of the relay will have to belong to, if it isn't that of the caller.
+    /// Gives the account that must own the relay's files, if it isn't the caller's.
     pub fn account(&self) -> Option<&Account> {
         self.account.as_ref()
     }
 
-    /// Gives up everything else. What fails half-way leaves the thread with part of it, so the caller must end.
+    /// Gives up everything else. The caller must end after an error, because the thread may have
+    /// given up only part of it.
     ///
     /// # Errors
     ///
-    /// A measure fails that there is no start without.
+    /// A measure failed without which the relay mustn't start.
     pub fn enter(self, files: &Files) -> Result<InForce, SandboxError> {
         let mut force = InForce::default();
-        let confined = self.mode != Mode::Off;
+        let confined = self.mode != Confinement::Off;
         if confined {
-            // It can't be read once files are out of reach.
+            // The id is kept from now on, because its file will be out of reach.
             super::boot_id();
             self.take(&mut force, "core dumps off", privileges::no_core_dumps())?;
+            // It takes a capability, which the change of the user takes away.
             privileges::empty_bounding_set();
         }
         if let Some(account) = &self.account {
             match privileges::become_account(account) {
                 Ok(()) => force.has(format!("user {account}")),
-                Err(error) if self.asked || self.mode == Mode::Require => {
+                Err(error) if self.asked || self.mode == Confinement::Require => {
                     let measure = "another user";
                     return Err(SandboxError::Missing { measure, error });
                 }
@@ -151,8 +159,9 @@ impl Sandbox {
             return Ok(force);
         }
         self.take(&mut force, "no capabilities", privileges::no_capabilities())?;
-        // A change of the user has set it to what the system has for such processes.
+        // The change of the user has reset this to the system's default, so it is set here.
         self.take(&mut force, "no debugging", privileges::not_dumpable())?;
+        // Without capabilities, the kernel lets only such a process use Landlock and seccomp.
         self.take(&mut force, "no_new_privs", privileges::no_new_privs())?;
         let restricted = files::restrict(files);
         if let Ok(restricted) = &restricted {
@@ -178,7 +187,7 @@ impl Sandbox {
     ) -> Result<(), SandboxError> {
         match result {
             Ok(()) => force.has(measure),
-            Err(error) if self.mode == Mode::Require => {
+            Err(error) if self.mode == Confinement::Require => {
                 return Err(SandboxError::Missing { measure, error });
             }
             Err(error) => force.warn(format!("{measure} can't be had here: {error}")),
@@ -186,7 +195,7 @@ impl Sandbox {
         Ok(())
     }
 
-    /// The same for one whose strength is a number.
+    /// Does the same for a measure whose strength is a number.
     fn take_numbered(
         &self,
         force: &mut InForce,
@@ -204,7 +213,7 @@ impl Sandbox {
 }
 
 impl InForce {
-    /// The first file that was replaced since the start and can't be read for that reason.
+    /// Finds the first file that was replaced since the start and can't be read for that reason.
     pub fn replaced(&self) -> Option<&Path> {
         let denied = |path: &&PathBuf| {
             File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
@@ -220,7 +229,7 @@ impl InForce {
         self.warnings.push(warning);
     }
 
-    /// A reload that fails in a year is better known of today.
+    /// Warns today of a file that a reload, perhaps in a year, couldn't read.
     fn look_for_unreadable(&mut self, files: &Files) {
         for path in &files.read {
             if let Err(error) = File::open(path)

@@ -1,4 +1,4 @@
-//! Core dumps, users, capabilities: what a process has by whom it runs as.
+//! Core dumps, users and capabilities: what a process may do because of the user that it runs as.
 
 use std::io;
 
@@ -18,7 +18,7 @@ pub(super) fn is_root() -> bool {
     geteuid().is_root()
 }
 
-/// A core dump would hold the listeners' keys.
+/// Forbids core dumps, because one would hold the listeners' keys.
 pub(super) fn no_core_dumps() -> io::Result<()> {
     let none = Rlimit {
         current: Some(0),
@@ -27,12 +27,13 @@ pub(super) fn no_core_dumps() -> io::Result<()> {
     Ok(setrlimit(Resource::Core, none)?)
 }
 
-/// No core dump by a handler either, which the limit says nothing to; and nobody without a capability may attach.
+/// Makes the process not dumpable. This covers core dumps by a handler too, which the limit
+/// doesn't. It also forbids to attach without a capability.
 pub(super) fn not_dumpable() -> io::Result<()> {
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// The calling thread's user, group and further groups, without a way back.
+/// Changes the calling thread's user, group and further groups, so that it can't change back.
 pub(super) fn become_account(account: &Account) -> io::Result<()> {
     set_thread_groups(&account.groups)?;
     set_thread_res_gid(account.group, account.group, account.group)?;
@@ -43,10 +44,12 @@ pub(super) fn become_account(account: &Account) -> io::Result<()> {
     )?)
 }
 
-/// Takes every capability out of what a program could be started with. That takes a capability itself, and who hasn't got it has
-/// lost nothing: no program will be started, and none could gain anything by it.
+/// Takes every capability out of what a program could be started with.
+///
+/// That takes a capability itself. A process without it loses nothing when this fails: it starts no
+/// program, and could gain nothing by one.
 pub(super) fn empty_bounding_set() {
-    // The kernel tells where its list ends.
+    // The kernel answers with an error beyond its last capability.
     let known = (0..64).map(|number| CapabilitySet::from_bits_retain(1 << number));
     for capability in known.take_while(|it| capability_is_in_bounding_set(*it).is_ok()) {
         let _ = remove_capability_from_bounding_set(capability);
@@ -55,7 +58,7 @@ pub(super) fn empty_bounding_set() {
 
 pub(super) fn no_capabilities() -> io::Result<()> {
     match clear_ambient_capability_set() {
-        // Older than the set itself.
+        // A kernel that is older than the ambient set gives `EINVAL`.
         Ok(()) | Err(Errno::INVAL) => {}
         Err(error) => return Err(error.into()),
     }

@@ -1,7 +1,9 @@
-//! What the policy answers, rule by rule.
+//! The policy's answers, rule by rule.
+
+use jiff::Timestamp;
 
 use super::*;
-use crate::authority::ServerName;
+use crate::authority::{Authority, Host, ServerName};
 
 mod registry;
 mod rules;
@@ -53,7 +55,7 @@ fn rules(destinations: Vec<Destination>, clients: Vec<Client>) -> Rules {
         destinations,
         clients,
         unlisted: Unlisted::Private,
-        mode: Mode::Enforce,
+        mode: Enforcement::Enforce,
         nat64_prefixes: Vec::new(),
     }
 }
@@ -64,13 +66,14 @@ fn policy(destinations: Vec<Destination>) -> Policy {
 
 fn report_only(destinations: Vec<Destination>) -> Policy {
     Policy::new(Rules {
-        mode: Mode::ReportOnly { until: LATER },
+        mode: Enforcement::ReportOnly { until: LATER },
         ..rules(destinations, Vec::new())
     })
     .unwrap()
 }
 
-/// An address stands for the prefix of its whole length, as in the configuration.
+/// Makes a network of the text. An address means the prefix of its whole length, as in the
+/// configuration.
 fn net(text: &str) -> ipnet::IpNet {
     text.parse().unwrap_or_else(|_| ip(text).into())
 }
@@ -93,7 +96,7 @@ fn permit(policy: &Policy, text: &str) -> Permit {
         .unwrap_or_else(|denial| panic!("{text}: {denial}"))
 }
 
-/// The name of the destination that decided, or the reason of the refusal.
+/// Gives the name of the destination that decided, or the reason of the refusal.
 fn decided(policy: &Policy, client: &Client, text: &str) -> Result<String, Reason> {
     match policy.decide(client, &target(text), NOW) {
         Ok(permit) => Ok(permit.destination().map_or("-", |it| &*it.name).to_owned()),
@@ -149,7 +152,7 @@ fn nothing_falls_through_to_a_wider_destination() {
         decided(&policy, &held, "b.example.com:8443"),
         Ok("wide".into())
     );
-    // The port comes before the client.
+    // The port is checked before the client.
     assert_eq!(
         decided(&policy, &held, "a.example.com:8443"),
         Err(Reason::PortNotAllowed)
@@ -395,7 +398,7 @@ fn a_special_address_needs_a_range_inside_its_block() {
     assert!(!screens(&["::/0"], "fd00::1"));
     assert!(!screens(&["::/0"], "::1"));
     assert!(!screens(&["::/0"], "10.0.0.1"));
-    // Metadata services lie inside blocks that a range may open.
+    // Metadata services are inside blocks that a range may open.
     assert!(!screens(&["169.254.0.0/16"], "169.254.169.254"));
     assert!(!screens(&["fd00::/8"], "fd00:ec2::254"));
     assert!(!screens(&["100.64.0.0/10"], "64:ff9b::100.100.100.200"));
@@ -518,7 +521,8 @@ fn server_names_agree_with_the_target() {
     let (name, literal) = ("a.example.com:443", "20.0.0.1:443");
     let absent = ServerName::Absent;
     let invalid = ServerName::Invalid;
-    // Destination, target, server name; then what match, if-present and any say.
+    // Each row has destination, target and server name, then the answers of match, if-present and
+    // any.
     for (it, text, asked, expected) in [
         (&named, name, host("a.example.com"), [OK, OK, OK]),
         (&named, name, host("A.Example.com."), [OK, OK, OK]),

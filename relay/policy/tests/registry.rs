@@ -1,4 +1,5 @@
-//! The registries entered a second time, and an oracle that compares bits: the table and the screening against both.
+//! The registries entered a second time, and an oracle that compares bits. The table and the
+//! screening are held against both.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -8,7 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Block, and the word of its class; kept as text, so that a slip in one of the two tables shows.
+/// Each row is a block and the word of its class. They are text, so that a slip in one of the two
+/// tables shows.
 const BLOCKS: &[(&str, &str)] = &[
     ("0.0.0.0/8", "this_network"),
     ("0.0.0.0/32", "this_network"),
@@ -96,7 +98,7 @@ const NEVER: &[&str] = &[
     "unallocated",
 ];
 
-/// An address as its family's bits, left-aligned in 128.
+/// Gives the bits of an address, left-aligned in 128, and its family.
 fn bits(address: IpAddr) -> (bool, u128) {
     match address {
         IpAddr::V4(address) => (false, u128::from(u32::from(address)) << 96),
@@ -124,7 +126,7 @@ fn within(address: IpAddr, block: &str) -> bool {
     v6 == its_v6 && (bits ^ start).checked_shr(128 - length).unwrap_or(0) == 0
 }
 
-/// What a v4-mapped address or one under the well-known NAT64 prefix reaches.
+/// Gives the address that a v4-mapped address, or one under the well-known NAT64 prefix, reaches.
 fn oracle_judged(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
@@ -152,7 +154,8 @@ fn oracle_class(judged: IpAddr) -> &'static str {
     }
 }
 
-/// Whether `range` lies inside a block that isn't never, and isn't globally reachable. Subnets as sets of end points.
+/// Tells whether `range` is inside a block that is neither `Never` nor globally reachable. It
+/// compares the end points of subnets.
 fn oracle_opens(range: &str) -> bool {
     let (v6, start, length) = parsed(range);
     let last = start | u128::MAX.checked_shr(length).unwrap_or(0);
@@ -209,7 +212,7 @@ fn rows_have_no_host_bits_and_classes_a_word_each() {
     }
 }
 
-/// Each row's ends, and the addresses just outside.
+/// It tries each row's ends, and the addresses just outside.
 #[test]
 fn every_row_ends_where_it_should() {
     let policy = policy(vec![destination("d", &["a.example.com"])]);
@@ -248,7 +251,7 @@ fn every_row_ends_where_it_should() {
     }
 }
 
-/// Without the oracle: what anyone may look up.
+/// These are not from the oracle: every reader may look them up.
 #[test]
 fn known_addresses_have_the_known_class() {
     for (address, word) in [
@@ -296,7 +299,8 @@ fn known_addresses_have_the_known_class() {
     }
 }
 
-/// Embeds an IPv4 address as the table of RFC 6052, 2.2 draws it: shifted whole, then parted around bits 64 to 71.
+/// Embeds an IPv4 address as the table of RFC 6052, 2.2 draws it: shifted whole, then parted around
+/// bits 64 to 71.
 fn embed(prefix: &Ipv6Net, ipv4: Ipv4Addr, spoilt: u8) -> Ipv6Addr {
     let length = u32::from(prefix.prefix_len());
     let value = u128::from(u32::from(ipv4));
@@ -318,7 +322,7 @@ fn embed(prefix: &Ipv6Net, ipv4: Ipv4Addr, spoilt: u8) -> Ipv6Addr {
     Ipv6Addr::from(u128::from(prefix.network()) | inside | spoilt)
 }
 
-/// Half of them anywhere, half within or beside a row, so that borders are hit.
+/// Draws half of the addresses anywhere, and half within or beside a row, so that borders are hit.
 fn any_address() -> impl Strategy<Value = IpAddr> {
     let near = (0..BLOCKS.len(), any::<u128>(), -1_i8..=1).prop_map(|(row, noise, beside)| {
         let (v6, start, length) = parsed(BLOCKS[row].0);
@@ -350,7 +354,8 @@ fn any_ipv4() -> impl Strategy<Value = Ipv4Addr> {
     prop_oneof![any::<u32>().prop_map(Ipv4Addr::from), near]
 }
 
-/// Subnets and supernets of rows, and some from anywhere; those the rules refuse are left out.
+/// Draws subnets and supernets of rows, and some from anywhere. Ranges that the rules refuse are
+/// left out.
 fn any_range() -> impl Strategy<Value = String> {
     let around = (0..BLOCKS.len(), any::<u128>(), -6_i32..=6).prop_map(|(row, noise, by)| {
         let (v6, start, length) = parsed(BLOCKS[row].0);
@@ -383,7 +388,7 @@ proptest! {
         prop_assert_eq!(classify(ipv4.to_ipv6_mapped().into(), &[]), class);
         prop_assert_eq!(classify(embed(&"64:ff9b::/96".parse().unwrap(), ipv4, 0).into(), &[]), class);
         for length in [32, 40, 48, 56, 64, 96] {
-            // Inside 2600::/12, where nothing is special but one /48.
+            // It is inside 2600::/12, where nothing is special but one /48.
             let network = (network >> 12) | (0x260 << 116);
             let reserved = !(0xff_u128 << 56);
             let prefix = Ipv6Net::new((network & reserved).into(), length).unwrap().trunc();
@@ -393,7 +398,7 @@ proptest! {
         }
     }
 
-    /// Exactly what the oracle permits comes out: nothing more, nothing less, in order.
+    /// Exactly the addresses that the oracle permits come out, in order.
     #[test]
     fn screening_is_exact(
         ranges in prop::option::of(prop::collection::vec(any_range(), 1..4)),
@@ -432,7 +437,7 @@ proptest! {
         }
     }
 
-    /// Whatever the ranges say, and in report-only too.
+    /// It holds for all ranges, and in report-only too.
     #[test]
     fn tunnels_are_never_dialled(
         ranges in prop::collection::vec(any_range(), 0..4),
@@ -456,7 +461,8 @@ proptest! {
         prop_assert!(permit(&policy, "a.example.com:443").screen(&[address]).is_err());
     }
 
-    /// Report-only permits nothing special: only what is globally reachable, and it says so.
+    /// Report-only permits no special address. It permits what is globally reachable, and marks it
+    /// as not enforced.
     #[test]
     fn report_only_opens_globally_reachable_addresses_only(
         ranges in prop::collection::vec(any_range(), 1..4),

@@ -1,8 +1,8 @@
-//! Mistakes in the rules: each is found, blamed on the right entry, and comes with the way out.
+//! Mistakes in the rules: each is found, names the right entry, and comes with the way out.
 
 use super::*;
 
-/// The subject, and the message, of the rules' first mistake.
+/// Gives subject and message of the rules' first mistake.
 fn mistake(rules: Rules) -> (Subject, String) {
     let error = Policy::new(rules).unwrap_err();
     (error.subject, error.message)
@@ -183,7 +183,7 @@ fn static_addresses_are_screened_when_read() {
     assert_destination(given(&["4000::1"], None), "can never be dialled");
     // Report-only is for what DNS says, not for what the file says.
     let (subject, _) = mistake(Rules {
-        mode: Mode::ReportOnly { until: LATER },
+        mode: Enforcement::ReportOnly { until: LATER },
         ..rules(
             vec![given(&["22.0.0.1"], Some(&["21.0.0.0/8"]))],
             Vec::new(),

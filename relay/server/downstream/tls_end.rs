@@ -14,7 +14,7 @@ use crate::tls;
 
 #[derive(Debug)]
 pub(super) struct TlsEnd {
-    pub(super) session: tls::Session,
+    pub(super) session: tls::TlsSession,
     /// What was in records, and wasn't read yet: little more than one record.
     pub(super) opened: Vec<u8>,
 }
@@ -25,14 +25,14 @@ impl Downstream {
         &mut self,
         config: Arc<rustls::ServerConfig>,
         within: Duration,
-    ) -> Result<&tls::Session, NoArrival> {
+    ) -> Result<&tls::TlsSession, NoArrival> {
         let deadline = Instant::now() + within;
         if self.speaks(READ, within).await.is_err() {
             return Err(NoArrival::Silent);
         }
         let mut first = std::mem::take(&mut self.buffer);
         let tls = self.tls.insert(Box::new(TlsEnd {
-            session: tls::Session::new(config).map_err(NoArrival::Tls)?,
+            session: tls::TlsSession::new(config).map_err(NoArrival::Tls)?,
             opened: Vec::new(),
         }));
         let mut shaken = tls.session.open(&mut first, &mut tls.opened);
@@ -120,7 +120,7 @@ impl TlsEnd {
 }
 
 /// Sends what a session has to send.
-pub(super) async fn flush(stream: &TcpStream, session: &mut tls::Session) -> io::Result<()> {
+pub(super) async fn flush(stream: &TcpStream, session: &mut tls::TlsSession) -> io::Result<()> {
     while !session.outgoing().is_empty() {
         stream.writable().await?;
         match stream.try_write(session.outgoing()) {

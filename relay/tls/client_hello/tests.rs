@@ -1,11 +1,15 @@
-//! Recorded and generated hellos, cut up in every way, with rustls as the oracle.
+//! Recorded and generated hellos, cut up in every way. rustls is the oracle: it reads the same
+//! bytes.
 
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use rustls::server::Acceptor;
 
+use super::extensions::HOST_NAME;
+use super::records::{CLIENT_HELLO, HANDSHAKE, MESSAGE_HEADER, RECORD_HEADER, TOO_LONG};
 use super::*;
+use crate::authority::Host;
 
 const OPENSSL: &[u8] = include_bytes!("../testdata/openssl.bin");
 const OPENSSL_TLS12: &[u8] = include_bytes!("../testdata/openssl-tls12.bin");
@@ -17,20 +21,20 @@ fn host(name: &str) -> ServerName {
 
 fn complete(bytes: &[u8]) -> ClientHello {
     match parse(bytes) {
-        Progress::Complete(hello) => hello,
+        HelloProgress::Complete(hello) => hello,
         other => panic!("{other:?}"),
     }
 }
 
 fn refused(bytes: &[u8]) -> &'static str {
     match parse(bytes) {
-        Progress::NotTls(rule) => rule,
+        HelloProgress::NotTls(rule) => rule,
         other => panic!("{other:?}"),
     }
 }
 
-fn shown(versions: &[Version]) -> Vec<String> {
-    versions.iter().map(Version::to_string).collect()
+fn shown(versions: &[TlsVersion]) -> Vec<String> {
+    versions.iter().map(TlsVersion::to_string).collect()
 }
 
 // --- What rustls makes of the same bytes.
@@ -64,7 +68,7 @@ fn feed(acceptor: &mut Acceptor, mut bytes: &[u8]) -> Oracle {
     Oracle::Incomplete
 }
 
-/// The name in the words of the oracle, which has none for an address.
+/// Tells the name as the oracle does, which has none for an address.
 fn as_oracle(hello: &ClientHello) -> Oracle {
     Oracle::Complete(match &hello.server_name {
         ServerName::Host(Host::Name(name)) => Some(name.to_string()),
@@ -74,7 +78,7 @@ fn as_oracle(hello: &ClientHello) -> Oracle {
 
 // --- Hellos to work on.
 
-/// What a rustls client sends.
+/// Makes the hello that a rustls client sends.
 fn generated(
     name: &'static str,
     alpn: &[&str],
@@ -112,7 +116,7 @@ fn hellos() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A vector with a length of two bytes.
+/// Makes a vector whose length has two bytes.
 fn vector16(content: &[u8]) -> Vec<u8> {
     let length = u16::try_from(content.len()).unwrap();
     [&length.to_be_bytes(), content].concat()
@@ -130,15 +134,15 @@ fn one_name(name: &[u8]) -> Vec<u8> {
     vector16(&entry(HOST_NAME, name))
 }
 
-/// The body of a hello with just what must be there, and these extensions.
+/// Makes the body of a hello that has only what must be there, and these extensions.
 fn body(extensions: &[u8]) -> Vec<u8> {
-    // RFC 8446, 4.2.3: rustls insists on signature_algorithms.
+    // rustls insists on `signature_algorithms` (RFC 8446, 4.2.3).
     let signatures = extension(13, &vector16(&[4, 3]));
     let extensions = vector16(&[&signatures, extensions].concat());
     [&prelude()[..], &extensions].concat()
 }
 
-/// The body up to the extensions.
+/// Makes the body up to the extensions.
 fn prelude() -> Vec<u8> {
     let random = [7; RANDOM];
     [&[3, 3], &random[..], &[0], &[0, 2, 0xc0, 0x2f], &[1, 0]].concat()
@@ -157,19 +161,19 @@ fn minimal(extensions: &[u8]) -> Vec<u8> {
     record(&message(&body(extensions)))
 }
 
-/// The same handshake message, a record for each piece.
+/// Puts the same handshake message into records anew, one for each piece.
 fn refragment<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     pieces.into_iter().flat_map(record).collect()
 }
 
-/// Every prefix waits, for as long as it says it must, or has the last answer.
+/// Checks every prefix: it waits for as many bytes as it says, or has the last answer.
 fn holds_for_every_prefix(bytes: &[u8]) {
     let last = parse(bytes);
     let mut decided = false;
     let mut needed = 0;
     for length in 0..=bytes.len() {
         match parse(&bytes[..length]) {
-            Progress::Incomplete { need } => {
+            HelloProgress::Incomplete { need } => {
                 assert!(!decided, "took its answer back at {length}");
                 assert!(length < need && need <= MAX_CLIENT_HELLO, "{length} {need}");
                 assert!(need >= needed, "needs less at {length}");
@@ -231,9 +235,9 @@ fn fed_byte_by_byte_both_are_complete_at_the_same_one() {
         for length in 1..=bytes.len() {
             let theirs = feed(&mut acceptor, &bytes[length - 1..length]);
             let ours = match parse(&bytes[..length]) {
-                Progress::Incomplete { .. } => Oracle::Incomplete,
-                Progress::Complete(hello) => as_oracle(&hello),
-                Progress::NotTls(_) => Oracle::Refused,
+                HelloProgress::Incomplete { .. } => Oracle::Incomplete,
+                HelloProgress::Complete(hello) => as_oracle(&hello),
+                HelloProgress::NotTls(_) => Oracle::Refused,
             };
             assert_eq!(ours, theirs, "{length} of {}", bytes.len());
         }
@@ -252,7 +256,7 @@ fn records_may_end_anywhere() {
             assert_eq!(oracle(&two), as_oracle(&whole), "{cut}");
             let last = two.len() - 1;
             assert!(
-                matches!(parse(&two[..last]), Progress::Incomplete { need } if need == two.len())
+                matches!(parse(&two[..last]), HelloProgress::Incomplete { need } if need == two.len())
             );
         }
         for cut in [1, 3, 4, 5, 9, content.len() / 2] {
@@ -297,16 +301,16 @@ fn knows_other_protocols_by_their_first_bytes() {
         (b"\x16\xfe\xff\x00\x05\x01", 2),
         (b"\x16\x03\x01\x00\x00\x01", 5),
         (b"\x16\x03\x01\x40\x01\x01", 5),
-        // A ServerHello.
+        // This is a ServerHello.
         (b"\x16\x03\x03\x00\x7a\x02\x00", 6),
-        // A message beyond every limit, by its highest byte and by its lower ones.
+        // This message is beyond every limit: by its highest byte, and then by its lower bytes.
         (b"\x16\x03\x01\x02\x00\x01\x01\x00\x00\x03", 9),
         (b"\x16\x03\x01\x02\x00\x01\x00\xff\xff\x03", 9),
     ] {
         refused(bytes);
         refused(&bytes[..known_at]);
         assert!(
-            matches!(parse(&bytes[..known_at - 1]), Progress::Incomplete { need } if need == known_at),
+            matches!(parse(&bytes[..known_at - 1]), HelloProgress::Incomplete { need } if need == known_at),
             "{}",
             bytes.escape_ascii()
         );
@@ -328,7 +332,7 @@ fn a_second_record_is_judged_like_the_first() {
         refused(&bytes);
         holds_for_every_prefix(&bytes);
         let before = &bytes[..first.len() + known_at - 1];
-        assert!(matches!(parse(before), Progress::Incomplete { .. }));
+        assert!(matches!(parse(before), HelloProgress::Incomplete { .. }));
     }
 }
 
@@ -340,26 +344,26 @@ fn a_hello_takes_at_most_16_kib() {
     assert_eq!(largest.len(), MAX_CLIENT_HELLO);
     complete(&largest);
     refused(&padded(MAX_CLIENT_HELLO - overhead + 1));
-    // The record headers count, too: the same message in two records is too long.
+    // Record headers count too: the same message in two records is too long.
     let content = &largest[RECORD_HEADER..];
     let two = refragment([&content[..8000], &content[8000..]]);
     assert_eq!(refused(&two), refused(&two[..9]));
     let fits = padded(MAX_CLIENT_HELLO - overhead - RECORD_HEADER);
     let content = &fits[RECORD_HEADER..];
     complete(&refragment([&content[..8000], &content[8000..]]));
-    // One byte a record: it never gets to be complete, and never needs more than the limit.
+    // With one byte a record it never becomes complete, and never needs more than the limit.
     let single = refragment(CHROMIUM[RECORD_HEADER..].chunks(1));
     complete(&single);
     let single = refragment(content.chunks(1));
     let mut length = 0;
     let rule = loop {
         match parse(&single[..length]) {
-            Progress::Incomplete { need } => {
+            HelloProgress::Incomplete { need } => {
                 assert!(length < need && need <= MAX_CLIENT_HELLO);
                 length = need;
             }
-            Progress::NotTls(rule) => break rule,
-            Progress::Complete(_) => panic!("complete at {length}"),
+            HelloProgress::NotTls(rule) => break rule,
+            HelloProgress::Complete(_) => panic!("complete at {length}"),
         }
     };
     assert_eq!(rule, TOO_LONG.0);
@@ -394,11 +398,11 @@ fn a_broken_structure_is_no_hello() {
     refused(&with(35, 39, &[0, 0]));
     refused(&with(35, 39, &[0, 3, 0x13, 1, 0]));
     refused(&with(39, 41, &[0]));
-    // After the extensions, and inside them.
+    // A byte is left over after the extensions, and inside them.
     refused(&record(&message(&[&body(&[])[..], &[0]].concat())));
     refused(&minimal(&[0]));
     refused(&minimal(&[0, 99, 0, 1]));
-    // An extension twice; GREASE has two numbers for that.
+    // An extension comes twice. GREASE has two numbers, so that it needn't.
     let grease = |number| extension(number, &[]);
     complete(&minimal(&[grease(0x0a0a), grease(0x1a1a)].concat()));
     refused(&minimal(&[grease(0x0a0a), grease(0x0a0a)].concat()));
@@ -415,7 +419,7 @@ fn a_broken_structure_is_no_hello() {
     for data in [&[][..], &[0], &[1, 3], &[3, 3, 4, 3], &[2, 3, 4, 0]] {
         refused(&minimal(&extension(SUPPORTED_VERSIONS, data)));
     }
-    // Cut anywhere, with lengths of message and record that fit the cut.
+    // Cut anywhere, with lengths of message and record that fit the cut, it is refused.
     let whole = &OPENSSL[RECORD_HEADER + MESSAGE_HEADER..];
     let no_extensions = 2 + RANDOM + 1 + 32 + 2 + 62 + 2;
     for length in (0..whole.len()).filter(|length| *length != no_extensions) {
@@ -532,7 +536,7 @@ fn versions_are_the_extensions_words_without_grease() {
         ["1.3", "1.2", "1.1", "1.0", "ssl3", "0x7f1c", "0x0002"]
     );
     assert_eq!(list(&[0xfafa]), [""; 0]);
-    // Near GREASE, but not it.
+    // These look like GREASE, but aren't.
     assert_eq!(list(&[0x0a1a, 0x0b0b]), ["0x0a1a", "0x0b0b"]);
     assert_eq!(list(&[0x0304; 100]).len(), MAX_LISTED);
 }
@@ -545,7 +549,7 @@ fn ech_is_noticed_whatever_it_holds() {
 
 // --- Damaged.
 
-/// One of the hellos with some bytes changed, and cut into records anew.
+/// Draws one of the hellos, changes some of its bytes, and cuts it into records anew.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let hello = prop::sample::select(vec![OPENSSL.to_vec(), OPENSSL_TLS12.to_vec(), minimal(&[])]);
     let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
@@ -566,21 +570,22 @@ proptest! {
         holds_for_every_prefix(&bytes);
     }
 
-    /// Stricter than the oracle is fine, laxer or of another opinion is not: it may refuse for reasons that are no matter of
-    /// form, but what it takes for a hello or waits for is one here too, and names the same host.
+    /// The parser may be stricter than the oracle. Where both find a hello, both name the same
+    /// host. Where only the parser finds one, the oracle refuses it for a reason other than form.
+    /// Where the parser waits, the oracle hasn't found one either.
     #[test]
     fn damaged_hellos_name_the_host_that_the_oracle_finds(bytes in damaged()) {
         match (parse(&bytes), oracle(&bytes)) {
-            (Progress::Complete(hello), theirs @ Oracle::Complete(_)) => {
+            (HelloProgress::Complete(hello), theirs @ Oracle::Complete(_)) => {
                 if hello.server_name != ServerName::Invalid {
                     prop_assert_eq!(as_oracle(&hello), theirs);
                 }
             }
-            (Progress::Incomplete { .. }, theirs) => {
+            (HelloProgress::Incomplete { .. }, theirs) => {
                 prop_assert!(!matches!(theirs, Oracle::Complete(_)), "{theirs:?}");
             }
-            (Progress::Complete(_), theirs) => prop_assert_eq!(theirs, Oracle::Refused),
-            (Progress::NotTls(_), _) => {}
+            (HelloProgress::Complete(_), theirs) => prop_assert_eq!(theirs, Oracle::Refused),
+            (HelloProgress::NotTls(_), _) => {}
         }
     }
 

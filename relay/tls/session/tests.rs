@@ -8,13 +8,13 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
 };
 
-use super::{MAX_WAITING, Session};
+use super::{MAX_WAITING, TlsSession};
 
-/// A session, and a client of the buffered kind that is wired to it.
+/// A session, and a client of rustls' buffered kind that is connected to it.
 struct Pair {
     client: ClientConnection,
-    session: Session,
-    /// What the session has opened.
+    session: TlsSession,
+    /// The bytes that the session has opened.
     opened: Vec<u8>,
 }
 
@@ -43,7 +43,7 @@ impl Pair {
         let name = "relay.example".try_into().unwrap();
         Self {
             client: ClientConnection::new(Arc::new(client), name).unwrap(),
-            session: Session::new(Arc::new(server)).unwrap(),
+            session: TlsSession::new(Arc::new(server)).unwrap(),
             opened: Vec::new(),
         }
     }
@@ -57,7 +57,7 @@ impl Pair {
         pair
     }
 
-    /// Hands over what the client has to send, in pieces.
+    /// Hands what the client has to send to the session, in pieces.
     fn up(&mut self, piece: usize) {
         let mut sealed = Vec::new();
         while self.client.wants_write() {
@@ -77,7 +77,8 @@ impl Pair {
         Ok(())
     }
 
-    /// Hands over what the session has to send, and `more` that was sealed after it.
+    /// Hands what the session has to send to the client, and then `more`, which was sealed after
+    /// it.
     fn down(&mut self, more: &[u8]) {
         let sealed = [self.session.outgoing(), more].concat();
         self.session.sent(usize::MAX);
@@ -94,16 +95,16 @@ impl Pair {
         self.down(&sealed);
     }
 
-    /// What the client can read now.
+    /// Reads what has arrived at the client.
     fn arrived(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // Without a close_notify the end is an error, after what there was.
+        // An end without a `close_notify` is an error, which comes after the bytes before it.
         let _ = self.client.reader().read_to_end(&mut bytes);
         bytes
     }
 
     fn is_at_rest(&self) -> bool {
-        let Session {
+        let TlsSession {
             incoming, outgoing, ..
         } = &self.session;
         incoming.capacity() == 0 && outgoing.capacity() == 0
@@ -121,7 +122,7 @@ fn carries_both_ways_and_holds_nothing_at_rest() {
         for message in [&b"short"[..], &long, b"", b"x"] {
             let mut rest = message;
             while !rest.is_empty() {
-                // The client buffers only so much.
+                // The client buffers only part of it at a time.
                 let taken = pair.client.writer().write(rest).unwrap();
                 rest = &rest[taken..];
                 pair.up(777);
@@ -145,7 +146,7 @@ fn an_end_is_an_end_of_one_direction() {
         pair.up(3);
         assert_eq!(pair.opened, b"last");
         assert!(pair.session.has_ended());
-        // What comes behind it is nobody's.
+        // Bytes behind the end are ignored.
         pair.receive(b"\x17\x03\x03\xff\xff garbage", 5).unwrap();
         assert!(pair.is_at_rest());
         let mut sealed = Vec::new();
@@ -158,7 +159,8 @@ fn an_end_is_an_end_of_one_direction() {
     }
 }
 
-/// Half a key update waits in the session, and rustls has its place in it, while the other direction goes on.
+/// Half a key update waits in the session, where rustls has its place in it, while the other
+/// direction goes on.
 #[test]
 fn new_keys_in_the_middle_of_anything() {
     let mut pair = Pair::shaken(&rustls::version::TLS13);
@@ -187,14 +189,14 @@ fn whoever_is_no_tls_client_is_told_so() {
         matches!(error, Err(rustls::Error::InvalidMessage(_))),
         "{error:?}"
     );
-    // An alert, fatal.
+    // A fatal alert is to be sent.
     assert_eq!(pair.session.outgoing()[..2], [0x15, 0x03]);
     assert_eq!(pair.session.outgoing()[5], 2);
-    // And nothing can be sealed for it.
+    // Nothing more can be sealed.
     assert!(pair.session.seal(b"x", &mut Vec::new()).is_err());
 }
 
-/// Whether the byte at `at` is of the version in the header of a record.
+/// Tells whether the byte at `at` is part of the version in a record's header.
 fn is_version(records: &[u8], at: usize) -> bool {
     let mut start = 0;
     while let Some(&[_, _, _, high, low]) = records.get(start..start + 5) {
@@ -210,7 +212,8 @@ fn is_version(records: &[u8], at: usize) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Damaged or cut anywhere, a stream opens to a beginning of what was sealed, and no panic.
+    /// A stream that is damaged or cut anywhere opens to a beginning of what was sealed, without a
+    /// panic.
     #[test]
     fn damage_is_noticed(
         sizes in prop::collection::vec(1_usize..3000, 1..5),
@@ -234,7 +237,8 @@ proptest! {
         sealed[at] ^= 1 << bit;
         let received = pair.receive(&sealed, piece);
         prop_assert!(sent.starts_with(&pair.opened));
-        // The version in a record's header is nothing that anybody goes by (RFC 8446, 5.1): damage to it is none.
+        // No peer looks at the version in a record's header (RFC 8446, 5.1). So damage to it is no
+        // damage.
         if received.is_ok() && !is_version(&sealed, at) {
             prop_assert!(pair.opened.len() < sent.len());
         }
@@ -242,7 +246,7 @@ proptest! {
         let _ = pair.session.close(&mut Vec::new());
     }
 
-    /// Whatever comes first.
+    /// Any first bytes are handled without a panic.
     #[test]
     fn nothing_panics(bytes: Vec<u8>, hello: bool, piece in 1_usize..50) {
         let mut pair = Pair::new(&rustls::version::TLS13);

@@ -1,25 +1,29 @@
-//! The request head on a proxy listener (RFC 9112, 2 to 5): complete, incomplete or refused, without I/O.
+//! The request head on a proxy listener (RFC 9112, 2 to 5): complete, incomplete or refused,
+//! without I/O.
 //!
-//! Strict on purpose. Two parsers that repair the same bytes differently are how a request gets smuggled past one of them, so
-//! nothing is repaired here. Every byte is judged by those before it alone: however a head is cut into segments, the answer
-//! is the same, and what can't become a request is refused at its first wrong byte instead of when the time is up.
+//! The parser is strict on purpose, and repairs nothing. When two parsers repair the same bytes
+//! differently, a request can be smuggled past one of them.
+//!
+//! Every byte is judged only by the bytes before it. So the answer is the same however a head is
+//! cut into segments. Bytes that can't become a request are refused at the first wrong byte, not
+//! when the time is up.
 
 use crate::authority::Authority;
 use crate::proxy_error::{Reason, Refusal};
 
-/// What the bytes read so far amount to.
+/// How far the bytes read so far are a request head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum HeadProgress {
     Incomplete,
     Complete(Head),
     Refused(Refusal),
 }
 
-/// A head that may be served, as far as its form goes.
+/// A head whose form is valid, so that it may be served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     pub request: Request,
-    /// Bytes of the head, the blank line included. What follows belongs to the tunnel.
+    /// The bytes of the head, its blank line included. The bytes behind them belong to the tunnel.
     pub length: usize,
 }
 
@@ -27,29 +31,31 @@ pub struct Head {
 pub enum Request {
     /// CONNECT (RFC 9110, 9.3.6).
     Connect(Authority),
-    /// GET or HEAD in origin-form: it asks the relay itself for a page.
+    /// A GET or HEAD in origin-form, which asks the relay itself for a page.
     Local,
 }
 
-/// Parses a head of at most `limit` bytes from the start of `bytes`, which holds everything received so far.
+/// Parses a head of at most `limit` bytes from the start of `bytes`, which holds everything
+/// received so far.
 ///
-/// Whatever follows the blank line is not looked at. Once the answer is not [`Progress::Incomplete`] more bytes don't change it.
-pub fn parse(bytes: &[u8], limit: usize) -> Progress {
+/// Bytes behind the blank line are not looked at. Once the answer is not
+/// [`HeadProgress::Incomplete`], more bytes don't change it.
+pub fn parse(bytes: &[u8], limit: usize) -> HeadProgress {
     let window = &bytes[..bytes.len().min(limit)];
     let length = match find_end(window) {
         Ok(Some(length)) => length,
-        Ok(None) if window.len() < limit => return Progress::Incomplete,
-        Ok(None) => return Progress::Refused(Reason::HeadTooLarge.into()),
-        Err(refusal) => return Progress::Refused(refusal),
+        Ok(None) if window.len() < limit => return HeadProgress::Incomplete,
+        Ok(None) => return HeadProgress::Refused(Reason::HeadTooLarge.into()),
+        Err(refusal) => return HeadProgress::Refused(refusal),
     };
     match judge(&window[..length]) {
-        Ok(request) => Progress::Complete(Head { request, length }),
-        Err(refusal) => Progress::Refused(refusal),
+        Ok(request) => HeadProgress::Complete(Head { request, length }),
+        Err(refusal) => HeadProgress::Refused(refusal),
     }
 }
 
-/// The target in a first line that may be unfinished or malformed, for the trail: what stands between its first and its last
-/// space. A CR without LF doesn't end it.
+/// Finds the target in a first line that may be unfinished or malformed, for the trail. It is the
+/// text between the first and the last space. A CR without LF doesn't end the line.
 pub fn raw_target(bytes: &[u8]) -> Option<&[u8]> {
     let line = bytes.split(|byte| *byte == b'\n').next()?;
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -65,11 +71,11 @@ pub fn raw_target(bytes: &[u8]) -> Option<&[u8]> {
 struct RequestLine<'a> {
     method: &'a [u8],
     target: &'a [u8],
-    version: Version,
+    version: HttpVersion,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
+enum HttpVersion {
     Http10,
     Http11,
 }
@@ -87,9 +93,9 @@ impl<'a> RequestLine<'a> {
             return Err(malformed(REQUEST_LINE));
         }
         let version = match version {
-            b"HTTP/1.0" => Version::Http10,
-            b"HTTP/1.1" => Version::Http11,
-            // The HTTP/2 preface is such a line too (RFC 9113, 3.4).
+            b"HTTP/1.0" => HttpVersion::Http10,
+            b"HTTP/1.1" => HttpVersion::Http11,
+            // The preface of HTTP/2 is such a line too (RFC 9113, 3.4).
             [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
                 if major.is_ascii_digit() && minor.is_ascii_digit() =>
             {
@@ -105,12 +111,14 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// Scans for the blank line, and gives the length of the head with it; a refusal is certain before the head is complete.
+/// Scans for the blank line, and gives the length of the head with it. Refuses as soon as no head
+/// can come of the bytes.
 fn find_end(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
     let mut start = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let end = start + line.len();
-        // A CR at the end of what came so far may still get its LF; anywhere else it is a control character.
+        // A CR at the end of the bytes may still get its LF. Anywhere else a CR is a control
+        // character.
         let text = line.strip_suffix(b"\n").unwrap_or(line);
         let content = text.strip_suffix(b"\r").unwrap_or(text);
         if start == 0 {
@@ -137,7 +145,7 @@ fn find_end(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
     Ok(None)
 }
 
-/// The bytes of the first line, which may be unfinished.
+/// Checks the bytes of the first line, which may be unfinished.
 fn check_request_line(line: &[u8]) -> Result<(), Refusal> {
     if let Some(at) = line.iter().position(|byte| !is_token(*byte))
         && (at == 0 || line[at] != b' ')
@@ -153,7 +161,8 @@ fn check_request_line(line: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The bytes of a field line, which may be unfinished. Names and colons are left to httparse.
+/// Checks the bytes of a field line, which may be unfinished. httparse checks names and colons
+/// later.
 fn check_field_line(line: &[u8]) -> Result<(), Refusal> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
         return Err(malformed("a field doesn't go on over lines (obs-fold)"));
@@ -169,6 +178,7 @@ fn check_field_line(line: &[u8]) -> Result<(), Refusal> {
 
 /// Decides on a head that is complete.
 fn judge(head: &[u8]) -> Result<Request, Refusal> {
+    // `find_end` has refused a CR anywhere but before an LF, so the first CR ends the first line.
     let end = head.iter().position(|byte| *byte == b'\r').unwrap_or(0);
     let line = RequestLine::parse(&head[..end])?;
 
@@ -196,11 +206,12 @@ fn judge(head: &[u8]) -> Result<Request, Refusal> {
     check_local(&line, fields).map(|()| Request::Local)
 }
 
-/// Host is validated, because a peer that gets it wrong can't be trusted with the rest; nothing is decided on it (RFC 9112, 3.2).
-fn check_host(fields: &[httparse::Header<'_>], version: Version) -> Result<(), Refusal> {
+/// Validates the Host field (RFC 9112, 3.2), because a peer that gets it wrong can't be trusted
+/// with the rest. Nothing is decided by its value.
+fn check_host(fields: &[httparse::Header<'_>], version: HttpVersion) -> Result<(), Refusal> {
     let mut hosts = values(fields, "host");
     match (hosts.next(), hosts.next()) {
-        (None, _) if version == Version::Http10 => Ok(()),
+        (None, _) if version == HttpVersion::Http10 => Ok(()),
         (None, _) => Err(malformed("HTTP/1.1 needs a Host field")),
         (Some(_), Some(_)) => Err(malformed("more than one Host field")),
         (Some(host), None) if Authority::is_host_field(host) => Ok(()),
@@ -208,9 +219,10 @@ fn check_host(fields: &[httparse::Header<'_>], version: Version) -> Result<(), R
     }
 }
 
-/// A CONNECT has no content, and a byte taken for content would be missing in the tunnel (RFC 9110, 9.3.6).
+/// Refuses content on a CONNECT. It has none (RFC 9110, 9.3.6), and a byte taken for content would
+/// be missing in the tunnel.
 ///
-/// `Content-Length: 0` says the same, and `WinHTTP` sends it.
+/// `Content-Length: 0` means no content too, and `WinHTTP` sends it.
 fn check_no_content(fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
     if values(fields, "transfer-encoding").next().is_some() {
         return Err(malformed("a CONNECT has no Transfer-Encoding"));
@@ -222,8 +234,11 @@ fn check_no_content(fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
     }
 }
 
-/// Whether a request that is no CONNECT may be handed on. Its content is never read, so one that has any gets the same 405 as
-/// a method that isn't served: a browser that takes the relay for its proxy must learn what is wrong, not that it is malformed.
+/// Checks whether a request that is no CONNECT may be handed on.
+///
+/// Its content is never read. So a GET or HEAD with content gets the same 405 as a method that
+/// isn't served. A browser that takes the relay for its proxy must learn what is wrong, and
+/// "malformed" wouldn't tell it.
 fn check_local(line: &RequestLine<'_>, fields: &[httparse::Header<'_>]) -> Result<(), Refusal> {
     let not_allowed = |detail| Err(Refusal::new(Reason::MethodNotAllowed, detail));
     if !line.target.starts_with(b"/") {
@@ -254,7 +269,8 @@ fn values<'a>(
         .map(|field| field.value)
 }
 
-/// `absolute-path [ "?" query ]` (RFC 9112, 3.2.1; the characters are those of RFC 3986, 3.3).
+/// Matches `absolute-path [ "?" query ]` (RFC 9112, 3.2.1). The characters are those of RFC 3986,
+/// 3.3.
 fn is_origin_form(target: &[u8]) -> bool {
     let mut rest = target;
     while let Some((byte, after)) = rest.split_first() {
@@ -272,7 +288,7 @@ fn is_origin_form(target: &[u8]) -> bool {
     true
 }
 
-/// `tchar` (RFC 9110, 5.6.2).
+/// Matches `tchar` (RFC 9110, 5.6.2).
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -284,7 +300,7 @@ fn malformed(rule: &'static str) -> Refusal {
 const CRLF: usize = 2;
 const REQUEST_LINE: &str = "a request line is method, target and version, with single spaces";
 
-/// More than any client sends; what is beyond is there to cost time.
+/// More fields than any client sends. A head with more of them is meant to cost time.
 const MAX_FIELDS: usize = 100;
 
 #[cfg(test)]

@@ -1,34 +1,35 @@
-//! When a tunnel has lasted long enough. Time is an argument here, so nothing has to be slept through to be tested.
+//! The moments at which a tunnel reaches its limits. Time is an argument here, so the tests needn't
+//! sleep.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ClosedBy, Limits};
+use super::{ClosedBy, TunnelLimits};
 
-/// What the limits are measured from.
+/// The moments that the limits count from.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(super) struct Deadlines {
     started: Instant,
-    last_sign: Instant,
+    last_active: Instant,
     half_closed: bool,
 }
 
-impl Clock {
+impl Deadlines {
     pub(super) fn start(now: Instant) -> Self {
         Self {
             started: now,
-            last_sign: now,
+            last_active: now,
             half_closed: false,
         }
     }
 
-    /// Bytes moved in either direction, or the first FIN came.
+    /// Puts off `idle` and `half_closed`, because bytes moved or the first FIN came.
     pub(super) fn active(&mut self, now: Instant) {
-        self.last_sign = now;
+        self.last_active = now;
     }
 
-    /// The first FIN came; `half_closed` counts from now on.
+    /// Lets `half_closed` count from now on, because the first FIN came.
     pub(super) fn half_close(&mut self) {
         self.half_closed = true;
     }
@@ -37,9 +38,9 @@ impl Clock {
         self.half_closed
     }
 
-    /// The limit that is due next, and in how long; zero when it is due now.
-    pub(super) fn due(&self, limits: &Limits, now: Instant) -> (Duration, ClosedBy) {
-        let quiet = now.saturating_duration_since(self.last_sign);
+    /// Finds the limit that is reached next, and the time until then; zero when it is reached.
+    pub(super) fn due(&self, limits: &TunnelLimits, now: Instant) -> (Duration, ClosedBy) {
+        let quiet = now.saturating_duration_since(self.last_active);
         let age = now.saturating_duration_since(self.started);
         let idle = (limits.idle.saturating_sub(quiet), ClosedBy::Idle);
         let lifetime = (limits.lifetime.saturating_sub(age), ClosedBy::Lifetime);
@@ -64,7 +65,7 @@ impl Clock {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: TunnelLimits = TunnelLimits {
         idle: Duration::from_mins(10),
         half_closed: Duration::from_mins(2),
         lifetime: Duration::from_hours(1),
@@ -77,17 +78,20 @@ mod tests {
     #[test]
     fn a_byte_puts_idle_off_but_not_lifetime() {
         let start = Instant::now();
-        let mut clock = Clock::start(start);
-        assert_eq!(clock.due(&LIMITS, start), (seconds(600), ClosedBy::Idle));
-        clock.active(start + seconds(500));
-        let due = clock.due(&LIMITS, start + seconds(600));
+        let mut deadlines = Deadlines::start(start);
+        assert_eq!(
+            deadlines.due(&LIMITS, start),
+            (seconds(600), ClosedBy::Idle)
+        );
+        deadlines.active(start + seconds(500));
+        let due = deadlines.due(&LIMITS, start + seconds(600));
         assert_eq!(due, (seconds(500), ClosedBy::Idle));
-        let due = clock.due(&LIMITS, start + seconds(1100));
+        let due = deadlines.due(&LIMITS, start + seconds(1100));
         assert_eq!(due, (Duration::ZERO, ClosedBy::Idle));
-        clock.active(start + seconds(3590));
-        let due = clock.due(&LIMITS, start + seconds(3590));
+        deadlines.active(start + seconds(3590));
+        let due = deadlines.due(&LIMITS, start + seconds(3590));
         assert_eq!(due, (seconds(10), ClosedBy::Lifetime));
-        let due = clock.due(&LIMITS, start + seconds(9999));
+        let due = deadlines.due(&LIMITS, start + seconds(9999));
         assert_eq!(
             due,
             (Duration::ZERO, ClosedBy::Idle),
@@ -98,26 +102,29 @@ mod tests {
     #[test]
     fn half_closed_runs_from_the_fin_and_is_put_off_by_bytes() {
         let start = Instant::now();
-        let mut clock = Clock::start(start);
-        clock.active(start + seconds(300));
-        clock.half_close();
-        let due = clock.due(&LIMITS, start + seconds(300));
+        let mut deadlines = Deadlines::start(start);
+        deadlines.active(start + seconds(300));
+        deadlines.half_close();
+        let due = deadlines.due(&LIMITS, start + seconds(300));
         assert_eq!(due, (seconds(120), ClosedBy::HalfClosed));
-        clock.active(start + seconds(400));
-        let due = clock.due(&LIMITS, start + seconds(420));
+        deadlines.active(start + seconds(400));
+        let due = deadlines.due(&LIMITS, start + seconds(420));
         assert_eq!(due, (seconds(100), ClosedBy::HalfClosed));
     }
 
     #[test]
     fn idle_still_counts_where_it_is_the_shorter_one() {
         let start = Instant::now();
-        let mut clock = Clock::start(start);
-        clock.half_close();
-        let limits = Limits {
+        let mut deadlines = Deadlines::start(start);
+        deadlines.half_close();
+        let limits = TunnelLimits {
             half_closed: Duration::MAX,
             lifetime: Duration::MAX,
             ..LIMITS
         };
-        assert_eq!(clock.due(&limits, start), (seconds(600), ClosedBy::Idle));
+        assert_eq!(
+            deadlines.due(&limits, start),
+            (seconds(600), ClosedBy::Idle)
+        );
     }
 }

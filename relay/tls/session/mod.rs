@@ -1,7 +1,8 @@
-//! The relay's own end of a TLS connection, without its I/O: sealed bytes go in and come out, and what is in them.
+//! The relay's own end of a TLS connection, without its I/O. Sealed bytes go in and come out; what
+//! was in them comes out and goes in.
 //!
-//! It is built on rustls' unbuffered interface, so that whoever moves the bytes decides what holds them: a connection at rest, with
-//! no half record and nothing unsent, holds none.
+//! It is built on the unbuffered interface of rustls, so that the caller decides which buffers to
+//! use. So a connection at rest, without half a record and with nothing unsent, holds no buffer.
 
 #[cfg(test)]
 mod tests;
@@ -15,12 +16,12 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{Error, ServerConfig};
 
-/// The state of a connection that clients begin.
-pub struct Session {
+/// The state of one TLS connection, whose client begins the handshake.
+pub struct TlsSession {
     connection: UnbufferedServerConnection,
-    /// Came in, and is no whole record or handshake message yet.
+    /// Received bytes that are no whole record or handshake message yet.
     incoming: Vec<u8>,
-    /// To be sent before anything that is sealed later.
+    /// Sealed bytes that must be sent before anything that is sealed later.
     outgoing: Vec<u8>,
     /// The peer's `close_notify` came.
     ended: bool,
@@ -28,7 +29,7 @@ pub struct Session {
     failed: bool,
 }
 
-impl Session {
+impl TlsSession {
     pub fn new(config: Arc<ServerConfig>) -> Result<Self, Error> {
         Ok(Self {
             connection: UnbufferedServerConnection::new(config)?,
@@ -43,31 +44,37 @@ impl Session {
         self.connection.is_handshaking()
     }
 
-    /// Whether the peer said that it sends no more (RFC 8446, 6.1).
+    /// Tells whether the peer's `close_notify` came: it sends no more (RFC 8446, 6.1).
     pub fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// The peer's own certificate, verified, if the listener asked for one.
+    /// Gives the peer's own certificate, verified, if the listener asked for one.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.connection.peer_certificates()?.first()
     }
 
-    /// Bytes that wait for the rest of their record or message, at most [`MAX_WAITING`].
+    /// Counts the bytes that wait for the rest of their record or message. They are at most
+    /// [`MAX_WAITING`].
     pub fn waiting(&self) -> usize {
         self.incoming.len()
     }
 
-    /// Moves what waits for the rest of its record to the front of `buffer`, and gives its length; what is received next belongs
-    /// behind it. The whole then goes to [`Self::open`]. The buffer must have room for what is [`Self::waiting`].
+    /// Moves the bytes that wait for the rest of their record to the front of `buffer`, and gives
+    /// their number. `buffer` must have room for [`Self::waiting`] bytes.
+    ///
+    /// The caller receives more bytes behind them, and then must call [`Self::open`] with all of
+    /// it; otherwise the waiting bytes are lost.
     pub fn lay_out(&mut self, buffer: &mut [u8]) -> usize {
         let waiting = mem::take(&mut self.incoming);
         buffer[..waiting.len()].copy_from_slice(&waiting);
         waiting.len()
     }
 
-    /// Opens what was laid out and received, and appends what was in it to `opened`. After an error there is nothing to do but to
-    /// send what is [`Self::outgoing`], and close.
+    /// Opens the bytes that were laid out and received, and appends what was in them to `opened`.
+    ///
+    /// After an error the caller can only send [`Self::outgoing`], which may be an alert, and
+    /// close.
     pub fn open(&mut self, sealed: &mut [u8], opened: &mut Vec<u8>) -> Result<(), Error> {
         let mut used = 0;
         if let Err(error) = self.process(sealed, &mut used, opened) {
@@ -75,7 +82,7 @@ impl Session {
             self.failed = true;
             return Err(error);
         }
-        // What follows the peer's end is to be ignored.
+        // Bytes behind the peer's `close_notify` are to be ignored (RFC 8446, 6.1).
         let rest = if self.ended { &[] } else { &sealed[used..] };
         if rest.len() > MAX_WAITING {
             self.failed = true;
@@ -87,22 +94,23 @@ impl Session {
         Ok(())
     }
 
-    /// Seals `plain`, and appends it to `sealed`, which must go out behind what is [`Self::outgoing`].
+    /// Seals `plain`, and appends the records to `sealed`. They must be sent behind
+    /// [`Self::outgoing`].
     pub fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) -> Result<(), Error> {
         self.write(Some(plain), sealed)
     }
 
-    /// Says that no more will be sent.
+    /// Appends a `close_notify` to `sealed`, which says that no more will be sent.
     pub fn close(&mut self, sealed: &mut Vec<u8>) -> Result<(), Error> {
         self.write(None, sealed)
     }
 
-    /// What is to be sent.
+    /// Gives the bytes that are still to be sent.
     pub fn outgoing(&self) -> &[u8] {
         &self.outgoing
     }
 
-    /// So many bytes of it were sent.
+    /// Takes the first `count` bytes off [`Self::outgoing`], because they were sent.
     pub fn sent(&mut self, count: usize) {
         if count >= self.outgoing.len() {
             self.outgoing = Vec::new();
@@ -111,12 +119,13 @@ impl Session {
         }
     }
 
-    /// Keeps what was sealed and couldn't be sent.
+    /// Keeps sealed bytes that couldn't be sent.
     pub fn keep(&mut self, unsent: &[u8]) {
         self.outgoing.extend_from_slice(unsent);
     }
 
-    /// Works through `sealed`; `used` is how much of it is done with.
+    /// Opens the records in `sealed`. `used` grows by the bytes that are done with, also where an
+    /// error ends it.
     fn process(
         &mut self,
         sealed: &mut [u8],
@@ -138,29 +147,33 @@ impl Session {
                 ConnectionState::EncodeTlsData(mut data) => {
                     fill(&mut self.outgoing, |room| data.encode(room))?;
                 }
+                // It counts as sent, because the caller sends `outgoing` before anything else.
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::PeerClosed => self.ended = true,
-                // Early data is never offered, and a state that isn't known yet can't be got past.
+                // Nothing is left to do. The other states don't occur: early data is never offered,
+                // and a state that this code doesn't know can't be handled.
                 _ => return Ok(()),
             }
         }
     }
 
-    /// After an error rustls may have an alert to send; `rest` is what it hasn't worked through.
+    /// Keeps the alert that rustls may have to send after an error. `rest` is what rustls hasn't
+    /// worked through.
     fn alert(&mut self, rest: &mut [u8]) {
         let status = self.connection.process_tls_records(rest);
         if let Ok(ConnectionState::EncodeTlsData(mut data)) = status.state {
-            // Without it the peer learns as much from the close.
+            // If the alert can't be written, the peer learns of the error from the close.
             let _ = fill(&mut self.outgoing, |room| data.encode(room));
         }
     }
 
-    /// Seals `plain`, or else the end.
+    /// Seals `plain`, or a `close_notify` where there is none.
     fn write(&mut self, plain: Option<&[u8]>, sealed: &mut Vec<u8>) -> Result<(), Error> {
         if self.failed {
             return Err(Error::General("the connection has failed".into()));
         }
-        // With what waits, since rustls may have its place in it.
+        // rustls may have read part of the bytes that wait, and remembers its place in them. So it
+        // must be given them again here.
         let mut incoming = mem::take(&mut self.incoming);
         let mut used = 0;
         let result = loop {
@@ -191,9 +204,9 @@ impl Session {
     }
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for TlsSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("TlsSession")
             .field("handshaking", &self.is_handshaking())
             .field("incoming", &self.incoming.len())
             .field("outgoing", &self.outgoing.len())
@@ -202,7 +215,7 @@ impl fmt::Debug for Session {
     }
 }
 
-/// How much more room is needed, of rustls' two ways to say so.
+/// An error of rustls that may ask for more room. Two of its types do so, each in its own way.
 trait Shortage {
     fn required(&self) -> Option<usize>;
 }
@@ -225,7 +238,7 @@ impl Shortage for EncryptError {
     }
 }
 
-/// Appends what `write` writes into room that is made for it. Asked with none, it says how much it needs.
+/// Appends what `write` writes. First it offers no room, and `write` answers how much it needs.
 fn fill<E: Shortage + fmt::Display>(
     buffer: &mut Vec<u8>,
     mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
@@ -243,5 +256,6 @@ fn fill<E: Shortage + fmt::Display>(
     }
 }
 
-/// Bytes that may wait for the rest of their handshake message: a client's certificates need a few thousand.
+/// The most bytes that may wait for the rest of their handshake message. A client's certificates
+/// need a few thousand.
 pub const MAX_WAITING: usize = 32 * 1024;
