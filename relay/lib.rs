@@ -1,6 +1,6 @@
 //! callhome-relay: one box in the DMZ that machines may call home through, and do nothing else.
 //!
-//! Modules stand in layers and import downwards only (`tests/layering.rs` holds the table):
+//! Modules form layers, and import from lower layers only. `tests/layering` checks this table:
 //!
 //! | layer | modules | |
 //! |---|---|---|
