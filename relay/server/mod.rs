@@ -1,22 +1,12 @@
 //! The relay's listeners, and the sessions they begin.
 
-mod arrival;
-mod bypass;
 mod caller;
-mod certificates;
-mod downstream;
-mod hourly;
-mod limits;
-mod listener;
-mod local;
+mod guards;
+mod listeners;
 mod options;
-mod passed;
-mod passing;
-mod request;
 mod session;
 mod settings;
-mod tunnels;
-mod worker;
+mod workers;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -37,19 +27,14 @@ use crate::proxy_error::{Reason, Refusal};
 use crate::telemetry::Metrics;
 use crate::tunnel::ClosedBy;
 
-use hourly::Hourly;
-use limits::Limiter;
-use listener::Listener;
-use passing::Passing;
-use tunnels::Tunnels;
-use worker::Workers;
+use guards::{Hourly, Limiter, Passing, Tunnels};
+use listeners::Listener;
+use workers::Workers;
 
-pub use certificates::{CertificateError, Certificates};
-pub use listener::BindError;
+pub use listeners::{BindError, CertificateError, Certificates, PassedError};
 pub use options::{Limits, ListenerMode, ListenerOptions, Timeouts, TlsOptions};
-pub use passed::PassedError;
 pub use settings::Settings;
-pub use worker::Pulse;
+pub use workers::Pulse;
 
 /// What a server takes from the machine: its ports, and what there is to know of it.
 #[derive(Debug)]
@@ -116,7 +101,7 @@ impl Ports {
     pub fn bind(listeners: &[ListenerOptions], passed: PassedSockets) -> Result<Self, ServerError> {
         let kept = !passed.is_empty();
         let listeners = if kept {
-            passed::adopt(listeners, passed)?
+            listeners::adopt(listeners, passed)?
         } else {
             let bound = listeners.iter().map(Listener::bind);
             bound.collect::<Result<Vec<_>, _>>()?
@@ -301,7 +286,7 @@ impl Shared {
 
     /// Says of a client that asks for a host of the inside which no destination has, once an hour, what is likely wrong with it.
     fn look_for_bypass(&self, source: IpAddr, client: &Client, asked: &Host, policy: &Policy) {
-        if bypass::is_inside(asked, policy.nat64_prefixes())
+        if guards::is_inside(asked, policy.nat64_prefixes())
             && self.without_bypass.is_due(source, Instant::now())
         {
             let name = client.name.as_deref();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::certificates::Certificates;
+use super::listeners::Certificates;
 use super::options::{Limits, Timeouts};
 use crate::authority::Authority;
 use crate::dns::Resolver;

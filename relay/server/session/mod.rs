@@ -1,5 +1,10 @@
 //! The one line that a session takes, from the first byte to the record of its end, however it says where it wants to go.
 
+mod arrival;
+mod downstream;
+mod page;
+mod request;
+
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,18 +15,9 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Shared;
-use super::arrival::arrive;
-use super::caller::Caller;
-use super::downstream::Downstream;
-use super::limits::{Claim, ConnectionSlot, Full, TunnelSlot};
-use super::listener::NO_SESSION;
-use super::local;
-use super::options::{ListenerMode, ListenerOptions};
-use super::passing::Passage;
-use super::request::{self, Introduction};
-use super::settings::Settings;
-use super::tunnels::{Grounds, Outdated, Registration};
+use self::arrival::arrive;
+use self::downstream::Downstream;
+use self::request::Introduction;
 use crate::audit;
 use crate::authority::{Authority, Host};
 use crate::dial::{self, Dialled};
@@ -29,6 +25,14 @@ use crate::dns::AddressSource;
 use crate::os;
 use crate::policy::{Client, Denial, Permit, PermittedAddrs};
 use crate::proxy_error::{Reason, Refusal};
+use crate::server::Shared;
+use crate::server::caller::Caller;
+use crate::server::guards::Passage;
+use crate::server::guards::{Claim, ConnectionSlot, Full, TunnelSlot};
+use crate::server::guards::{Grounds, Outdated, Registration};
+use crate::server::listeners::NO_SESSION;
+use crate::server::options::{ListenerMode, ListenerOptions};
+use crate::server::settings::Settings;
 use crate::tunnel::{self, Closed, ClosedBy};
 
 /// How a session ends that doesn't end as a tunnel.
@@ -99,7 +103,7 @@ pub(super) async fn serve(
         Err(End::Page(asker)) => {
             record.dismissed();
             shared.metrics.pages.inc();
-            local::answer(client, &asker, &settings).await;
+            page::answer(client, &asker, &settings).await;
         }
     }
 }

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::Shared;
-use super::caller::Caller;
+use super::End;
 use super::downstream::{Downstream, NoHello, Silence};
-use super::options::ListenerMode;
-use super::session::End;
-use super::settings::Settings;
 use crate::audit;
 use crate::authority::{Authority, ServerName};
 use crate::http::head::{Head, Request};
 use crate::proxy_error::{Reason, Refusal};
+use crate::server::Shared;
+use crate::server::caller::Caller;
+use crate::server::options::ListenerMode;
+use crate::server::settings::Settings;
 use crate::tls;
 
 /// What a session keeps of a `ClientHello`. The record has the rest.

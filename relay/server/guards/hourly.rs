@@ -9,11 +9,11 @@ use super::limits::Source;
 
 /// Of whom something was said, and when.
 #[derive(Debug, Default)]
-pub(super) struct Hourly(Mutex<HashMap<Source, Instant>>);
+pub(in crate::server) struct Hourly(Mutex<HashMap<Source, Instant>>);
 
 impl Hourly {
     /// Whether it is to be said of this client now; then it isn't for an hour.
-    pub(super) fn is_due(&self, client: IpAddr, now: Instant) -> bool {
+    pub(in crate::server) fn is_due(&self, client: IpAddr, now: Instant) -> bool {
         let client = Source::of(client);
         // Nothing panics under the lock.
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,17 +12,17 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
-use super::options::ListenerOptions;
-use super::{Shared, worker::Dealer};
 use crate::http::answer;
 use crate::os::{self, AcceptTrouble};
 use crate::proxy_error::Reason;
+use crate::server::options::ListenerOptions;
+use crate::server::{Shared, workers::Dealer};
 
 /// A bound socket.
 #[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) options: Arc<ListenerOptions>,
-    pub(super) address: SocketAddr,
+pub(in crate::server) struct Listener {
+    pub(in crate::server) options: Arc<ListenerOptions>,
+    pub(in crate::server) address: SocketAddr,
     socket: TcpListener,
 }
 
@@ -36,7 +36,7 @@ pub struct BindError {
 }
 
 impl Listener {
-    pub(super) fn bind(options: &ListenerOptions) -> Result<Self, BindError> {
+    pub(in crate::server) fn bind(options: &ListenerOptions) -> Result<Self, BindError> {
         let socket = match bind(options.bind) {
             // The kernel has no IPv6: the unspecified address still means "every address".
             Err(error)
@@ -59,7 +59,10 @@ impl Listener {
     }
 
     /// The listener of these options on a socket that listens.
-    pub(super) fn on(options: &ListenerOptions, socket: TcpListener) -> io::Result<Self> {
+    pub(in crate::server) fn on(
+        options: &ListenerOptions,
+        socket: TcpListener,
+    ) -> io::Result<Self> {
         Ok(Self {
             options: Arc::new(options.clone()),
             address: socket.local_addr()?,
@@ -68,7 +71,11 @@ impl Listener {
     }
 
     /// Accepts for ever. Trouble with one connection, or a shortage, never ends the listener.
-    pub(super) async fn accept(self, shared: Arc<Shared>, dealer: Dealer) -> io::Result<()> {
+    pub(in crate::server) async fn accept(
+        self,
+        shared: Arc<Shared>,
+        dealer: Dealer,
+    ) -> io::Result<()> {
         #[expect(
             deprecated,
             reason = "a std TcpListener keeps one valid descriptor for life, which is all that the unsafe successor asks for; a \
@@ -128,7 +135,9 @@ fn admit(
     dealer.deal(async move || {
         let _open = shared.open_connection();
         match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => super::session::serve(&shared, stream, peer, &listener, slot).await,
+            Ok(stream) => {
+                crate::server::session::serve(&shared, stream, peer, &listener, slot).await
+            }
             Err(error) => tracing::error!(%error, "an accepted connection can't be served"),
         }
     });
@@ -191,4 +200,4 @@ const EAFNOSUPPORT: i32 = 97;
 const BACKLOG: i32 = 4096;
 const BACK_OFF: Duration = Duration::from_millis(100);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-pub(super) const NO_SESSION: &str = "-";
+pub(in crate::server) const NO_SESSION: &str = "-";

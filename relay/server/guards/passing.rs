@@ -10,22 +10,22 @@ use crate::tls::Random;
 
 /// They are told apart by their random (RFC 8446, 4.1.2), counted because a client may be broken or play tricks. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Passing(Arc<Mutex<HashMap<Random, usize>>>);
+pub(in crate::server) struct Passing(Arc<Mutex<HashMap<Random, usize>>>);
 
 /// Keeps one registered until it is dropped.
 #[must_use = "dropping it says that the ClientHello has passed"]
 #[derive(Debug)]
-pub(super) struct Passage {
+pub(in crate::server) struct Passage {
     passing: Passing,
     random: Random,
 }
 
 impl Passing {
-    pub(super) fn contains(&self, random: &Random) -> bool {
+    pub(in crate::server) fn contains(&self, random: &Random) -> bool {
         self.lock().contains_key(random)
     }
 
-    pub(super) fn enter(&self, random: Random) -> Passage {
+    pub(in crate::server) fn enter(&self, random: Random) -> Passage {
         *self.lock().entry(random).or_insert(0) += 1;
         Passage {
             passing: self.clone(),

@@ -13,10 +13,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io;
 
 use super::downstream::Downstream;
-use super::settings::Settings;
 use crate::authority::Authority;
 use crate::pac::{self, Hosts, Rule, Way};
 use crate::policy::{Client, HostPattern, Policy};
+use crate::server::settings::Settings;
 
 type Page = Response<Full<Bytes>>;
 

@@ -7,16 +7,16 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::options::Limits;
 use crate::policy::Rate;
+use crate::server::options::Limits;
 
 /// The counts. Cloning shares them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Limiter(Arc<Mutex<Counts>>);
+pub(in crate::server) struct Limiter(Arc<Mutex<Counts>>);
 
 /// A counted connection; dropped, it is given back.
 #[derive(Debug)]
-pub(super) struct ConnectionSlot {
+pub(in crate::server) struct ConnectionSlot {
     limiter: Limiter,
     /// None while it isn't known whose it is.
     source: Option<Source>,
@@ -24,7 +24,7 @@ pub(super) struct ConnectionSlot {
 
 /// A counted tunnel; dropped, it is given back.
 #[derive(Debug)]
-pub(super) struct TunnelSlot {
+pub(in crate::server) struct TunnelSlot {
     limiter: Limiter,
     source: Source,
     listed: bool,
@@ -32,7 +32,7 @@ pub(super) struct TunnelSlot {
 
 /// Which limit was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Full {
+pub(in crate::server) enum Full {
     #[error("the relay has as many connections as [limits] connections allows")]
     Connections,
     #[error("this client has as many connections as [limits] connections_per_client allows")]
@@ -47,17 +47,17 @@ pub(super) enum Full {
 
 /// Who asks for a tunnel, as far as limits differ.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Claim {
-    pub(super) source: IpAddr,
+pub(in crate::server) struct Claim {
+    pub(in crate::server) source: IpAddr,
     /// Whether the client is in the inventory.
-    pub(super) listed: bool,
+    pub(in crate::server) listed: bool,
     /// The client's own limit, instead of `tunnels_per_client`.
-    pub(super) tunnels: Option<u32>,
+    pub(in crate::server) tunnels: Option<u32>,
 }
 
 /// What one client is: an IPv4 address, or an IPv6 /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Source(IpAddr);
+pub(in crate::server) struct Source(IpAddr);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -86,7 +86,7 @@ struct Bucket {
 
 impl Limiter {
     /// For a client, or, until its address is announced, for nobody.
-    pub(super) fn connection(
+    pub(in crate::server) fn connection(
         &self,
         client: Option<IpAddr>,
         limits: &Limits,
@@ -106,7 +106,7 @@ impl Limiter {
         })
     }
 
-    pub(super) fn tunnel(
+    pub(in crate::server) fn tunnel(
         &self,
         claim: Claim,
         limits: &Limits,
@@ -140,7 +140,7 @@ impl Limiter {
 
     /// Takes a request head off a client's rate; false when there is none left.
     #[must_use]
-    pub(super) fn request(&self, peer: IpAddr, rate: Rate, now: Instant) -> bool {
+    pub(in crate::server) fn request(&self, peer: IpAddr, rate: Rate, now: Instant) -> bool {
         let mut counts = self.lock();
         counts.sweep(now);
         let entry = counts.sources.entry(Source::of(peer)).or_default();
@@ -157,7 +157,11 @@ impl Limiter {
 
 impl ConnectionSlot {
     /// Counts the connection as a client's, now that it is known whose it is.
-    pub(super) fn belongs_to(&mut self, client: IpAddr, limits: &Limits) -> Result<(), Full> {
+    pub(in crate::server) fn belongs_to(
+        &mut self,
+        client: IpAddr,
+        limits: &Limits,
+    ) -> Result<(), Full> {
         let source = Source::of(client);
         self.limiter.lock().connect(source, limits)?;
         self.source = Some(source);
@@ -218,7 +222,7 @@ impl Counts {
 }
 
 impl Source {
-    pub(super) fn of(address: IpAddr) -> Self {
+    pub(in crate::server) fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let prefix = address.to_bits() & !u128::from(u64::MAX);

@@ -11,35 +11,35 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::caller::Caller;
 use crate::authority::{Authority, ServerName};
 use crate::policy::Policy;
+use crate::server::caller::Caller;
 use crate::tunnel::ClosedBy;
 
 /// The registry. Cloning shares it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tunnels(Arc<Mutex<Open>>);
+pub(in crate::server) struct Tunnels(Arc<Mutex<Open>>);
 
 /// What a tunnel was allowed on, and so what a new policy must allow again.
 #[derive(Clone, Debug)]
-pub(super) struct Grounds {
-    pub(super) caller: Caller,
-    pub(super) target: Authority,
-    pub(super) remote: IpAddr,
+pub(in crate::server) struct Grounds {
+    pub(in crate::server) caller: Caller,
+    pub(in crate::server) target: Authority,
+    pub(in crate::server) remote: IpAddr,
     /// None until the ClientHello has been read.
-    pub(super) server_name: Option<ServerName>,
+    pub(in crate::server) server_name: Option<ServerName>,
 }
 
 /// A registered tunnel; dropped, it is gone.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub(in crate::server) struct Registration {
     tunnels: Tunnels,
     id: u64,
 }
 
 /// The policy has changed since the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Outdated;
+pub(in crate::server) struct Outdated;
 
 #[derive(Debug, Default)]
 struct Open {
@@ -57,7 +57,7 @@ struct Entry {
 
 impl Tunnels {
     /// Registers a tunnel that was decided under `generation`. The receiver tells when, and why, it must end.
-    pub(super) fn register(
+    pub(in crate::server) fn register(
         &self,
         generation: u64,
         grounds: Grounds,
@@ -85,7 +85,12 @@ impl Tunnels {
     }
 
     /// Makes `generation` the current one and ends the tunnels that `policy` would refuse. Returns how many.
-    pub(super) fn review(&self, generation: u64, policy: &Policy, now: Timestamp) -> usize {
+    pub(in crate::server) fn review(
+        &self,
+        generation: u64,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> usize {
         let mut open = self.lock();
         open.generation = generation;
         let mut ended = 0;
@@ -98,7 +103,7 @@ impl Tunnels {
     }
 
     /// Ends every tunnel. Returns how many.
-    pub(super) fn stop_all(&self, why: ClosedBy) -> usize {
+    pub(in crate::server) fn stop_all(&self, why: ClosedBy) -> usize {
         let mut open = self.lock();
         open.tunnels
             .values_mut()
@@ -106,7 +111,7 @@ impl Tunnels {
             .count()
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::server) fn count(&self) -> usize {
         self.lock().tunnels.len()
     }
 
@@ -118,7 +123,11 @@ impl Tunnels {
 
 impl Registration {
     /// Adds what the ClientHello said to the grounds. `generation` is the one that the name was checked under.
-    pub(super) fn named(&self, generation: u64, name: ServerName) -> Result<(), Outdated> {
+    pub(in crate::server) fn named(
+        &self,
+        generation: u64,
+        name: ServerName,
+    ) -> Result<(), Outdated> {
         let mut open = self.tunnels.lock();
         let current = open.generation;
         if let Some(entry) = open.tunnels.get_mut(&self.id) {
@@ -132,7 +141,7 @@ impl Registration {
     }
 
     /// Whether `policy` would allow the tunnel as it stands.
-    pub(super) fn holds(&self, policy: &Policy, now: Timestamp) -> bool {
+    pub(in crate::server) fn holds(&self, policy: &Policy, now: Timestamp) -> bool {
         let open = self.tunnels.lock();
         open.tunnels
             .get(&self.id)

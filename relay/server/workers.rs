@@ -159,7 +159,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use super::super::limits::{Claim, Limiter};
+    use super::super::guards::{Claim, Limiter};
     use super::super::options::Limits;
     use super::*;
     use crate::audit::{self, Audit, OnFailure};

@@ -6,15 +6,15 @@ use std::time::Instant;
 
 use rustls::CertificateError;
 
-use super::Shared;
-use super::caller::Caller;
+use super::End;
 use super::downstream::{Downstream, NoArrival};
-use super::limits::ConnectionSlot;
-use super::options::ListenerOptions;
-use super::session::End;
-use super::settings::Settings;
 use crate::audit;
 use crate::proxy_error::{Reason, Refusal};
+use crate::server::Shared;
+use crate::server::caller::Caller;
+use crate::server::guards::ConnectionSlot;
+use crate::server::options::ListenerOptions;
+use crate::server::settings::Settings;
 use crate::tls;
 
 /// What is done before a request can be read; nothing of it on most listeners.

@@ -7,7 +7,7 @@ use crate::policy::{AddressClass, classify};
 
 /// Whether a host is one that no allowlist of outside hosts would have: a single label, a name under a top-level domain that sites
 /// use for themselves, or an address that isn't reached from outside.
-pub(super) fn is_inside(host: &Host, nat64: &[Ipv6Net]) -> bool {
+pub(in crate::server) fn is_inside(host: &Host, nat64: &[Ipv6Net]) -> bool {
     match host {
         Host::Name(name) => match name.as_str().rsplit_once('.') {
             None => true,

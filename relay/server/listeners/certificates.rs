@@ -12,7 +12,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
-use super::options::{ListenerOptions, TlsOptions};
+use crate::server::options::{ListenerOptions, TlsOptions};
 use crate::tls;
 
 /// What each listener shows and asks for, by its name. A reload replaces all of them; cloning shares them.
@@ -56,7 +56,7 @@ impl Certificates {
         Ok(Self(Arc::new(configs)))
     }
 
-    pub(super) fn of(&self, listener: &str) -> Option<Arc<ServerConfig>> {
+    pub(in crate::server) fn of(&self, listener: &str) -> Option<Arc<ServerConfig>> {
         self.0.get(listener).map(|loaded| loaded.config.clone())
     }
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::listener::Listener;
-use super::options::ListenerOptions;
 use crate::os::PassedSockets;
+use crate::server::options::ListenerOptions;
 
 /// The sockets that were passed in aren't those of the configuration.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum PassedError {
 }
 
 /// Gives each listener the socket of its name.
-pub(super) fn adopt(
+pub(in crate::server) fn adopt(
     listeners: &[ListenerOptions],
     mut sockets: PassedSockets,
 ) -> Result<Vec<Listener>, PassedError> {
