@@ -21,7 +21,7 @@ use crate::config::{Config, Source};
 use crate::dns::{Resolver, ResolverError, SystemFiles};
 use crate::os::sandbox::{Files, InForce, Sandbox, SandboxError};
 use crate::os::{self, ActivationError, PassedSockets, ServiceManager};
-use crate::server::{CertificateError, Certificates, Ports, Server, ServerError};
+use crate::server::{CertificateError, Certificates, Ports, Server, SetupError};
 use crate::telemetry::Metrics;
 use crate::tls;
 use health::Health;
@@ -72,7 +72,7 @@ pub enum StartError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
-    Server(#[from] ServerError),
+    Server(#[from] SetupError),
     #[error(
         "the limits need {needed} descriptors and the process may have {allowed}: raise the limit (systemd: LimitNOFILE=) or \
          lower [limits] connections and tunnels"
@@ -265,7 +265,7 @@ fn tell_ends(certificates: &Certificates, metrics: &Metrics) {
 
 /// Holds the limits against what the process may have open, which is raised as far as it goes.
 fn check_descriptors(config: &Config) -> Result<(), StartError> {
-    let allowed = os::raise_descriptor_limit().map_err(ServerError::Resources)?;
+    let allowed = os::raise_descriptor_limit().map_err(SetupError::Resources)?;
     let limits = &config.limits;
     // A connection has one, a tunnel another for its destination; a name lookup or a second attempt at dialling is short.
     let needed = u64::from(limits.connections) + u64::from(limits.tunnels) + SPARE_DESCRIPTORS;

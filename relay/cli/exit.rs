@@ -8,7 +8,7 @@ use crate::admin::AdminError;
 use crate::app::StartError;
 use crate::config;
 use crate::os::sandbox::SandboxError;
-use crate::server::ServerError;
+use crate::server::SetupError;
 
 /// The exit codes; those above 2 are sysexits.h's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,10 @@ pub(super) fn code(result: anyhow::Result<Exit>) -> ExitCode {
     }
     match error.downcast_ref::<StartError>() {
         Some(
-            StartError::Server(ServerError::Bind(_)) | StartError::Admin(AdminError::Bind { .. }),
+            StartError::Server(SetupError::Bind(_)) | StartError::Admin(AdminError::Bind { .. }),
         ) => Exit::Unavailable,
         Some(
-            StartError::Server(ServerError::Resources(_))
+            StartError::Server(SetupError::Resources(_))
             | StartError::Sandbox(SandboxError::Missing { .. }),
         )
         | None => Exit::Internal,

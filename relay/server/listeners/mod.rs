@@ -1,4 +1,4 @@
-//! The sockets that clients connect to, and the certificates that are shown on them.
+//! Holds the listening sockets of the server, and the certificates that are shown on them.
 
 mod certificates;
 mod listener;
@@ -6,6 +6,6 @@ mod passed;
 
 pub use certificates::{CertificateError, Certificates};
 pub use listener::BindError;
-pub(super) use listener::{Listener, NO_SESSION};
+pub(super) use listener::Listener;
 pub use passed::PassedError;
 pub(super) use passed::adopt;

@@ -1,126 +1,78 @@
-//! From accept to the first byte of a request, where a listener asks for more than that byte: a balancer's PROXY header, a TLS
-//! handshake.
+//! Takes what some listeners need before a request: a balancer's PROXY header, and a TLS handshake.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use rustls::CertificateError;
-
-use super::End;
-use super::downstream::{Downstream, NoArrival};
-use crate::audit;
+use super::Session;
+use super::end::End;
 use crate::proxy_error::{Reason, Refusal};
-use crate::server::Shared;
-use crate::server::caller::Caller;
-use crate::server::guards::ConnectionSlot;
-use crate::server::options::ListenerOptions;
-use crate::server::settings::Settings;
+use crate::server::options::TlsOptions;
 use crate::tls;
 
-/// What is done before a request can be read; nothing of it on most listeners.
-pub(super) async fn arrive(
-    shared: &Shared,
-    settings: &Settings,
-    listener: &ListenerOptions,
-    client: &mut Downstream,
-    peer: SocketAddr,
-    slot: &mut ConnectionSlot,
-    record: &mut audit::Recorder,
-) -> Result<Caller, End> {
-    let mut caller = Caller::new(peer);
-    if listener.proxy_protocol_from.is_empty() && listener.tls.is_none() {
-        return Ok(caller);
-    }
-    let arrived = async {
-        if !listener.proxy_protocol_from.is_empty() {
-            announce(settings, listener, client, &mut caller, slot, record).await?;
+impl Session<'_> {
+    /// Reads the PROXY header and shakes hands, as far as the listener asks for it. Most listeners
+    /// ask for neither.
+    pub(super) async fn arrive(&mut self) -> Result<(), End> {
+        let listener = self.listener;
+        if listener.proxy_protocol_from.is_empty() && listener.tls.is_none() {
+            return Ok(());
         }
-        if let Some(tls) = &listener.tls {
-            let asks = tls.client_ca.is_some();
-            shake_hands(settings, &listener.name, asks, client, &mut caller).await?;
+        let arriving = async {
+            if !listener.proxy_protocol_from.is_empty() {
+                self.read_proxy_header().await?;
+            }
+            if let Some(tls) = &listener.tls {
+                self.shake_hands(tls).await?;
+            }
+            Ok(())
+        };
+        // Boxed, because a session's future is as large as its largest step, and an idle tunnel
+        // keeps all of it. So the sessions of other listeners don't pay for this step, and those of
+        // this one only until it ends.
+        let arrived = Box::pin(arriving).await;
+        // A failed PROXY header or handshake never reaches the request limiter, so charge it to the
+        // same bucket here.
+        if matches!(arrived, Err(End::Refused(_) | End::Left)) {
+            let rate = self.settings.limits.rate_per_client;
+            let source = self.caller.source();
+            if !self.common.limiter.request(source, rate, Instant::now()) {
+                self.record.over_rate();
+            }
+        }
+        arrived
+    }
+
+    /// Takes the client's address from a balancer that is listed, and from no other peer.
+    async fn read_proxy_header(&mut self) -> Result<(), End> {
+        let balancer = self.caller.source();
+        if !self.listener.has_balancer(balancer) {
+            let detail = format!("{balancer} isn't in this listener's proxy_protocol_from");
+            return Err(Refusal::new(Reason::ClientNotAllowed, detail).into());
+        }
+        let within = self.settings.timeouts.proxy_header;
+        let announced = self.client.proxy_header(within).await?;
+        self.caller.speaks_for(announced);
+        if let Some(announced) = announced {
+            self.record.announced(announced.client, balancer);
+            self.slot
+                .belongs_to(self.caller.source(), &self.settings.limits)
+                .map_err(End::TurnedAway)?;
         }
         Ok(())
-    };
-    // Boxed, so that the sessions of all listeners don't keep the room for it.
-    let arrived = Box::pin(arrived).await;
-    // No request comes of a failure whose rate could be held: whoever fails here fails at the rate at which he may ask.
-    if matches!(arrived, Err(End::Refused(_) | End::Left)) {
-        let rate = settings.limits.rate_per_client;
-        if !shared
-            .limiter
-            .request(caller.source(), rate, Instant::now())
-        {
-            record.over_rate();
+    }
+
+    async fn shake_hands(&mut self, options: &TlsOptions) -> Result<(), End> {
+        let Some(config) = self.settings.certificates.of(&self.listener.name) else {
+            return Err(Refusal::new(Reason::Internal, "the listener has no certificate").into());
+        };
+        let within = self.settings.timeouts.tls_handshake;
+        let session = self.client.shake_hands(config, within).await?;
+        if options.client_ca.is_some() {
+            // Verification has required a certificate. If none were there, the empty list of names
+            // would admit no client, whereas the address alone might admit one.
+            let certificate = session.peer_certificate();
+            let names = certificate.map_or_else(Vec::new, |der| tls::host_names(der));
+            self.caller.has_certificate(names);
         }
+        Ok(())
     }
-    arrived.map(|()| caller)
-}
-
-/// Takes a balancer's word for whose connection it is; nobody else's.
-async fn announce(
-    settings: &Settings,
-    listener: &ListenerOptions,
-    client: &mut Downstream,
-    caller: &mut Caller,
-    slot: &mut ConnectionSlot,
-    record: &mut audit::Recorder,
-) -> Result<(), End> {
-    let balancer = caller.source();
-    if !listener.has_balancer(balancer) {
-        let detail = format!("{balancer} isn't in this listener's proxy_protocol_from");
-        return Err(Refusal::new(Reason::ClientNotAllowed, detail).into());
-    }
-    let announced = client.proxy_header(settings.timeouts.proxy_header).await?;
-    caller.speaks_for(announced);
-    if let Some(announced) = announced {
-        record.announced(announced.client, balancer);
-        slot.belongs_to(caller.source(), &settings.limits)
-            .map_err(End::TurnedAway)?;
-    }
-    Ok(())
-}
-
-async fn shake_hands(
-    settings: &Settings,
-    listener: &str,
-    asks_for_certificate: bool,
-    client: &mut Downstream,
-    caller: &mut Caller,
-) -> Result<(), End> {
-    let Some(config) = settings.certificates.of(listener) else {
-        return Err(Refusal::new(Reason::Internal, "the listener has no certificate").into());
-    };
-    let session = client
-        .shake_hands(config, settings.timeouts.tls_handshake)
-        .await?;
-    if asks_for_certificate {
-        // Verification has seen one. Were there none, nobody would be known by it, rather than by the address.
-        let certificate = session.peer_certificate();
-        caller.has_certificate(certificate.map_or_else(Vec::new, |der| tls::host_names(der)));
-    }
-    Ok(())
-}
-
-impl From<NoArrival> for End {
-    fn from(why: NoArrival) -> Self {
-        match why {
-            NoArrival::Silent => Self::Silent,
-            NoArrival::Refused(refusal) => Self::Refused(refusal),
-            NoArrival::Tls(error) => Self::Refused(refusal(&error)),
-        }
-    }
-}
-
-/// Why there is no TLS, in the relay's words.
-fn refusal(error: &rustls::Error) -> Refusal {
-    use CertificateError::{Expired, ExpiredContext};
-    let reason = match error {
-        rustls::Error::NoCertificatesPresented => Reason::CertificateMissing,
-        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. }) => {
-            Reason::CertificateExpired
-        }
-        rustls::Error::InvalidCertificate(_) => Reason::CertificateUntrusted,
-        _ => Reason::TlsHandshakeFailed,
-    };
-    Refusal::new(reason, error.to_string())
 }
