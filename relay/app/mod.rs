@@ -24,7 +24,7 @@ use crate::config::{Config, Source};
 use crate::dns::{Resolver, ResolverError, SystemFiles};
 use crate::os::sandbox::{Files, InForce, Sandbox, SandboxError};
 use crate::os::{self, ActivationError, PassedSockets, ServiceManager};
-use crate::server::{CertificateError, Certificates, Ports, Server, ServerError};
+use crate::server::{CertificateError, Certificates, Ports, Server, SetupError};
 use crate::telemetry::Metrics;
 use crate::tls;
 use health::Health;
@@ -75,7 +75,7 @@ pub enum StartError {
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
     #[error(transparent)]
-    Server(#[from] ServerError),
+    Server(#[from] SetupError),
     #[error(
         "the limits need {needed} descriptors and the process may have {allowed}: raise the limit (systemd: LimitNOFILE=) or \
          lower [limits] connections and tunnels"
@@ -271,7 +271,7 @@ fn report_expiry(certificates: &Certificates, metrics: &Metrics) {
 /// Checks that the process may open as many descriptors as the limits need. First it raises the
 /// limit as far as it goes.
 fn check_descriptors(config: &Config) -> Result<(), StartError> {
-    let allowed = os::raise_descriptor_limit().map_err(ServerError::Resources)?;
+    let allowed = os::raise_descriptor_limit().map_err(SetupError::Resources)?;
     let limits = &config.limits;
     // A connection has one descriptor, and a tunnel another for its destination. A name lookup or a
     // second attempt at dialling needs one only for a short time.

@@ -8,7 +8,7 @@ use crate::admin::AdminError;
 use crate::app::StartError;
 use crate::config;
 use crate::os::sandbox::SandboxError;
-use crate::server::ServerError;
+use crate::server::SetupError;
 
 /// Lists the exit codes. Those above 2 come from sysexits.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,10 +52,10 @@ pub(super) fn code(result: anyhow::Result<Exit>) -> ExitCode {
     }
     match error.downcast_ref::<StartError>() {
         Some(
-            StartError::Server(ServerError::Bind(_)) | StartError::Admin(AdminError::Bind { .. }),
+            StartError::Server(SetupError::Bind(_)) | StartError::Admin(AdminError::Bind { .. }),
         ) => Exit::Unavailable,
         Some(
-            StartError::Server(ServerError::Resources(_))
+            StartError::Server(SetupError::Resources(_))
             | StartError::Sandbox(SandboxError::Missing { .. }),
         )
         | None => Exit::Internal,

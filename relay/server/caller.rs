@@ -1,4 +1,4 @@
-//! Who a session is with.
+//! The caller is who a session is with, as the connection itself tells it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,20 +10,21 @@ use crate::policy::{Client, Policy};
 use crate::proxy_error::{Reason, Refusal};
 use crate::proxy_protocol::Announced;
 
+/// The addresses and names by which policy finds the client of a session.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// The other end of the connection.
     peer: SocketAddr,
-    /// Whom the peer, a balancer, speaks for.
+    /// The client that the peer, a balancer, announced.
     announced: Option<Announced>,
-    /// A balancer that speaks for nobody.
+    /// Whether the peer is a balancer that announced no client.
     probes: bool,
     /// The names in the certificate, where the listener asks for one.
     certificate: Option<Arc<[DnsName]>>,
 }
 
 impl Caller {
-    /// Who connected, without anything said yet.
+    /// The caller at accept, before a PROXY header or a certificate has come.
     pub(super) fn new(peer: SocketAddr) -> Self {
         Self {
             peer,
@@ -33,14 +34,20 @@ impl Caller {
         }
     }
 
-    /// What the PROXY header of this balancer said.
+    /// Takes what the PROXY header of a balancer said.
     pub(super) fn speaks_for(&mut self, announced: Option<Announced>) {
         self.announced = announced;
         self.probes = announced.is_none();
     }
 
+    /// Takes the names in the client's verified certificate.
     pub(super) fn has_certificate(&mut self, names: Vec<DnsName>) {
         self.certificate = Some(names.into());
+    }
+
+    /// The address of the other end, which a balancer may have instead of the client.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer.ip()
     }
 
     /// The client's address, canonical.
@@ -51,7 +58,7 @@ impl Caller {
         client.ip().to_canonical()
     }
 
-    /// Which client of the policy it is.
+    /// Finds the caller among the clients of a policy.
     pub(super) fn admitted(&self, policy: &Policy) -> Result<Arc<Client>, Refusal> {
         if self.probes {
             let detail = "the PROXY header announces nobody: such a connection may probe, and ask for nothing";
@@ -60,15 +67,18 @@ impl Caller {
         policy.admit_with(self.source(), self.certificate.as_deref())
     }
 
-    /// The name in its certificate by which it is `client`, or else the first.
+    /// The certificate name that makes the caller `client`, or else the first name.
     pub(super) fn certificate_name(&self, client: Option<&Client>) -> Option<&DnsName> {
         let names = self.certificate.as_deref()?;
         let known = |name: &&DnsName| client.is_some_and(|it| it.certificate_names.contains(name));
         names.iter().find(known).or(names.first())
     }
 
-    /// Whether it is the relay itself that connected, to `here` or to the balancer; or, where that may have been `translated`, to
-    /// anywhere. What is on loopback has met no translator.
+    /// Whether the caller is this relay itself: one of its outgoing sockets, connected to `here` or
+    /// to the balancer.
+    ///
+    /// Where the connection may have been `translated` on its way, the destination of that socket
+    /// doesn't matter. A source on loopback has met no translator.
     pub(super) fn is_one_of(
         &self,
         outgoing: &Outgoing,

@@ -1,4 +1,4 @@
-//! What the server is told: where to listen, how long to wait, how much to take.
+//! Says where the server listens, how long it waits, and how much it takes.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -16,28 +16,29 @@ pub struct ListenerOptions {
     /// `[::]` listens on both families, and on IPv4 alone where IPv6 is off.
     pub bind: SocketAddr,
     pub mode: ListenerMode,
-    /// The balancers that may connect, each with a PROXY header. Empty: anyone, without one.
+    /// The balancers, which alone may connect, each with a PROXY header. Empty: any peer may,
+    /// without a header.
     pub proxy_protocol_from: Vec<IpNet>,
-    /// What makes it an HTTPS proxy.
+    /// With these the listener is an HTTPS proxy: clients speak TLS with the relay itself.
     pub tls: Option<TlsOptions>,
 }
 
-/// PEM files, read at the start and at each reload.
+/// The PEM files of a listener. They are read at the start and at each reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
     /// The listener's chain, its own certificate first.
     pub certificate: PathBuf,
     pub key: PathBuf,
-    /// The authorities that may vouch for clients, each of which then needs a certificate.
+    /// The authorities of client certificates. With them every client needs one.
     pub client_ca: Option<PathBuf>,
 }
 
-/// How the clients of a listener say where they want to go, and so how one is told that it may not.
+/// How clients name their target, and so the form in which they get a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListenerMode {
-    /// By a CONNECT; a refusal is an HTTP answer.
+    /// They send a CONNECT. A refusal is an HTTP answer.
     Proxy,
-    /// By the server name in the ClientHello that they begin with; a refusal is a TLS alert.
+    /// They begin with a ClientHello, whose server name is the target. A refusal is a TLS alert.
     Sni { target_port: u16 },
 }
 
@@ -46,7 +47,7 @@ pub enum ListenerMode {
 pub struct Timeouts {
     /// From accept to the end of a PROXY header.
     pub proxy_header: Duration,
-    /// From there to the end of a listener's own TLS handshake.
+    /// From there to the end of the TLS handshake with the listener itself.
     pub tls_handshake: Duration,
     /// From the first byte of a request head to its end.
     pub request_head: Duration,
@@ -54,21 +55,22 @@ pub struct Timeouts {
     pub client_hello: Duration,
     /// All connection attempts to a destination together.
     pub connect: Duration,
-    /// No byte in either direction.
+    /// Time without a byte in either direction.
     pub idle: Duration,
-    /// No byte after the first FIN.
+    /// Time without a byte after the first FIN.
     pub half_closed: Duration,
-    /// A tunnel's whole life.
+    /// The whole life of a tunnel.
     pub lifetime: Duration,
-    /// Unacknowledged data before the kernel gives a connection up (`TCP_USER_TIMEOUT`).
+    /// How long sent data may stay unacknowledged before the kernel gives the connection up
+    /// (`TCP_USER_TIMEOUT`).
     pub tcp_user: Duration,
-    /// Silence before the kernel probes the peer (`TCP_KEEPIDLE`).
+    /// The silence after which the kernel probes the peer (`TCP_KEEPIDLE`).
     pub keepalive: Duration,
     /// How long open tunnels may go on after SIGTERM.
     pub drain: Duration,
 }
 
-/// How much the relay takes. "Per client" means per source address, for IPv6 per /64.
+/// How much the relay takes. "Per client" means per source address, and for IPv6 per /64.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Accepted connections in any state.
@@ -76,21 +78,21 @@ pub struct Limits {
     pub connections_per_client: u32,
     pub tunnels: u32,
     pub tunnels_per_client: u32,
-    /// Percent of `tunnels` that only listed clients may take.
+    /// The percentage of `tunnels` that only listed clients may take.
     pub inventory_reserve: u8,
-    /// Request heads, refused ones included; the burst is twice the count.
+    /// The rate of request heads, refused ones included. A burst may be twice the count.
     pub rate_per_client: Rate,
-    /// Bytes.
+    /// The longest request head, in bytes.
     pub request_head: usize,
 }
 
 impl ListenerOptions {
-    /// Whether its clients say nothing before a ClientHello, so that a refusal is told by an alert.
+    /// Whether a client's first bytes are a ClientHello, so that a refusal must be a TLS alert.
     pub(super) fn begins_with_tls(&self) -> bool {
         self.tls.is_some() || self.mode != ListenerMode::Proxy
     }
 
-    /// Whether this peer announces the clients of its connections.
+    /// Whether `peer` is a balancer, which announces the client of each connection.
     pub(super) fn has_balancer(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.proxy_protocol_from

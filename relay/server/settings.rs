@@ -1,28 +1,28 @@
-//! What a reload replaces, as one value.
+//! Holds as one value what a reload replaces.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::certificates::Certificates;
+use super::listeners::Certificates;
 use super::options::{Limits, Timeouts};
 use crate::authority::Authority;
 use crate::dns::Resolver;
 use crate::policy::Policy;
 use crate::{os, tunnel};
 
-/// The reloadable settings of the server. A session sees one of them whole.
+/// The reloadable settings of the server. A session never sees a mixture of two.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Counts up with each policy; 1 is the first.
+    /// The number of the policy: 1 at the start, one more at each reload.
     pub generation: u64,
-    /// Names the policy in the trail: `generation:digest`.
+    /// The policy's name in the trail: `generation:digest`.
     pub policy_id: Arc<str>,
     pub policy: Arc<Policy>,
     /// Virtual or published addresses that lead to this relay.
     pub self_addresses: Vec<IpAddr>,
-    /// The relays that `/proxy.pac` names, in order. None: the one that is asked.
+    /// The relays that `/proxy.pac` names, in order. Empty: it names the relay that is asked.
     pub pac_relays: Vec<Authority>,
-    /// Of the listeners that speak TLS.
+    /// The certificates of the listeners that speak TLS.
     pub certificates: Certificates,
     pub resolver: Resolver,
     pub timeouts: Timeouts,

@@ -1,4 +1,5 @@
-//! What disks, crashes and people do to a trail's files: a start copes with it, and `verify` finds it where it is.
+//! What disks, crashes and people do to a trail's files: a start copes with it, and `verify` finds
+//! it where it is.
 
 use super::*;
 
@@ -264,7 +265,8 @@ fn a_pruning_that_was_interrupted_is_no_damage() {
     };
     trail(&smaller, 1);
     assert!(whole(directory.path()).from > 1);
-    // The newest of those that were to go are still there; a gap among them is none that was declared.
+    // The newest of those that were to go are still there; a gap among them is none that was
+    // declared.
     let newest = paths.len() - 1;
     let put_back = |n: usize| {
         let name = paths[n].file_name().unwrap();

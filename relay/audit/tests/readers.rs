@@ -107,7 +107,8 @@ fn what_is_damaged_keeps_nobody_from_the_rest() {
     let paths = closed(directory.path());
     let lines = |path: &Path| segments::open(path).unwrap().lines().count() as u64;
     let lost: u64 = paths[..2].iter().map(|path| lines(path)).sum();
-    // Two in a row, neither of which says where it belongs but by its name; and one that doesn't even have that.
+    // Two in a row, neither of which says where it belongs but by its name; and one that doesn't
+    // even have that.
     for path in &paths[..2] {
         fs::write(path, b"nothing of use").unwrap();
     }

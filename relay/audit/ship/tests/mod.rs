@@ -1,4 +1,5 @@
-//! The trail at its servers: everything arrives, whatever becomes of connections, servers and files.
+//! The trail at its servers: everything arrives, whatever becomes of connections, servers and
+//! files.
 
 mod server;
 mod trouble;

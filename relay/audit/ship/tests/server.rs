@@ -72,7 +72,8 @@ impl Server {
     }
 }
 
-/// An address that the kernel gives to nobody else while a server is down: below the ports that it deals out by itself.
+/// An address that the kernel gives to nobody else while a server is down: below the ports that it
+/// deals out by itself.
 pub(super) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {

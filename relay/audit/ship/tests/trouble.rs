@@ -58,7 +58,8 @@ fn what_is_pruned_while_a_server_is_away_is_a_gap_of_the_copy() {
     let sealed = verify(&path, Some(key), None, |_| ()).unwrap();
     assert_eq!(sealed.sealed_to, Some(before as u64));
 
-    // What was deleted from the copy itself, no pruning explains: not one more record of it, nor one behind.
+    // What was deleted from the copy itself, no pruning explains: not one more record of it, nor
+    // one behind.
     for (from, to) in [
         (before, before + 1),
         (messages.len() - 3, messages.len() - 2),

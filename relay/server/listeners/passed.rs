@@ -1,14 +1,15 @@
-//! Listeners whose sockets a service manager keeps, so that they outlive this process.
+//! Makes listeners of sockets that a service manager keeps, so that the sockets outlive this
+//! process.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::listener::Listener;
-use super::options::ListenerOptions;
 use crate::os::PassedSockets;
+use crate::server::options::ListenerOptions;
 
-/// The sockets that were passed in aren't those of the configuration.
+/// The sockets that were passed in don't fit the configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum PassedError {
     #[error(
@@ -29,7 +30,7 @@ pub enum PassedError {
 }
 
 /// Gives each listener the socket of its name.
-pub(super) fn adopt(
+pub(in crate::server) fn adopt(
     listeners: &[ListenerOptions],
     mut sockets: PassedSockets,
 ) -> Result<Vec<Listener>, PassedError> {
@@ -63,14 +64,15 @@ pub(super) fn adopt(
     listeners.iter().filter_map(adopt).collect()
 }
 
-/// In quotes and in order, so that two lists can be compared.
+/// Quotes and sorts names, so that two lists can be compared and shown.
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut names: Vec<String> = names.map(|name| format!("\"{name}\"")).collect();
     names.sort_unstable();
     names
 }
 
-/// Whether a socket is where the configuration says. Port 0 is any port; `[::]` may have become 0.0.0.0 where IPv6 is off.
+/// Whether a socket is where the configuration says. Port 0 means any port, and `[::]` becomes
+/// `0.0.0.0` where IPv6 is off.
 fn is_meant(socket: SocketAddr, bind: SocketAddr) -> bool {
     let everywhere = |address: SocketAddr| address.ip().is_unspecified();
     (bind.port() == 0 || socket.port() == bind.port())

@@ -1,56 +1,60 @@
-//! The relay's end of TLS below a [`Downstream`]: the handshake, and records that come in.
+//! Speaks TLS with a client as the relay's own end: it shakes hands, and opens the records that
+//! come in.
 
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustls::CertificateError;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use super::{Downstream, NoArrival, READ, Told};
+use super::{Downstream, READ, RefusalForm};
 use crate::proxy_error::{Reason, Refusal};
+use crate::server::session::end::End;
 use crate::tls;
 
+/// A TLS connection, and the opened bytes that haven't been read.
 #[derive(Debug)]
 pub(super) struct TlsEnd {
     pub(super) session: tls::TlsSession,
-    /// What was in records, and wasn't read yet: little more than one record.
+    /// Holds little more than one record.
     pub(super) opened: Vec<u8>,
 }
 
 impl Downstream {
-    /// Makes this the relay's end of a TLS connection; what has been read already is the beginning of it.
-    pub(in crate::server) async fn shake_hands(
+    /// Shakes hands with the client. The bytes that have been read already are the beginning of the
+    /// handshake.
+    pub(in crate::server::session) async fn shake_hands(
         &mut self,
         config: Arc<rustls::ServerConfig>,
         within: Duration,
-    ) -> Result<&tls::TlsSession, NoArrival> {
+    ) -> Result<&tls::TlsSession, End> {
         let deadline = Instant::now() + within;
         if self.speaks(READ, within).await.is_err() {
-            return Err(NoArrival::Silent);
+            return Err(End::Silent);
         }
         let mut first = std::mem::take(&mut self.buffer);
         let tls = self.tls.insert(Box::new(TlsEnd {
-            session: tls::TlsSession::new(config).map_err(NoArrival::Tls)?,
+            session: tls::TlsSession::new(config).map_err(|error| refusal(&error))?,
             opened: Vec::new(),
         }));
         let mut shaken = tls.session.open(&mut first, &mut tls.opened);
         drop(first);
         let shaking = async {
             loop {
-                // The last flight, or the alert.
+                // Flush before looking at the result: what waits may be the last flight, or the
+                // alert that tells of an error.
                 let flushed = flush(&self.stream, &mut tls.session).await;
-                shaken.map_err(NoArrival::Tls)?;
+                shaken.map_err(|error| refusal(&error))?;
                 let left = flushed.is_err();
                 if !left && !tls.session.is_handshaking() {
                     return Ok(());
                 }
                 if left || self.stream.readable().await.is_err() {
-                    return Err(NoArrival::Refused(Refusal::new(
-                        Reason::TlsHandshakeFailed,
-                        "the client left within the handshake",
-                    )));
+                    let detail = "the client left within the handshake";
+                    return Err(Refusal::new(Reason::TlsHandshakeFailed, detail));
                 }
                 shaken = match tls.receive(&self.stream) {
                     Ok(0) => Err(rustls::Error::General(
@@ -64,16 +68,17 @@ impl Downstream {
         };
         match timeout_at(deadline, shaking).await {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => return Err(why),
-            Err(_) => return Err(NoArrival::Refused(Reason::TlsHandshakeTimeout.into())),
+            Ok(Err(refusal)) => return Err(refusal.into()),
+            Err(_) => return Err(Refusal::from(Reason::TlsHandshakeTimeout).into()),
         }
-        self.told = Told::ByAnswer;
+        self.refusals = RefusalForm::Answer;
         Ok(&tls.session)
     }
 }
 
 impl TlsEnd {
-    /// As [`Downstream::poll_read`]: opens records until there is something in one, and moves as much as there is room for.
+    /// Does what [`Downstream::poll_read`] does: opens records until one has content, and moves as
+    /// much of it as there is room for.
     pub(super) fn poll_read(
         &mut self,
         stream: &TcpStream,
@@ -106,7 +111,7 @@ impl TlsEnd {
         Poll::Ready(Ok(count))
     }
 
-    /// Receives sealed bytes once, and opens them. Gives their number.
+    /// Receives sealed bytes once, and opens them. Returns their number.
     fn receive(&mut self, stream: &TcpStream) -> io::Result<usize> {
         let mut sealed = vec![0; self.session.waiting() + SEALED];
         let waiting = self.session.lay_out(&mut sealed);
@@ -119,7 +124,7 @@ impl TlsEnd {
     }
 }
 
-/// Sends what a session has to send.
+/// Sends every byte that waits in `session`.
 pub(super) async fn flush(stream: &TcpStream, session: &mut tls::TlsSession) -> io::Result<()> {
     while !session.outgoing().is_empty() {
         stream.writable().await?;
@@ -132,7 +137,7 @@ pub(super) async fn flush(stream: &TcpStream, session: &mut tls::TlsSession) -> 
     Ok(())
 }
 
-/// The error that [`TlsEnd::receive`] passed on.
+/// Unwraps the error that [`TlsEnd::receive`] wrapped.
 fn of_rustls(error: io::Error) -> rustls::Error {
     match error.downcast::<rustls::Error>() {
         Ok(error) => error,
@@ -140,5 +145,19 @@ fn of_rustls(error: io::Error) -> rustls::Error {
     }
 }
 
-/// The same as [`READ`], under seal.
+/// Words the failure of a handshake as one of the relay's reasons.
+fn refusal(error: &rustls::Error) -> Refusal {
+    use CertificateError::{Expired, ExpiredContext};
+    let reason = match error {
+        rustls::Error::NoCertificatesPresented => Reason::CertificateMissing,
+        rustls::Error::InvalidCertificate(Expired | ExpiredContext { .. }) => {
+            Reason::CertificateExpired
+        }
+        rustls::Error::InvalidCertificate(_) => Reason::CertificateUntrusted,
+        _ => Reason::TlsHandshakeFailed,
+    };
+    Refusal::new(reason, error.to_string())
+}
+
+/// How many sealed bytes are received at a time: enough for the records of [`READ`] opened ones.
 const SEALED: usize = 4096;

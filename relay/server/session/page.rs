@@ -1,4 +1,4 @@
-//! What a GET or HEAD gets: one answer, by hyper, and the end of the connection.
+//! Answers a GET or HEAD: hyper gives one page, and the connection ends.
 
 use std::convert::Infallible;
 use std::io::Cursor;
@@ -13,20 +13,21 @@ use hyper_util::rt::TokioIo;
 use tokio::io;
 
 use super::downstream::Downstream;
-use super::settings::Settings;
 use crate::authority::Authority;
 use crate::pac::{self, Hosts, ProxyType, Rule};
 use crate::policy::{Client, HostPattern, Policy};
+use crate::server::settings::Settings;
 
-type Page = Response<Full<Bytes>>;
+type PageResponse = Response<Full<Bytes>>;
 
-/// Replays the head to hyper and lets it answer. `asker` is who the downstream belongs to, as policy has it.
+/// Replays the head to hyper and lets it answer. `asker` is the client at the other end, as policy
+/// knows it.
 pub(super) async fn answer(mut client: Downstream, asker: &Client, settings: &Settings) {
     let (sealed, head) = (client.is_sealed(), Cursor::new(client.take_read()));
     let mut answer = Vec::new();
     let connection = http1::Builder::new()
         .keep_alive(false)
-        // The head is all that there is to read.
+        // The reader ends after the head, which must not count as the client's departure.
         .half_close(true)
         .serve_connection(
             TokioIo::new(io::join(head, &mut answer)),
@@ -34,12 +35,17 @@ pub(super) async fn answer(mut client: Downstream, asker: &Client, settings: &Se
                 Ok::<_, Infallible>(page(&request, asker, settings, sealed))
             }),
         );
-    // A head that hyper doesn't take has an answer too.
+    // An error needs no handling: hyper writes an answer to a head that it refuses, too.
     let _ = connection.await;
     client.finish(&answer).await;
 }
 
-fn page(request: &Request<Incoming>, asker: &Client, settings: &Settings, sealed: bool) -> Page {
+fn page(
+    request: &Request<Incoming>,
+    asker: &Client,
+    settings: &Settings,
+    sealed: bool,
+) -> PageResponse {
     match request.uri().path() {
         "/" => text(StatusCode::OK, ABOUT),
         "/proxy.pac" => proxy_pac(request, asker, settings, sealed),
@@ -47,19 +53,20 @@ fn page(request: &Request<Incoming>, asker: &Client, settings: &Settings, sealed
     }
 }
 
-/// The relays that are configured, or else the one that was asked, by the name it was asked under and the way it was asked.
+/// The script that names the configured relays, or else this one, as the request reached it: by its
+/// Host and by TLS or not.
 fn proxy_pac(
     request: &Request<Incoming>,
     asker: &Client,
     settings: &Settings,
     sealed: bool,
-) -> Page {
+) -> PageResponse {
     let rules = rules(asker, &settings.policy);
     let script = if let [first, more @ ..] = settings.pac_relays.as_slice() {
         pac::script(rules, ProxyType::Proxy, first, more)
     } else {
         let host = request.headers().get(HOST).map(HeaderValue::as_bytes);
-        // No port is the scheme's own (RFC 9110, 4.2).
+        // A Host without port means the port of the scheme (RFC 9110, 4.2).
         let (way, port) = if sealed {
             (ProxyType::Https, 443)
         } else {
@@ -72,7 +79,8 @@ fn proxy_pac(
     };
     let mut page = respond(StatusCode::OK, script, PAC);
     let headers = page.headers_mut();
-    // A client's own cache may keep it for a moment; one that others share would hand it to a client that may go elsewhere.
+    // The script is this client's alone, so a shared cache must not keep it: another client may
+    // reach other destinations.
     headers.insert(
         CACHE_CONTROL,
         HeaderValue::from_static("private, max-age=300"),
@@ -81,7 +89,10 @@ fn proxy_pac(
     page
 }
 
-/// The names on the lists, and whether they are for this client. A literal address has no rule: text can't be held against a range.
+/// The rules for the script: each listed name, and whether this client may reach it.
+///
+/// Ranges have no rule, because a script would have to compare addresses, and it has only the text
+/// of the host.
 fn rules<'a>(asker: &Client, policy: &'a Policy) -> impl Iterator<Item = Rule<'a>> {
     policy.destinations().iter().flat_map(|destination| {
         let relayed = asker.may_reach(&destination.name);
@@ -95,11 +106,11 @@ fn rules<'a>(asker: &Client, policy: &'a Policy) -> impl Iterator<Item = Rule<'a
     })
 }
 
-fn text(status: StatusCode, text: &'static str) -> Page {
+fn text(status: StatusCode, text: &'static str) -> PageResponse {
     respond(status, text, "text/plain; charset=utf-8")
 }
 
-fn respond(status: StatusCode, body: impl Into<Bytes>, media_type: &'static str) -> Page {
+fn respond(status: StatusCode, body: impl Into<Bytes>, media_type: &'static str) -> PageResponse {
     let mut page = Response::new(Full::new(body.into()));
     *page.status_mut() = status;
     let headers = page.headers_mut();
@@ -115,5 +126,5 @@ Set it as the proxy of a machine that must call home, best by its /proxy.pac; a 
 const NAMELESS: &str = "\
 A /proxy.pac says where the relay is, and this request has no Host that would. [pac] relays can say it too.
 ";
-/// Registered nowhere, and what every client of such files knows.
+/// Not registered with IANA, but the type that PAC clients expect.
 const PAC: &str = "application/x-ns-proxy-autoconfig";

@@ -1,12 +1,15 @@
-//! Tells hosts that only the inside has: a client that asks the relay for one was given a proxy without a bypass list.
+//! Recognises hosts of the inside network. A client that asks the relay for one has no bypass list
+//! for its proxy.
 
 use ipnet::Ipv6Net;
 
 use crate::authority::Host;
 use crate::policy::{AddressClass, classify};
 
-/// Whether a host is one that no allowlist of outside hosts would have: a single label, a name under a top-level domain that sites
-/// use for themselves, or an address that isn't reached from outside.
+/// Whether a host belongs to the inside, so that no allowlist of outside hosts would have it.
+///
+/// It is a single label, a name under a top-level domain that sites use for themselves, or an
+/// address that the outside can't reach.
 pub(super) fn is_inside(host: &Host, nat64: &[Ipv6Net]) -> bool {
     match host {
         Host::Name(name) => match name.as_str().rsplit_once('.') {
@@ -23,7 +26,8 @@ pub(super) fn is_inside(host: &Host, nat64: &[Ipv6Net]) -> bool {
     }
 }
 
-/// Top-level domains that sites are known to use for themselves (RFC 6762, appendix G), none of which the public DNS has.
+/// Top-level domains that sites use for themselves (RFC 6762, appendix G). The public DNS has none
+/// of them.
 const INSIDE: &[&str] = &[
     "corp", "home", "internal", "intranet", "lan", "local", "private",
 ];
@@ -63,7 +67,8 @@ mod tests {
             "8.8.8.8",
             "[2606:4700::1]",
             "[::ffff:8.8.8.8]",
-            // Somebody's mistake or attack, but no missing bypass list.
+            // A request for the metadata service is a mistake or an attack, but no missing bypass
+            // list.
             "169.254.169.254",
         ] {
             assert!(!inside(host), "{host}");

@@ -1,4 +1,5 @@
-//! Listening sockets: bound before anything is promised, accepted from until told to stop.
+//! Binds a listening socket before the relay promises anything, and accepts from it until it is
+//! closed.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -12,21 +13,19 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::sleep;
 
-use super::options::ListenerOptions;
-use super::{Shared, worker::Dealer};
-use crate::http::answer;
 use crate::os::{self, AcceptTrouble};
-use crate::proxy_error::Reason;
+use crate::server::options::ListenerOptions;
+use crate::telemetry::Metrics;
 
-/// A bound socket.
+/// A bound socket, and what it is for.
 #[derive(Debug)]
-pub(super) struct Listener {
-    pub(super) options: Arc<ListenerOptions>,
-    pub(super) address: SocketAddr,
+pub(in crate::server) struct Listener {
+    pub(in crate::server) options: Arc<ListenerOptions>,
+    pub(in crate::server) address: SocketAddr,
     socket: TcpListener,
 }
 
-/// A port that can't be had.
+/// A port that can't be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("listener \"{name}\" can't listen on {address}")]
 pub struct BindError {
@@ -36,9 +35,11 @@ pub struct BindError {
 }
 
 impl Listener {
-    pub(super) fn bind(options: &ListenerOptions) -> Result<Self, BindError> {
+    /// Binds the socket of a listener.
+    pub(in crate::server) fn bind(options: &ListenerOptions) -> Result<Self, BindError> {
         let socket = match bind(options.bind) {
-            // The kernel has no IPv6: the unspecified address still means "every address".
+            // The kernel has no IPv6. The unspecified address means "every address", so IPv4 alone
+            // will do.
             Err(error)
                 if error.raw_os_error() == Some(EAFNOSUPPORT)
                     && options.bind.ip().is_unspecified() =>
@@ -58,7 +59,7 @@ impl Listener {
         })
     }
 
-    /// The listener of these options on a socket that listens.
+    /// Makes a listener of a socket that listens already.
     pub(super) fn on(options: &ListenerOptions, socket: TcpListener) -> io::Result<Self> {
         Ok(Self {
             options: Arc::new(options.clone()),
@@ -67,8 +68,13 @@ impl Listener {
         })
     }
 
-    /// Accepts for ever. Trouble with one connection, or a shortage, never ends the listener.
-    pub(super) async fn accept(self, shared: Arc<Shared>, dealer: Dealer) -> io::Result<()> {
+    /// Accepts for ever, and hands each connection to `take`. Trouble with one connection, or a
+    /// shortage, never ends the listener.
+    pub(in crate::server) async fn accept(
+        self,
+        metrics: Arc<Metrics>,
+        take: impl Fn(OwnedFd, SocketAddr, &Arc<ListenerOptions>),
+    ) -> io::Result<()> {
         #[expect(
             deprecated,
             reason = "a std TcpListener keeps one valid descriptor for life, which is all that the unsafe successor asks for; a \
@@ -86,68 +92,19 @@ impl Listener {
             let error = match accepted {
                 Ok((socket, peer)) => {
                     if let Some(Ok(peer)) = peer.map(SocketAddr::try_from) {
-                        admit(&shared, &dealer, &self.options, socket, peer);
+                        take(socket, peer, &self.options);
                     }
                     continue;
                 }
                 Err(error) => error,
             };
-            shared.metrics.accept_errors.inc();
+            metrics.accept_errors.inc();
             if let AcceptTrouble::BackOff = os::triage_accept(&error) {
                 complaint.say(&self.options.name, &error);
                 sleep(BACK_OFF).await;
             }
         }
     }
-}
-
-/// Counts the connection and deals it to a worker, or turns it away.
-fn admit(
-    shared: &Arc<Shared>,
-    dealer: &Dealer,
-    listener: &Arc<ListenerOptions>,
-    socket: OwnedFd,
-    peer: SocketAddr,
-) {
-    shared.metrics.connections.inc();
-    let stream = std::net::TcpStream::from(socket);
-    // A balancer's connections are those of whom it will announce.
-    let source = (!listener.has_balancer(peer.ip())).then_some(peer.ip());
-    let slot = match shared
-        .limiter
-        .connection(source, &shared.settings.load().limits)
-    {
-        Ok(slot) => slot,
-        Err(full) => {
-            shared.metrics.connections_turned_away.inc();
-            tracing::debug!(client = %peer.ip(), %full, "turned away");
-            return turn_away(stream, listener);
-        }
-    };
-    let (shared, listener) = (shared.clone(), listener.clone());
-    dealer.deal(async move || {
-        let _open = shared.open_connection();
-        match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => super::session::serve(&shared, stream, peer, &listener, slot).await,
-            Err(error) => tracing::error!(%error, "an accepted connection can't be served"),
-        }
-    });
-}
-
-/// Answers without a session, in the accept loop: whatever this costs, an attacker gets as often as he likes.
-fn turn_away(mut stream: std::net::TcpStream, listener: &ListenerOptions) {
-    use std::io::{Read, Write};
-
-    // Unread bytes would turn the close into a reset, which can overtake the answer. The socket doesn't block.
-    let mut sent = [0; 1024];
-    let _ = stream.read(&mut sent);
-    let reason = Reason::AtCapacity;
-    let answer = match (listener.begins_with_tls(), reason.alert()) {
-        (true, Some(alert)) => alert.record().to_vec(),
-        (true, None) => return,
-        (false, _) => answer::refusal(&reason.into(), NO_SESSION),
-    };
-    let _ = stream.write(&answer);
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -161,14 +118,14 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // Accepted sockets inherit it, which saves each a system call.
+    // Accepted sockets inherit `TCP_NODELAY`, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-/// Keeps a shortage that lasts from filling the log.
+/// Keeps a lasting shortage from filling the log.
 #[derive(Default)]
 struct Complaint(Option<Instant>);
 
@@ -185,10 +142,9 @@ impl Complaint {
     }
 }
 
-/// Linux's number; the kernel was built or booted without IPv6.
+/// Linux's error number where the kernel was built or booted without IPv6.
 const EAFNOSUPPORT: i32 = 97;
-/// More than net.core.somaxconn is cut to it.
+/// The longest queue of connections not yet accepted. The kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 const BACK_OFF: Duration = Duration::from_millis(100);
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-pub(super) const NO_SESSION: &str = "-";

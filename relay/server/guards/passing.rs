@@ -1,45 +1,47 @@
-//! Each `ClientHello` that passes through at this moment.
+//! Knows each `ClientHello` that is passing through the relay at this moment.
 //!
-//! Nothing is changed on its way through the relay, so one that arrives while it is already passing through has come back: over a
-//! translator that changed every address, or over other relays, it is the same.
+//! The relay changes no byte of a ClientHello. So one that arrives while the same is passing
+//! through has come back, even over a translator that changed every address, or over other relays.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::tls::Random;
 
-/// They are told apart by their random (RFC 8446, 4.1.2), counted because a client may be broken or play tricks. Cloning shares it.
+/// Each passing `ClientHello` by its random (RFC 8446, 4.1.2). A clone shares them.
+///
+/// Equal ones are counted, because a broken or malicious client may send one random twice.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Passing(Arc<Mutex<HashMap<Random, usize>>>);
+pub(super) struct PassingHellos(Arc<Mutex<HashMap<Random, usize>>>);
 
-/// Keeps one registered until it is dropped.
-#[must_use = "dropping it says that the ClientHello has passed"]
+/// Keeps one ClientHello registered until it is dropped.
+#[must_use = "its drop says that the ClientHello has passed"]
 #[derive(Debug)]
-pub(super) struct Passage {
-    passing: Passing,
+pub(in crate::server) struct PassingHello {
+    passing: PassingHellos,
     random: Random,
 }
 
-impl Passing {
+impl PassingHellos {
     pub(super) fn contains(&self, random: &Random) -> bool {
         self.lock().contains_key(random)
     }
 
-    pub(super) fn enter(&self, random: Random) -> Passage {
+    pub(super) fn enter(&self, random: Random) -> PassingHello {
         *self.lock().entry(random).or_insert(0) += 1;
-        Passage {
+        PassingHello {
             passing: self.clone(),
             random,
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Random, usize>> {
-        // Nothing panics under the lock.
+        // No code panics under the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Passage {
+impl Drop for PassingHello {
     fn drop(&mut self) {
         let mut passing = self.passing.lock();
         if let Some(count) = passing.get_mut(&self.random) {
@@ -57,7 +59,7 @@ mod tests {
 
     #[test]
     fn one_is_known_until_the_last_of_it_has_passed() {
-        let passing = Passing::default();
+        let passing = PassingHellos::default();
         let random = [7; 32];
         assert!(!passing.contains(&random));
         let first = passing.enter(random);

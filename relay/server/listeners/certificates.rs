@@ -1,4 +1,5 @@
-//! The certificates of the listeners that speak TLS: read from their files, whole, or not at all.
+//! Loads the certificates of the listeners that speak TLS. Either all of their files are good, or
+//! none is used.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,20 +13,23 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 
-use super::options::{ListenerOptions, TlsOptions};
+use crate::server::options::{ListenerOptions, TlsOptions};
 use crate::tls;
 
-/// What each listener shows and asks for, by its name. A reload replaces all of them; cloning shares them.
+/// What each listener shows and asks for, by the listener's name. A reload replaces all of them,
+/// and a clone shares them.
 #[derive(Clone, Debug, Default)]
-pub struct Certificates(Arc<HashMap<Arc<str>, Loaded>>);
+pub struct Certificates(Arc<HashMap<Arc<str>, ListenerTls>>);
 
+/// The certificate and the rules of one listener, as rustls takes them.
 #[derive(Debug)]
-struct Loaded {
+struct ListenerTls {
     config: Arc<ServerConfig>,
+    /// The certificate's end in seconds since 1970, where it could be read.
     not_after: Option<i64>,
 }
 
-/// A file that is no such certificate or key.
+/// A file that doesn't hold the certificates or the key that a listener needs.
 #[derive(Debug, thiserror::Error)]
 #[error("the listener \"{listener}\": {}: {why}", path.display())]
 pub struct CertificateError {
@@ -39,7 +43,7 @@ impl Certificates {
     ///
     /// # Errors
     ///
-    /// The first file that can't be read, is no PEM of its kind, or doesn't go with the others.
+    /// Names the first file that can't be read, isn't PEM of its kind, or doesn't match the others.
     pub fn load(listeners: &[ListenerOptions]) -> Result<Self, CertificateError> {
         let mut configs = HashMap::new();
         for listener in listeners {
@@ -56,11 +60,11 @@ impl Certificates {
         Ok(Self(Arc::new(configs)))
     }
 
-    pub(super) fn of(&self, listener: &str) -> Option<Arc<ServerConfig>> {
+    pub(in crate::server) fn of(&self, listener: &str) -> Option<Arc<ServerConfig>> {
         self.0.get(listener).map(|loaded| loaded.config.clone())
     }
 
-    /// When each listener's certificate ends, in seconds since 1970.
+    /// The end of each listener's certificate, in seconds since 1970.
     pub fn ends(&self) -> impl Iterator<Item = (&str, i64)> {
         self.0
             .iter()
@@ -68,7 +72,7 @@ impl Certificates {
     }
 }
 
-fn load(options: &TlsOptions) -> Result<Loaded, (&Path, String)> {
+fn load(options: &TlsOptions) -> Result<ListenerTls, (&Path, String)> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chain = certificates(&options.certificate)?;
     let not_after = chain.first().and_then(|leaf| tls::not_after(leaf));
@@ -84,10 +88,11 @@ fn load(options: &TlsOptions) -> Result<Loaded, (&Path, String)> {
         .with_single_cert(chain, key)
         .map_err(|why| (options.key.as_path(), why.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    // A resumed session isn't asked for a certificate again: one that has expired, or whose authority is gone, would still count.
+    // No resumption: a resumed session isn't asked for a certificate again, so an expired one, or
+    // one whose authority was removed, would still count.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    Ok(Loaded {
+    Ok(ListenerTls {
         config: Arc::new(config),
         not_after,
     })

@@ -1,7 +1,8 @@
-//! The threads that serve sessions: a single-threaded runtime each, one per core.
+//! Runs the threads that serve sessions: one per core, each with a single-threaded runtime.
 //!
-//! A session stays on the thread it was dealt to. That costs about 15 % less CPU per tunnel than a runtime that moves tasks
-//! between threads, and lets all tunnels of a thread share one buffer.
+//! A session stays on the thread to which it was dealt. That costs about 15 % less CPU per tunnel
+//! than a runtime that moves tasks between threads. It also lets all tunnels of a thread share one
+//! buffer.
 
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+/// The running threads. Their drop ends them.
 #[derive(Debug)]
 pub(super) struct Workers {
     dealer: Dealer,
@@ -20,19 +22,20 @@ pub(super) struct Workers {
     stop: CancellationToken,
 }
 
-/// Hands sessions to the workers. It doesn't keep them running, so it may itself run on one. Cloning shares it.
+/// Deals sessions to the workers. It doesn't keep them running, so a worker may hold it. A clone
+/// shares it.
 #[derive(Clone, Debug)]
 pub(super) struct Dealer {
-    workers: Arc<[Worker]>,
+    workers: Arc<[WorkerThread]>,
     tracker: TaskTracker,
 }
 
-/// Tells whether the workers still run what they are given. It doesn't keep them running.
+/// Tells whether the workers still run their tasks. It doesn't keep them running.
 #[derive(Clone, Debug)]
-pub struct Pulse(Arc<[Worker]>);
+pub struct Pulse(Arc<[WorkerThread]>);
 
 #[derive(Debug)]
-struct Worker {
+struct WorkerThread {
     runtime: Handle,
     sessions: Arc<AtomicUsize>,
 }
@@ -47,7 +50,7 @@ impl Workers {
     pub(super) fn start(count: usize) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let started = (0..count.max(1))
-            .map(|number| Worker::start(number, stop.clone()))
+            .map(|number| WorkerThread::start(number, stop.clone()))
             .collect::<Result<Vec<_>, _>>()?;
         let (workers, threads): (Vec<_>, _) = started.into_iter().unzip();
         Ok(Self {
@@ -64,8 +67,8 @@ impl Workers {
         self.dealer.clone()
     }
 
-    /// Where the `number`th listener accepts. It shares a thread with sessions: those that it deals to its own cost no wake-up
-    /// of another thread.
+    /// The runtime on which the `number`th listener accepts. It is a worker's, because then a
+    /// session that is dealt to the same worker wakes no other thread.
     pub(super) fn for_listener(&self, number: usize) -> &Handle {
         let workers = &self.dealer.workers;
         &workers[number % workers.len()].runtime
@@ -84,20 +87,22 @@ impl Workers {
 }
 
 impl Drop for Workers {
-    /// Ends the threads; a session that still runs is dropped, and its guard records that.
+    /// Ends the threads. A session that still runs is dropped, and its `Recorder` writes the record
+    /// of that.
     fn drop(&mut self) {
         self.stop.cancel();
         for thread in self.threads.drain(..) {
-            // The thread returns nothing, and its panic has been reported by the panic hook.
+            // An error means that the thread panicked, and the panic hook has reported that.
             let _ = thread.join();
         }
     }
 }
 
 impl Dealer {
-    /// Runs a session on the worker that has fewest.
+    /// Runs a session on the worker that has the fewest.
     ///
-    /// The session begins on the worker: a future that is handed to another takes its room twice there.
+    /// `begin` makes the session's future on the worker itself. Moving a built future into `spawn`
+    /// would keep room for two copies of it: the captured one and the awaited one.
     pub(super) fn deal<F>(&self, begin: impl FnOnce() -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send,
@@ -122,7 +127,8 @@ impl Dealer {
 }
 
 impl Pulse {
-    /// Completes when every worker has run a task, which one that is stuck never does. Whether none has ended.
+    /// Completes when every worker has run a task, so never while one is stuck. False where a
+    /// worker has ended.
     pub async fn beat(&self) -> bool {
         for worker in &*self.0 {
             if worker.runtime.spawn(async {}).await.is_err() {
@@ -133,7 +139,7 @@ impl Pulse {
     }
 }
 
-impl Worker {
+impl WorkerThread {
     fn start(number: usize, stop: CancellationToken) -> io::Result<(Self, JoinHandle<()>)> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -159,14 +165,14 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use super::super::limits::{Claim, Limiter};
+    use super::super::guards::{Claim, Limiter};
     use super::super::options::Limits;
     use super::*;
     use crate::audit::{self, Audit, OnFailure};
     use crate::policy::Rate;
     use crate::telemetry::Metrics;
 
-    /// One tunnel at a time, so that a slot which isn't freed is missed.
+    /// They allow one tunnel at a time, so that a slot which isn't freed is missed.
     const LIMITS: Limits = Limits {
         connections: 1,
         connections_per_client: 1,
@@ -187,7 +193,7 @@ mod tests {
         assert!(pulse.beat().await);
         let (release, stuck) = mpsc::channel::<()>();
         workers.dealer().deal(async move || {
-            // What no task of a runtime may do.
+            // This blocks the thread, which no task of a runtime may do.
             let _ = stuck.recv();
         });
         let beat = tokio::time::timeout(Duration::from_millis(100), pulse.beat());
@@ -236,7 +242,7 @@ mod tests {
                 ended.send(()).unwrap();
             });
         }
-        // The second finds the worker alive, and both slots free.
+        // The second session finds the worker alive, and both slots free.
         end.recv_timeout(Duration::from_secs(10)).unwrap();
         drop(workers);
         writer.close();
