@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 8 | `cli` | a file a command |
 //! | 7 | `app` | Config → bind and wire → run → drain |
-//! | 6 | `config` | the file, checked; each part below has Options of its own |
+//! | 6 | `config` | the file, checked; each part below has its own options |
 //! | 5 | `server` `admin` | the listeners and the one line a CONNECT takes; health and metrics |
 //! | 4 | `audit` | the trail |
 //! | 3 | `dns` `dial` `tunnel` | one effect each |

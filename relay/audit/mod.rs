@@ -64,7 +64,7 @@ pub use recorder::Recorder;
 pub use ship::{ServerError as SyslogServerError, Syslog, SyslogServer};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct AuditOptions {
     /// Where the segments are kept. Without it there is no recovery and no seal.
     pub directory: Option<PathBuf>,
     /// Whether the records go to standard output, beside or instead of the directory.
@@ -85,7 +85,7 @@ pub struct Options {
     pub syslog: Option<Syslog>,
 }
 
-impl Options {
+impl AuditOptions {
     /// Bytes of a segment that refusals may take: a flood of them leaves room for the tunnels.
     fn refusal_room(&self) -> u64 {
         self.rotate_size / 2
@@ -193,7 +193,7 @@ struct Pending {
 /// Makes the directory, which will be used by `owner` if given, and reads what is read once.
 ///
 /// Fails when the directory can't be made or given to the owner, or the file of the syslog server's authorities can't be used.
-pub fn prepare(options: &Options, owner: Option<(Uid, Gid)>) -> io::Result<Prepared> {
+pub fn prepare(options: &AuditOptions, owner: Option<(Uid, Gid)>) -> io::Result<Prepared> {
     if let Some(directory) = &options.directory {
         owner::make_directory(directory, owner)?;
     }
@@ -211,7 +211,7 @@ impl Audit {
     ///
     /// Fails as [`prepare`] and [`Self::start_prepared`] do.
     pub fn start(
-        options: &Options,
+        options: &AuditOptions,
         relay: &str,
         metrics: Arc<Metrics>,
     ) -> io::Result<(Self, Writer)> {
@@ -223,7 +223,7 @@ impl Audit {
     /// Fails when the directory isn't readable, or is another process's.
     pub fn start_prepared(
         prepared: Prepared,
-        options: &Options,
+        options: &AuditOptions,
         relay: &str,
         metrics: Arc<Metrics>,
     ) -> io::Result<(Self, Writer)> {
@@ -266,7 +266,7 @@ impl Audit {
     fn start_shipper(
         &self,
         Prepared(connector): Prepared,
-        options: &Options,
+        options: &AuditOptions,
         trail: &str,
         last: u64,
     ) -> io::Result<Option<Shipper>> {

@@ -16,13 +16,13 @@ use super::recover::{self, Recovered};
 use super::seal::{PublicKey, Seal};
 use super::stdout::Stdout;
 use super::store::{self, Pruned, Store};
-use super::{Batch, Options, Shared, State, Sync};
+use super::{AuditOptions, Batch, Shared, State, Sync};
 use crate::os;
 
 /// What the thread works with.
 pub(super) struct Writer {
     shared: Arc<Shared>,
-    options: Options,
+    options: AuditOptions,
     chain: Chain,
     store: Option<Store>,
     stdout: Option<Stdout>,
@@ -66,7 +66,7 @@ pub(super) struct Opened {
 }
 
 /// Opens the trail: takes the directory, recovers it, finds or makes its key.
-pub(super) fn open(options: &Options) -> io::Result<Opened> {
+pub(super) fn open(options: &AuditOptions) -> io::Result<Opened> {
     let Some(directory) = &options.directory else {
         // Without a place to keep a state, each run is a trail of its own.
         return Ok(Opened {
@@ -110,7 +110,11 @@ pub(super) fn open(options: &Options) -> io::Result<Opened> {
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, options: &Options, opened: Opened) -> io::Result<Self> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        options: &AuditOptions,
+        opened: Opened,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let mut writer = Self {
             shared,

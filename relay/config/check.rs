@@ -221,8 +221,8 @@ impl Findings {
         }
     }
 
-    pub(super) fn dns(&mut self, file: &file::Dns) -> dns::Options {
-        let options = dns::Options {
+    pub(super) fn dns(&mut self, file: &file::Dns) -> dns::DnsOptions {
+        let options = dns::DnsOptions {
             servers: self
                 .read_some(
                     "servers",
@@ -310,9 +310,13 @@ impl Findings {
         size.0
     }
 
-    pub(super) fn admin(&mut self, file: &File, listeners: &[ListenerOptions]) -> admin::Options {
+    pub(super) fn admin(
+        &mut self,
+        file: &File,
+        listeners: &[ListenerOptions],
+    ) -> admin::AdminOptions {
         let default = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9090);
-        let options = admin::Options {
+        let options = admin::AdminOptions {
             bind: self.read_or(file.admin.bind.as_ref(), default),
             hosts: self
                 .read_all(file.admin.hosts.as_ref())
@@ -355,18 +359,18 @@ impl Findings {
         options
     }
 
-    pub(super) fn sandbox(&mut self, file: &file::Sandbox) -> sandbox::Options {
+    pub(super) fn sandbox(&mut self, file: &file::Sandbox) -> sandbox::SandboxOptions {
         let mode = file.mode.as_ref().map(|mode| mode.value);
         let user = file.user.as_ref().and_then(|user| self.read(user));
-        sandbox::Options {
+        sandbox::SandboxOptions {
             mode: mode.unwrap_or(file::SandboxMode::Auto).into(),
             user: user.map(|AccountName(user)| user),
         }
     }
 }
 
-pub(super) fn log(file: &file::Log) -> telemetry::Options {
-    telemetry::Options {
+pub(super) fn log(file: &file::Log) -> telemetry::LogOptions {
+    telemetry::LogOptions {
         level: file.level.unwrap_or(file::Level::Info).into(),
         format: file.format.unwrap_or(file::Format::Text).into(),
     }

@@ -398,5 +398,5 @@ words! {
     OnFailure as audit::OnFailure { Refuse = "refuse", Count = "count" }
     SandboxMode as os::sandbox::Mode { Auto = "auto", Require = "require", Off = "off" }
     Level as telemetry::Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
-    Format as telemetry::Format { Text = "text", Json = "json" }
+    Format as telemetry::LogFormat { Text = "text", Json = "json" }
 }

@@ -50,13 +50,13 @@ pub struct Config {
     pub self_addresses: Vec<IpAddr>,
     /// The relays that `/proxy.pac` names, in order; none for the one that is asked.
     pub pac_relays: Vec<Authority>,
-    pub dns: dns::Options,
+    pub dns: dns::DnsOptions,
     pub timeouts: server::Timeouts,
     pub limits: server::Limits,
-    pub audit: audit::Options,
-    pub admin: admin::Options,
-    pub sandbox: os::sandbox::Options,
-    pub log: telemetry::Options,
+    pub audit: audit::AuditOptions,
+    pub admin: admin::AdminOptions,
+    pub sandbox: os::sandbox::SandboxOptions,
+    pub log: telemetry::LogOptions,
     /// The first 12 hexadecimal digits of SHA-256 over [`Config::show`]: names the policy in the trail.
     pub digest: String,
     /// What is allowed but worth a look, a sentence each.

@@ -348,7 +348,7 @@ fn every_key_arrives() {
     assert_eq!(config.admin.hosts, ["relay.example", "10.0.0.2"]);
     assert!(config.admin.insecure && config.admin.token_file.is_some());
     assert_eq!(config.log.level, telemetry::Level::Debug);
-    assert_eq!(config.log.format, telemetry::Format::Json);
+    assert_eq!(config.log.format, telemetry::LogFormat::Json);
     assert!(!allows(&config, "10.21.0.1", "ch3.zerto.com:443"));
     // Known by a certificate, and none was shown.
     assert!(!allows(&config, "10.20.0.11", "ch3.zerto.com:443"));

@@ -15,7 +15,7 @@ impl Findings {
         &mut self,
         file: &file::Audit,
         state_directory: Option<PathBuf>,
-    ) -> audit::Options {
+    ) -> audit::AuditOptions {
         let directory = self
             .path("directory", file.directory.as_ref())
             .or_else(|| state_directory.map(|state| state.join("audit")));
@@ -44,7 +44,7 @@ impl Findings {
         }
         let mut timeout =
             |text: &Option<Text<Timeout>>, default| self.read_or(text.as_ref(), Timeout(default)).0;
-        audit::Options {
+        audit::AuditOptions {
             directory,
             stdout,
             rotate_size: rotate_size.0 as u64,

@@ -23,7 +23,7 @@ use crate::authority::DnsName;
 use crate::proxy_error::{Reason, Refusal};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct DnsOptions {
     /// Asked in this order; none: those of resolv.conf.
     pub servers: Vec<SocketAddr>,
     /// For one name in total: all servers, retransmissions, both record types.
@@ -95,7 +95,7 @@ pub enum ResolverError {
 }
 
 struct Inner {
-    options: Options,
+    options: DnsOptions,
     files: SystemFiles,
     servers: Vec<SocketAddr>,
     hosts: HostsFile,
@@ -123,11 +123,11 @@ struct Flight {
 
 impl Resolver {
     /// A resolver that works on the current runtime, which must outlive it.
-    pub fn new(options: Options) -> Result<Self, ResolverError> {
+    pub fn new(options: DnsOptions) -> Result<Self, ResolverError> {
         Self::with_files(options, SystemFiles::default())
     }
 
-    pub fn with_files(options: Options, files: SystemFiles) -> Result<Self, ResolverError> {
+    pub fn with_files(options: DnsOptions, files: SystemFiles) -> Result<Self, ResolverError> {
         let servers = effective_servers(&options, &files)?;
         let limits = Limits {
             min_ttl: options.min_ttl,
@@ -150,7 +150,7 @@ impl Resolver {
     }
 
     /// A resolver for new options: this one, cache and all, when neither they nor the servers of resolv.conf changed.
-    pub fn reloaded(&self, options: Options) -> Result<Self, ResolverError> {
+    pub fn reloaded(&self, options: DnsOptions) -> Result<Self, ResolverError> {
         let servers = effective_servers(&options, &self.0.files)?;
         if options == self.0.options && servers == self.0.servers {
             return Ok(self.clone());
@@ -158,7 +158,7 @@ impl Resolver {
         Self::with_files(options, self.0.files.clone())
     }
 
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &DnsOptions {
         &self.0.options
     }
 
@@ -167,7 +167,7 @@ impl Resolver {
         &self.0.servers
     }
 
-    /// The addresses of a name, after at most [`Options::timeout`]. Dropping the future leaves the question to others who wait.
+    /// The addresses of a name, after at most [`DnsOptions::timeout`]. Dropping the future leaves the question to others who wait.
     pub async fn resolve(&self, name: &DnsName) -> Result<Resolution, Failure> {
         let now = now();
         if let Some(addresses) = self.0.hosts.get(name, now) {
@@ -318,7 +318,7 @@ impl Default for SystemFiles {
 }
 
 fn effective_servers(
-    options: &Options,
+    options: &DnsOptions,
     files: &SystemFiles,
 ) -> Result<Vec<SocketAddr>, ResolverError> {
     if !options.servers.is_empty() {

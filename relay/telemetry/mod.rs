@@ -3,5 +3,5 @@
 mod log;
 mod metrics;
 
-pub use log::{Format, Level, Options, init};
+pub use log::{Level, LogFormat, LogOptions, init};
 pub use metrics::{Direction, Metrics, Shipping};

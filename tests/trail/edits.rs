@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callhome_relay::audit::verify::Broken;
-use callhome_relay::audit::{Audit, Data, Event, Hash, Line, Options, Sync};
+use callhome_relay::audit::{Audit, AuditOptions, Data, Event, Hash, Line, Sync};
 
 use crate::support::trail::options;
 
@@ -36,7 +36,7 @@ impl Trail {
         let original = directory.join("original");
         let copy = directory.join("copy");
         fs::create_dir(&copy).unwrap();
-        let options = Options {
+        let options = AuditOptions {
             sync: Sync::Never,
             ..options(&original, 600 << 10)
         };

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 pub use self::account::{Account, AccountError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct SandboxOptions {
     pub mode: Mode,
     /// The account to become if started as root: a name in /etc/passwd, or a number.
     pub user: Option<Box<str>>,
@@ -41,7 +41,7 @@ pub enum Mode {
     Auto,
     /// All measures, or no start.
     Require,
-    /// Nothing but [`Options::user`], which is a wish of its own.
+    /// Nothing but [`SandboxOptions::user`], which is a wish of its own.
     Off,
 }
 
@@ -94,7 +94,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// The one that was asked for isn't there.
-    pub fn prepare(options: &Options) -> Result<Self, SandboxError> {
+    pub fn prepare(options: &SandboxOptions) -> Result<Self, SandboxError> {
         let mut sandbox = Self {
             mode: options.mode,
             account: None,
