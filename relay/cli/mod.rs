@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::Source;
+use crate::config::ConfigSource;
 use exit::Exit;
 
 /// An allowlisting CONNECT relay for Zerto call home: the one box in the DMZ that your ZVMs may reach.
@@ -98,8 +98,8 @@ pub fn run() -> ExitCode {
 
 impl ConfigArg {
     /// The file that was named; else the usual one, if it exists; else the built-in defaults.
-    fn source(&self) -> Source {
-        Source::find(self.config.clone())
+    fn source(&self) -> ConfigSource {
+        ConfigSource::find(self.config.clone())
     }
 }
 

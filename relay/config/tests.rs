@@ -53,7 +53,7 @@ fn without_a_file_the_defaults_hold() {
         assert!(!allows(&config, "10.0.0.1", target), "{target}");
     }
     let built_in = Config::built_in().unwrap();
-    assert_eq!(built_in.source, Source::BuiltIn);
+    assert_eq!(built_in.source, ConfigSource::BuiltIn);
 }
 
 #[test]
@@ -617,7 +617,7 @@ fn the_place_is_right_after_a_byte_order_mark_and_in_crlf_files() {
 fn a_file_that_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("relay.toml");
-    let load = || Config::load(&Source::File(path.clone()));
+    let load = || Config::load(&ConfigSource::File(path.clone()));
     let error = load().unwrap_err();
     assert!(
         error
@@ -634,8 +634,11 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(error.to_string().contains("relay.toml:2:6"), "{error}");
 
     fs::write(&path, "name = \"a\"\n").unwrap();
-    assert_eq!(load().unwrap().source, Source::File(path.clone()));
-    assert_eq!(Source::find(Some(path.clone())), Source::File(path.clone()));
+    assert_eq!(load().unwrap().source, ConfigSource::File(path.clone()));
+    assert_eq!(
+        ConfigSource::find(Some(path.clone())),
+        ConfigSource::File(path.clone())
+    );
 }
 
 proptest! {
