@@ -102,8 +102,9 @@ impl Form for SocketAddr {
     }
 }
 
-/// Parses an address with the standard library, which takes four plain decimal numbers only. The rest
-/// of this function finds the words for what the library refuses.
+/// Parses an address with the standard library, which takes four plain decimal numbers only.
+///
+/// The rest of this function finds the words for what the library refuses.
 fn parse_address(text: &str) -> Result<IpAddr, Mistake> {
     const HELP: &str =
         "write four decimal numbers, or an IPv6 address: \"10.0.0.53\", \"2001:db8::53\"";

@@ -30,6 +30,8 @@ mod name;
 mod nearest;
 mod problem;
 mod table;
+#[cfg(test)]
+mod tests;
 mod units;
 mod value;
 mod words;

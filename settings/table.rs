@@ -9,8 +9,8 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Reads a table, for serde's `deserialize_with`.
 ///
-/// A derived `Deserialize` would also fill a struct from a list, value by value. Then `[[audit]]` or
-/// `audit = ["trail"]` would mean something.
+/// A derived `Deserialize` would also fill a struct from a list, value by value. Then `[[audit]]`
+/// or `audit = ["trail"]` would mean something.
 pub fn table<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: Deserialize<'de>,

@@ -103,7 +103,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Any mistake in it.
+    /// The text has mistakes. The error shows their places.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         Self::parse_in(text, name, &Environment::of_process())
     }
@@ -112,7 +112,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// None, unless the list in the binary is damaged.
+    /// It fails only if the list in the binary is damaged.
     pub fn built_in() -> Result<Self, Error> {
         Self::parse("", "built-in defaults").map(|config| Self {
             source: ConfigSource::BuiltIn,
