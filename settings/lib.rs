@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `document` `error` `problem` `nearest` | the file's text, and the report about it |
 //! | `findings` `bound` | the collector of mistakes and warnings, and limits that must agree |
-//! | `value` `table` `words` | what a mirror is made of |
+//! | `value` `table` `words` `schema` | what a mirror is made of, and its JSON Schema |
 //! | `form` `address` `units` `name` `date_time` | how values are written as text |
 
 #![warn(missing_docs)]
@@ -29,6 +29,7 @@ mod form;
 mod name;
 mod nearest;
 mod problem;
+mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use self::findings::Findings;
 pub use self::form::{Form, Mistake};
 pub use self::name::Name;
 pub use self::problem::Problem;
+pub use self::schema::schema;
 pub use self::table::{table, tables};
 pub use self::units::{Percent, Size, Timeout};
 pub use self::value::{At, List, Raw, Text};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     At, Bound, DateTime, Document, Error, Findings, Form, List, Name, Problem, Text, Timeout,
-    table, tables,
+    schema, table, tables,
 };
 
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
@@ -28,6 +28,10 @@ struct Mirror {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct LimitsTable {
+    /// One line of the source,
+    /// and another.
+    ///
+    /// A paragraph.
     all: Option<At<NonZeroU32>>,
     each: Option<At<NonZeroU32>>,
     shortest: Option<Text<Duration>>,
@@ -103,7 +107,7 @@ fn a_file_without_mistakes_is_read_and_written_again() {
         format!("{until:?}"),
         format!("{:?}", mirror.until.unwrap().value)
     );
-    assert_eq!(Text::of(&Duration::from_secs(60)).value.text, "1m");
+    assert_eq!(Text::of(&Duration::from_mins(1)).value.text, "1m");
     assert!(check("").is_ok());
 }
 
@@ -263,8 +267,10 @@ fn a_file_that_cannot_be_read_is_named() {
 
 #[test]
 fn the_schema_has_a_form_as_text_and_names_no_type() {
-    let schema = format!("{:?}", schemars::schema_for!(LimitsTable));
+    let schema = format!("{:?}", schema::<LimitsTable>());
     assert!(schema.contains("^0*[1-9][0-9]*(ms|s|m|h|d)$"), "{schema}");
     assert!(!schema.contains("$defs"), "{schema}");
+    let description = r"One line of the source, and another.\n\nA paragraph.";
+    assert!(schema.contains(description), "{schema}");
     assert_eq!(Timeout::read("5s").unwrap().write(), "5s");
 }

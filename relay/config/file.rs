@@ -1,5 +1,8 @@
-//! The configuration file as it is written: its keys, their shapes, and what each is for. Nothing is checked here but the shape;
-//! `check` gives the values their meaning and their defaults. The JSON Schema is made from this mirror, descriptions included.
+//! The mirror of the configuration file: its keys, their shapes, and what each is for.
+//!
+//! Only the shape is checked here, because `check` gives the values their meaning and their
+//! defaults. The doc comments of the keys are for operators: they are the descriptions of the JSON
+//! Schema, and docs/configuration.md is made from that.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
@@ -29,7 +32,8 @@ pub(super) struct File {
     pub(super) preset: Option<At<PresetWord>>,
     /// The parts of the vendor's list to allow. Default: `["billing", "billing-before-9"]`.
     pub(super) preset_groups: Option<At<Vec<At<GroupWord>>>>,
-    /// The address ranges of field notice FTN-20210401. When set, they guard the billing host of Zerto 9 and later.
+    /// The address ranges of field notice FTN-20210401. When set, they guard the billing host of
+    /// Zerto 9 and later.
     pub(super) zerto_v9_ip_ranges: Option<List<IpNet>>,
     /// Ports to listen on. Default: one, named "proxy", on `[::]:3128`.
     pub(super) listener: Option<At<ListenerTables>>,
@@ -43,7 +47,8 @@ pub(super) struct File {
     /// Machines that are no `[[client]]`.
     #[serde(default, deserialize_with = "table")]
     pub(super) clients: ClientsTable,
-    /// The site's own destinations, beside the preset's. The same name replaces the preset's.
+    /// The site's own destinations, in addition to the preset's. The same name replaces the
+    /// preset's.
     #[serde(
         default,
         deserialize_with = "tables",
@@ -62,7 +67,8 @@ pub(super) struct File {
     /// How much the relay takes. "Per client" means per source address, for IPv6 per /64.
     #[serde(default, deserialize_with = "table")]
     pub(super) limits: LimitsTable,
-    /// The file `/proxy.pac` of every proxy listener, which tells a client which hosts it asks the relay for.
+    /// The file `/proxy.pac` of every proxy listener, which tells clients which hosts to reach
+    /// through the relay.
     #[serde(default, deserialize_with = "table")]
     pub(super) pac: PacTable,
     /// The audit trail.
@@ -79,7 +85,7 @@ pub(super) struct File {
     pub(super) log: LogTable,
 }
 
-/// A list of its own, because it differs from one left out.
+/// The tables of all listeners. An empty list is a mistake, while a missing one means the default.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
@@ -91,18 +97,20 @@ pub(super) struct ListenerTables(
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct ListenerTable {
-    /// In every record of a connection that arrived here.
+    /// The name of the listener, in every record of a connection that arrives here.
     pub(super) name: Text<Name>,
-    /// "proxy" is an HTTP CONNECT forward proxy. "sni" is for machines that can't be given a proxy, and whose DNS has the relay's
-    /// address for the hosts that they may reach: the server name in the ClientHello is the target. Default: "proxy".
+    /// "proxy" is an HTTP CONNECT forward proxy. "sni" is for machines that can't be given a proxy.
+    /// Their DNS has the relay's address for the hosts that they may reach, and the server name in
+    /// the ClientHello is the target. Default: "proxy".
     pub(super) mode: Option<At<ListenerModeWord>>,
     /// `[::]` takes IPv4 as well, and falls back to 0.0.0.0 where IPv6 is off.
     pub(super) bind: Text<std::net::SocketAddr>,
-    /// The port of every target of mode "sni", which a server name doesn't have. Default: 443.
+    /// The port of every target in mode "sni", because a server name has no port. Default: 443.
     pub(super) target_port: Option<At<NonZeroU16>>,
-    /// Balancers: only these may connect then, and each connection must begin with a PROXY header, version 1 or 2.
+    /// The balancers in front of the listener. If it is set, only they may connect, and each
+    /// connection must begin with a PROXY header of version 1 or 2.
     pub(super) proxy_protocol_from: Option<List<IpNet>>,
-    /// Makes it an HTTPS proxy.
+    /// Makes the listener an HTTPS proxy.
     pub(super) tls: Option<At<TlsTable>>,
 }
 
@@ -113,12 +121,13 @@ pub(super) struct ListenerTable {
 )]
 #[schemars(inline)]
 pub(super) struct TlsTable {
-    /// A PEM file with the listener's certificate, and those of the authorities in between behind it.
+    /// A PEM file with the listener's certificate, followed by those of the intermediate
+    /// authorities.
     pub(super) certificate: At<String>,
     /// A PEM file with its private key.
     pub(super) key: At<String>,
-    /// A PEM file with the authorities that vouch for clients. With it, each client needs a certificate, whose alternative name says
-    /// which `[[client]]` it is.
+    /// A PEM file with the authorities that sign clients' certificates. If it is set, each client
+    /// needs a certificate, whose alternative name tells which `[[client]]` it is.
     pub(super) client_ca: Option<At<String>>,
 }
 
@@ -129,11 +138,13 @@ pub(super) struct ClientTable {
     pub(super) name: Text<Name>,
     /// What the machine is. Default: "other".
     pub(super) role: Option<At<RoleWord>>,
-    /// Its version of Zerto, which says the billing host that counts for it. Unknown counts as 9 or later.
+    /// Its version of Zerto, which decides which billing host counts for it. An unknown version
+    /// counts as 9 or later.
     pub(super) version: Option<Text<ZertoVersion>>,
     /// Where it connects from. The most specific network wins; two clients can't have the same.
     pub(super) sources: Option<List<IpNet>>,
-    /// The host names that its certificate may have, on listeners with `client_ca`. With it, sources and certificate must both match.
+    /// The host names that its certificate may have, on listeners with `client_ca`. If the client
+    /// has `sources` too, both must match.
     pub(super) certificate_names: Option<List<DnsName>>,
     /// Which destinations it may use, by name; `*` only at the end. Default: all.
     pub(super) destinations: Option<List<NamePattern>>,
@@ -156,8 +167,9 @@ pub(super) struct ClientLimitsTable {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct ClientsTable {
-    /// Who may use the relay without being a `[[client]]`. "private" means RFC 1918, unique local, loopback and link-local
-    /// addresses. Default: "private", and "deny" once there is a `[[client]]`.
+    /// Who may use the relay without being a `[[client]]`. "private" means RFC 1918, unique local,
+    /// loopback and link-local addresses. Default: "private", and "deny" once there is a
+    /// `[[client]]`.
     pub(super) unlisted: Option<At<UnlistedWord>>,
 }
 
@@ -180,7 +192,8 @@ pub(super) struct DestinationTable {
     pub(super) versions: Option<Text<VersionRange>>,
     /// Whether the ClientHello must name the target. Default: "match".
     pub(super) sni: Option<At<SniWord>>,
-    /// For an IP-literal target: allow a ClientHello that names nobody. Default: false.
+    /// Whether a ClientHello without a server name may pass if the target is an IP literal.
+    /// Default: false.
     pub(super) literals_without_sni: Option<bool>,
     /// Whether only TLS may pass. `false` needs `sni = "any"`. Default: true.
     pub(super) tls_only: Option<At<bool>>,
@@ -190,7 +203,8 @@ pub(super) struct DestinationTable {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct PolicyTable {
-    /// "report-only" lets names that are on no list through, and marks them in the trail. Default: "enforce".
+    /// "report-only" lets names that are on no list through, and marks them in the trail. Default:
+    /// "enforce".
     pub(super) mode: Option<At<PolicyModeWord>>,
     /// When "report-only" ends by itself: a date-time with offset, at most 30 days ahead.
     pub(super) report_only_until: Option<At<DateTime>>,
@@ -268,7 +282,8 @@ pub(super) struct LimitsTable {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct PacTable {
-    /// The relays that it names, tried in this order. Default: the one that it was fetched from, by the name it was asked under.
+    /// The relays that the file names, in the order in which clients try them. Default: the relay
+    /// that serves the file, by the name that the client used.
     pub(super) relays: Option<List<Authority>>,
 }
 
@@ -278,12 +293,14 @@ pub(super) struct PacTable {
 pub(super) struct AuditTable {
     /// Where the trail is kept. Default: `$STATE_DIRECTORY/audit` when that is set, else nowhere.
     pub(super) directory: Option<At<String>>,
-    /// Whether the trail goes to standard output too. Default: true without a directory, else false.
+    /// Whether the trail goes to standard output too. Default: true without a directory, else
+    /// false.
     pub(super) stdout: Option<At<bool>>,
-    /// A syslog server that the records are shipped to from the directory, by RFC 5424: over TLS, TCP, a local socket, or, for
-    /// viewing only, UDP.
+    /// A syslog server that gets the records of the directory (RFC 5424), over TLS, TCP, a local
+    /// socket, or, for viewing only, UDP.
     pub(super) syslog: Option<Text<audit::SyslogServer>>,
-    /// A PEM file with the authorities that may vouch for a `tls://` server. Default: those of the system.
+    /// A PEM file with the authorities that may sign the certificate of a `tls://` server. Default:
+    /// those of the system.
     pub(super) syslog_ca: Option<At<String>>,
     /// A segment of this size is closed and compressed. Default: "64MiB".
     pub(super) rotate_size: Option<Text<Size>>,
@@ -295,7 +312,8 @@ pub(super) struct AuditTable {
     pub(super) max_size: Option<Text<Size>>,
     /// When records are made durable: "always", a duration, or "never". Default: "1s".
     pub(super) sync: Option<Text<audit::Sync>>,
-    /// What becomes of requests while the trail can't be written: "refuse" them, or "count" them. Default: "refuse".
+    /// What happens to requests while the trail can't be written: "refuse" refuses them, "count"
+    /// serves and counts them. Default: "refuse".
     pub(super) on_failure: Option<At<OnFailureWord>>,
     /// The longest time without a signed checkpoint. Default: "10m".
     pub(super) seal_every: Option<Text<Timeout>>,
@@ -305,9 +323,10 @@ pub(super) struct AuditTable {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct AdminTable {
-    /// Any address but loopback needs `token_file` and `insecure = true`. Default: "127.0.0.1:9090".
+    /// Any address but loopback needs `token_file` and `insecure = true`. Default:
+    /// "127.0.0.1:9090".
     pub(super) bind: Option<Text<std::net::SocketAddr>>,
-    /// Names it is asked for besides localhost and its addresses.
+    /// Names that the Host field of a request may have besides localhost and addresses.
     pub(super) hosts: Option<List<HostName>>,
     /// A file that holds the bearer token which `/metrics` asks for.
     pub(super) token_file: Option<At<String>>,
@@ -319,11 +338,12 @@ pub(super) struct AdminTable {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub(super) struct SandboxTable {
-    /// "auto" confines the relay as far as the kernel allows, and logs what it doesn't; "require" doesn't start without all of it.
-    /// Default: "auto".
+    /// "auto" confines the relay as far as the kernel allows, and logs what is missing. With
+    /// "require" the relay doesn't start if anything is missing. Default: "auto".
     pub(super) mode: Option<At<SandboxModeWord>>,
-    /// The account to become if started as root: one of /etc/passwd, or a number. "root" stays root, without capabilities.
-    /// Default: "callhome-relay" where there is such an account, else root.
+    /// The account that a relay started as root becomes: one of /etc/passwd, or a number. "root"
+    /// stays root, without capabilities. Default: "callhome-relay" where there is such an account,
+    /// else root.
     pub(super) user: Option<Text<AccountName>>,
 }
 

@@ -1,9 +1,9 @@
 //! The configuration: a TOML file, read into a mirror, checked, and turned into the options of each
 //! part.
 //!
-//! A [`Config`] that exists is whole and consistent. If anything in the file is wrong, the result is
-//! an [`Error`] that shows every place, and nothing of the file is used. The parts don't import this
-//! module.
+//! A [`Config`] that exists is whole and consistent. If anything in the file is wrong, the result
+//! is an [`Error`] that shows every place, and nothing of the file is used. The parts don't import
+//! this module.
 //!
 //! | module | |
 //! |---|---|
@@ -49,8 +49,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// Addresses of this relay that no interface has.
     pub self_addresses: Vec<IpAddr>,
-    /// The relays that `/proxy.pac` names, in this order. If there are none, it names the relay that
-    /// was asked.
+    /// The relays that `/proxy.pac` names, in this order. If there are none, it names the relay
+    /// that was asked.
     pub pac_relays: Vec<Authority>,
     pub dns: dns::DnsOptions,
     pub timeouts: server::Timeouts,
@@ -59,8 +59,8 @@ pub struct Config {
     pub admin: admin::AdminOptions,
     pub sandbox: os::sandbox::SandboxOptions,
     pub log: telemetry::LogOptions,
-    /// The first 12 hexadecimal digits of SHA-256 over [`Config::show`], which name the policy in the
-    /// trail.
+    /// The first 12 hexadecimal digits of SHA-256 over [`Config::show`], which name the policy in
+    /// the trail.
     pub digest: String,
     /// What is allowed but perhaps not meant, one sentence for each.
     pub warnings: Vec<String>,
@@ -199,8 +199,8 @@ impl Config {
 }
 
 impl ConfigSource {
-    /// Returns the file that was asked for. Without one it is the file in `/etc` if that exists, else
-    /// the defaults.
+    /// Returns the file that was asked for. Without one it is the file in `/etc` if that exists,
+    /// else the defaults.
     pub fn find(asked: Option<PathBuf>) -> Self {
         match asked {
             Some(path) => Self::File(path),
@@ -251,7 +251,7 @@ pub fn default_file() -> &'static str {
 
 /// Returns the JSON Schema of the file, for editors.
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(File).into()
+    callhome_settings::schema::<File>().into()
 }
 
 const DEFAULT_PATH: &str = "/etc/callhome-relay/relay.toml";
