@@ -1,14 +1,15 @@
 //! The words that keys of the file may hold.
 //!
-//! `PresetWord` and `GroupWord` are the file's own. The others are each converted to a type of the
-//! part that the key is for, or compared with it by a check.
+//! `PresetWord` and `GroupWord` are the file's own. `ListenerModeWord` and `PolicyModeWord` are
+//! read by their checks, because the types of the parts hold more than the word. The others are
+//! each converted to and from a type of the part that the key is for.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{audit, os, policy, telemetry};
 
-/// Which vendor's list.
+/// The vendor whose list is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]

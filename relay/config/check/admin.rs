@@ -51,7 +51,7 @@ pub(in crate::config) fn admin(
             "the admin listener and the listener `{}` want the same port",
             listener.name
         );
-        // The file may have only one of the two ports, which then is the same as the default of the
+        // The file may have only one of the two addresses, which clashes with the default of the
         // other.
         let span = span.or_else(|| file.listener.as_ref().map(|it| it.span.clone()));
         findings.problem(Problem::new(span, title).help("give one another port"));

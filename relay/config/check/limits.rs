@@ -46,6 +46,7 @@ pub(in crate::config) fn limits(file: &LimitsTable, findings: &mut Findings) -> 
     limits
 }
 
+/// Reads the longest request head. Every client's head is kept in memory, so the size has bounds.
 fn request_head(text: Option<&Text<Size>>, findings: &mut Findings) -> usize {
     const DEFAULT: Size = Size(16 << 10);
     const SHORTEST: Size = Size(1 << 10);

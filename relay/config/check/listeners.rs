@@ -11,6 +11,7 @@ use crate::config::file::{File, ListenerTable, ListenerTables, TlsTable};
 use crate::config::words::ListenerModeWord;
 use crate::server::{ListenerMode, ListenerOptions, TlsOptions};
 
+/// Returns the options of all listeners. Without `[[listener]]` it is one of mode "proxy".
 pub(in crate::config) fn listeners(file: &File, findings: &mut Findings) -> Vec<ListenerOptions> {
     let Some(listeners) = &file.listener else {
         return vec![ListenerOptions {
@@ -63,6 +64,8 @@ pub(in crate::config) fn listeners(file: &File, findings: &mut Findings) -> Vec<
     options
 }
 
+/// Reads the balancers, and warns if they are all addresses. A PROXY header can name any client, so
+/// it is only safe from a balancer.
 fn balancers(written: &ListenerTable, findings: &mut Findings) -> Vec<IpNet> {
     let balancers = findings.read_some(
         "proxy_protocol_from",
@@ -79,6 +82,7 @@ fn balancers(written: &ListenerTable, findings: &mut Findings) -> Vec<IpNet> {
     balancers
 }
 
+/// Reads the paths of a TLS listener. The files themselves are read when the relay starts.
 fn tls(written: &At<TlsTable>, mode: ListenerMode, findings: &mut Findings) -> TlsOptions {
     if mode != ListenerMode::Proxy {
         let title = "`tls` is for a listener of mode \"proxy\"";
@@ -103,6 +107,7 @@ fn tls(written: &At<TlsTable>, mode: ListenerMode, findings: &mut Findings) -> T
     }
 }
 
+/// Reads the mode, which has a target port only for "sni".
 fn listener_mode(written: &ListenerTable, findings: &mut Findings) -> ListenerMode {
     let mode = written.mode.as_ref().map(|mode| mode.value);
     match (mode, &written.target_port) {

@@ -34,7 +34,7 @@ pub(super) fn mode(file: &PolicyTable, now: Timestamp, findings: &mut Findings) 
         return Mode::Enforce;
     };
     if until <= now {
-        // No problem but a warning, because a file that was right yesterday must not keep the relay
+        // This is only a warning, because a file that was right yesterday must not keep the relay
         // from starting today.
         findings.warn(format!(
             "report-only ended on {until}: the policy is enforced"

@@ -2,7 +2,7 @@
 
 use callhome_settings::{Form, Mistake};
 
-/// An account of this machine, as useradd(8) takes their names; or a number.
+/// The name of an account, within the limits that useradd(8) has, or its number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct AccountName(pub(in crate::config) Box<str>);
 

@@ -6,7 +6,7 @@ use callhome_settings::{Form, Mistake};
 
 use crate::authority::{Authority, AuthorityError, DnsName};
 
-/// A host name or an address, as the Host field of a request has it, without the port.
+/// A host name or an address as the Host field of a request has it, but without the port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::config) struct HostName(pub(in crate::config) String);
 
@@ -76,7 +76,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Where an address is needed, the message calls a text "a name" if this is one.
+        /// Where an address is needed, the message calls a text "a name" exactly if it is one.
+        /// `callhome_settings` judges that without `DnsName`, so the two rules must agree.
         #[test]
         fn an_address_that_is_a_name_is_called_one(text in "[0-9a-zA-Z.-]{0,20}|[a-z0-9.]{240,260}") {
             let letters = text.bytes().any(|byte| byte.is_ascii_alphabetic());

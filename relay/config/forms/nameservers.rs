@@ -1,11 +1,11 @@
-//! What `[dns]` has beside durations.
+//! Addresses of nameservers and NAT64 prefixes, for `[dns]`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use callhome_settings::{Form, Mistake};
 use ipnet::{IpNet, Ipv6Net};
 
-/// A nameserver; the port is 53 unless it is written.
+/// The address of a nameserver. Its port is 53 unless the file has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) struct Nameserver(pub(in crate::config) SocketAddr);
 

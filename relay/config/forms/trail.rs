@@ -1,4 +1,4 @@
-//! What `[audit]` has beside durations and sizes.
+//! Ways to sync and syslog servers, for `[audit]`.
 
 use callhome_settings::{Form, Mistake, Timeout};
 

@@ -134,6 +134,6 @@ fn the_schema_describes_the_file() {
         mode.contains(r#""proxy""#) && mode.contains(r#""sni""#),
         "{mode}"
     );
-    // No name of a Rust type leaks out of it.
+    // The schema must not show the names of our Rust types.
     assert!(schema.get("$defs").is_none(), "{schema:#}");
 }
