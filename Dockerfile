@@ -3,19 +3,23 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 
-# The dependencies in a layer that lasts as long as these files: they are built for an empty program.
+# The dependencies are built in a layer of their own, which lasts as long as the manifests. Cargo
+# needs the manifest and the source root of every package, so empty roots are built here. A further
+# package has a COPY of its manifest here, a COPY of its sources below, and a line in .dockerignore.
 COPY Cargo.toml Cargo.lock ./
+COPY settings/Cargo.toml settings/
 COPY deploy/static.toml deploy/
 RUN mkdir relay \
-    && touch relay/lib.rs \
+    && for package in relay $(dirname */Cargo.toml); do touch "$package/lib.rs"; done \
     && echo 'fn main() {}' > relay/main.rs \
-    && cargo build --release --locked --config deploy/static.toml \
-    && rm -r relay
+    && cargo build --release --locked --package callhome-relay --config deploy/static.toml
 
+COPY settings settings
 COPY relay relay
-# Copies keep the times of the originals, and cargo goes by them: these are newer than the empty program.
-RUN touch relay/lib.rs relay/main.rs \
-    && cargo build --release --locked --config deploy/static.toml
+# A copy keeps the time of the original, and cargo compares times: the sources must be newer than the
+# empty roots.
+RUN touch */lib.rs relay/main.rs \
+    && cargo build --release --locked --package callhome-relay --config deploy/static.toml
 
 # What goes into the image. The parents of the state's directory too: some builders would give them to its owner.
 RUN install -D --mode=0755 target/*/release/callhome-relay image/usr/bin/callhome-relay \

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use callhome_relay::dns::{
-    AddressSource, LookupError, Options, Resolution, Resolver, ResolverError, SystemFiles,
+    AddressSource, DnsOptions, LookupError, Resolution, Resolver, ResolverError, SystemFiles,
 };
 use callhome_relay::proxy_error::{Reason, Refusal};
 use hickory_resolver::proto::op::ResponseCode;
@@ -21,8 +21,8 @@ const NXDOMAIN: LookupError = LookupError::Negative { rcode: "NXDOMAIN" };
 const NODATA: LookupError = LookupError::Negative { rcode: "NOERROR" };
 const SERVFAIL: LookupError = LookupError::Negative { rcode: "SERVFAIL" };
 
-fn options(servers: &[SocketAddr]) -> Options {
-    Options {
+fn options(servers: &[SocketAddr]) -> DnsOptions {
+    DnsOptions {
         servers: servers.to_vec(),
         timeout: Duration::from_secs(2),
         min_ttl: Duration::from_secs(5),
@@ -54,7 +54,7 @@ async fn nobody() -> SocketAddr {
 }
 
 fn impatient(servers: &[SocketAddr]) -> Resolver {
-    let options = Options {
+    let options = DnsOptions {
         timeout: Duration::from_millis(300),
         ..options(servers)
     };
@@ -622,7 +622,7 @@ async fn a_reload_keeps_the_cache_unless_something_changed() {
         same.resolve(&name(NAME)).await.unwrap().source,
         AddressSource::Cache
     );
-    let changed = Options {
+    let changed = DnsOptions {
         max_ttl: Duration::from_mins(1),
         ..resolver.options().clone()
     };

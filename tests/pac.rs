@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use callhome_relay::authority::{Authority, Host};
-use callhome_relay::config::{Config, Source};
+use callhome_relay::config::{Config, ConfigSource};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -51,7 +51,7 @@ ip_ranges = ["192.0.2.0/24"]
 async fn hosts_go_where_policy_has_them() {
     let relay = Relay::start(SITE).await;
     let hosts = hosts();
-    let config = Config::load(&Source::File(relay.file())).unwrap();
+    let config = Config::load(&ConfigSource::File(relay.file())).unwrap();
     let via = format!("PROXY {}", relay.proxy);
     let mut ways = [0, 0];
     for source in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {

@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use crate::telemetry::Metrics;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct AdminOptions {
     pub bind: SocketAddr,
     /// Names that `Host` may have beside the listener's addresses and localhost.
     pub hosts: Vec<String>,
@@ -78,7 +78,7 @@ struct AdminState {
 }
 
 impl Admin {
-    pub async fn bind(options: &Options) -> Result<Self, AdminError> {
+    pub async fn bind(options: &AdminOptions) -> Result<Self, AdminError> {
         let token = options.token_file.as_deref().map(read_token).transpose()?;
         let bind = |source| AdminError::Bind {
             address: options.bind,

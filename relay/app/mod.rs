@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::admin::{Admin, AdminError};
 use crate::audit::{self, Audit};
-use crate::config::{Config, Source};
+use crate::config::{Config, ConfigSource};
 use crate::dns::{Resolver, ResolverError, SystemFiles};
 use crate::os::sandbox::{Files, InForce, Sandbox, SandboxError};
 use crate::os::{self, ActivationError, PassedSockets, ServiceManager};
@@ -240,7 +240,7 @@ fn confine(sandbox: Sandbox, config: &Config) -> Result<InForce, SandboxError> {
         let names = ["/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf"];
         files.read.extend(names.map(Into::into));
     }
-    if let Source::File(path) = &config.source {
+    if let ConfigSource::File(path) = &config.source {
         files.read.push(path.clone());
     }
     for tls in config.listeners.iter().filter_map(|it| it.tls.as_ref()) {

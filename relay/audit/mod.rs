@@ -42,7 +42,7 @@ use progress::Progress;
 use ship::{Connector, ShipSource, Shipper};
 use writer::Writer;
 
-pub use options::{OnFailure, Options, Sync};
+pub use options::{AuditOptions, OnFailure, Sync};
 pub use recorder::Recorder;
 pub use seal::generate;
 pub use ship::{ServerError as SyslogServerError, Syslog, SyslogServer};
@@ -71,7 +71,7 @@ pub struct Unavailable;
 /// Makes the directory, which will be used by `owner` if given, and reads what is read once.
 ///
 /// Fails when the directory can't be made or given to the owner, or the file of the syslog server's authorities can't be used.
-pub fn prepare(options: &Options, owner: Option<(Uid, Gid)>) -> io::Result<Prepared> {
+pub fn prepare(options: &AuditOptions, owner: Option<(Uid, Gid)>) -> io::Result<Prepared> {
     if let Some(directory) = &options.directory {
         owner::make_directory(directory, owner)?;
     }
@@ -89,7 +89,7 @@ impl Audit {
     ///
     /// Fails as [`prepare`] and [`Self::start_prepared`] do.
     pub fn start(
-        options: &Options,
+        options: &AuditOptions,
         relay: &str,
         metrics: Arc<Metrics>,
     ) -> io::Result<(Self, WriterHandle)> {
@@ -101,7 +101,7 @@ impl Audit {
     /// Fails when the directory isn't readable, or is another process's.
     pub fn start_prepared(
         prepared: Prepared,
-        options: &Options,
+        options: &AuditOptions,
         relay: &str,
         metrics: Arc<Metrics>,
     ) -> io::Result<(Self, WriterHandle)> {
@@ -144,7 +144,7 @@ impl Audit {
     fn start_shipper(
         &self,
         Prepared(connector): Prepared,
-        options: &Options,
+        options: &AuditOptions,
         trail: &str,
         last: u64,
     ) -> io::Result<Option<Shipper>> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ship::Syslog;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct AuditOptions {
     /// Where the segments are kept. Without it there is no recovery and no seal.
     pub directory: Option<PathBuf>,
     /// Whether the records go to standard output, beside or instead of the directory.
@@ -27,7 +27,7 @@ pub struct Options {
     pub syslog: Option<Syslog>,
 }
 
-impl Options {
+impl AuditOptions {
     /// How many bytes of a segment refusals may take. A flood of them leaves the rest to the tunnels.
     pub(super) fn refusal_room(&self) -> u64 {
         self.rotate_size / 2

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::compress;
 use super::intake::{Batch, Intake, RelayRecord, WriterState, members};
 use super::kept::Kept;
-use super::options::{Options, Sync};
+use super::options::{AuditOptions, Sync};
 use super::recover::{self, Recovered};
 use super::seal::Seal;
 use super::stdout::Stdout;
@@ -24,7 +24,7 @@ use crate::os;
 /// What the thread works with.
 pub(super) struct Writer {
     intake: Arc<Intake>,
-    options: Options,
+    options: AuditOptions,
     chain: Chain,
     store: Option<Store>,
     stdout: Option<Stdout>,
@@ -68,7 +68,7 @@ pub(super) struct Opened {
 }
 
 /// Opens the trail: takes the directory, recovers it, finds or makes its key.
-pub(super) fn open(options: &Options) -> io::Result<Opened> {
+pub(super) fn open(options: &AuditOptions) -> io::Result<Opened> {
     let Some(directory) = &options.directory else {
         // Without a place to keep a state, each run is a trail of its own.
         return Ok(Opened {
@@ -108,7 +108,11 @@ pub(super) fn open(options: &Options) -> io::Result<Opened> {
 }
 
 impl Writer {
-    pub(super) fn new(intake: Arc<Intake>, options: &Options, opened: Opened) -> io::Result<Self> {
+    pub(super) fn new(
+        intake: Arc<Intake>,
+        options: &AuditOptions,
+        opened: Opened,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let mut writer = Self {
             intake,

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::config::Source;
+use crate::config::ConfigSource;
 use exit::Exit;
 
 /// An allowlisting CONNECT relay for Zerto call home: the one box in the DMZ that your ZVMs may
@@ -106,8 +106,8 @@ pub fn run() -> ExitCode {
 impl ConfigArg {
     /// Gives the file that was named. Otherwise it gives the usual file if that exists, or else the
     /// built-in defaults.
-    fn source(&self) -> Source {
-        Source::find(self.config.clone())
+    fn source(&self) -> ConfigSource {
+        ConfigSource::find(self.config.clone())
     }
 }
 

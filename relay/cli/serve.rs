@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::ConfigArg;
 use super::exit::Exit;
 use crate::app::{self, App, StartError};
-use crate::config::{Config, Source};
+use crate::config::{Config, ConfigSource};
 use crate::os::{self, PassedSockets, ServiceManager};
 use crate::policy::{Enforcement, Origin, Unlisted};
 use crate::server::{ListenerMode, ListenerOptions};
@@ -43,8 +43,8 @@ fn introduce(app: &App) -> std::io::Result<()> {
     let config = app.config();
     let mut out = anstream::stderr().lock();
     let from = match &config.source {
-        Source::BuiltIn => "built-in defaults (no configuration file)".to_owned(),
-        Source::File(path) => path.display().to_string(),
+        ConfigSource::BuiltIn => "built-in defaults (no configuration file)".to_owned(),
+        ConfigSource::File(path) => path.display().to_string(),
     };
     writeln!(
         out,

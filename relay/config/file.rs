@@ -1,20 +1,25 @@
-//! The configuration file as it is written: its keys, their shapes, and what each is for. Nothing is checked here but the shape;
-//! `check` gives the values their meaning and their defaults. The JSON Schema is made from this mirror, descriptions included.
+//! The mirror of the configuration file: its keys, their shapes, and what each is for.
+//!
+//! Only the shape is checked here, because `check` gives the values their meaning and their
+//! defaults. The doc comments of the keys are for operators: they are the descriptions of the JSON
+//! Schema, and docs/configuration.md is made from that.
 
 use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
+use callhome_settings::{At, DateTime, List, Name, Percent, Size, Text, Timeout, table, tables};
 use ipnet::IpNet;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::names::{AccountName, Name};
-use super::net::{HostName, Nameserver, Nat64Prefix};
-use super::units::{Percent, Size, Timeout};
-use super::value::{At, List, Text, table, tables, words};
+use super::forms::{AccountName, HostName, Nameserver, Nat64Prefix};
+use super::words::{
+    GroupWord, LevelWord, ListenerModeWord, LogFormatWord, OnFailureWord, PolicyModeWord,
+    PresetWord, PurposeWord, RoleWord, SandboxModeWord, SniWord, UnlistedWord,
+};
+use crate::audit;
 use crate::authority::{Authority, DnsName};
-use crate::policy::{self, HostPattern, NamePattern, Rate, VersionRange, ZertoVersion};
-use crate::{audit, os, telemetry};
+use crate::policy::{HostPattern, NamePattern, Rate, VersionRange, ZertoVersion};
 
 /// The configuration of callhome-relay.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -24,82 +29,89 @@ pub(super) struct File {
     /// The name of this relay, in every record. Default: the host name.
     pub(super) name: Option<Text<Name>>,
     /// The vendor's list of destinations to start from. Default: "zerto".
-    pub(super) preset: Option<At<Preset>>,
+    pub(super) preset: Option<At<PresetWord>>,
     /// The parts of the vendor's list to allow. Default: `["billing", "billing-before-9"]`.
-    pub(super) preset_groups: Option<At<Vec<At<Group>>>>,
-    /// The address ranges of field notice FTN-20210401. When set, they guard the billing host of Zerto 9 and later.
+    pub(super) preset_groups: Option<At<Vec<At<GroupWord>>>>,
+    /// The address ranges of field notice FTN-20210401. When set, they guard the billing host of
+    /// Zerto 9 and later.
     pub(super) zerto_v9_ip_ranges: Option<List<IpNet>>,
     /// Ports to listen on. Default: one, named "proxy", on `[::]:3128`.
-    pub(super) listener: Option<At<Listeners>>,
+    pub(super) listener: Option<At<ListenerTables>>,
     /// The inventory: machines by name.
     #[serde(
         default,
         deserialize_with = "tables",
         skip_serializing_if = "Vec::is_empty"
     )]
-    pub(super) client: Vec<Client>,
+    pub(super) client: Vec<ClientTable>,
     /// Machines that are no `[[client]]`.
     #[serde(default, deserialize_with = "table")]
-    pub(super) clients: Clients,
-    /// The site's own destinations, beside the preset's. The same name replaces the preset's.
+    pub(super) clients: ClientsTable,
+    /// The site's own destinations, in addition to the preset's. The same name replaces the
+    /// preset's.
     #[serde(
         default,
         deserialize_with = "tables",
         skip_serializing_if = "Vec::is_empty"
     )]
-    pub(super) destination: Vec<Destination>,
+    pub(super) destination: Vec<DestinationTable>,
     /// How the rules are applied.
     #[serde(default, deserialize_with = "table")]
-    pub(super) policy: Policy,
+    pub(super) policy: PolicyTable,
     /// How names are resolved.
     #[serde(default, deserialize_with = "table")]
-    pub(super) dns: Dns,
+    pub(super) dns: DnsTable,
     /// How long each stage may take.
     #[serde(default, deserialize_with = "table")]
-    pub(super) timeouts: Timeouts,
+    pub(super) timeouts: TimeoutsTable,
     /// How much the relay takes. "Per client" means per source address, for IPv6 per /64.
     #[serde(default, deserialize_with = "table")]
-    pub(super) limits: Limits,
-    /// The file `/proxy.pac` of every proxy listener, which tells a client which hosts it asks the relay for.
+    pub(super) limits: LimitsTable,
+    /// The file `/proxy.pac` of every proxy listener, which tells clients which hosts to reach
+    /// through the relay.
     #[serde(default, deserialize_with = "table")]
-    pub(super) pac: Pac,
+    pub(super) pac: PacTable,
     /// The audit trail.
     #[serde(default, deserialize_with = "table")]
-    pub(super) audit: Audit,
+    pub(super) audit: AuditTable,
     /// The admin listener: health and metrics.
     #[serde(default, deserialize_with = "table")]
-    pub(super) admin: Admin,
+    pub(super) admin: AdminTable,
     /// What the relay gives up once its ports are bound.
     #[serde(default, deserialize_with = "table")]
-    pub(super) sandbox: Sandbox,
+    pub(super) sandbox: SandboxTable,
     /// The operator's log, on standard error.
     #[serde(default, deserialize_with = "table")]
-    pub(super) log: Log,
+    pub(super) log: LogTable,
 }
 
-/// A list of its own, because it differs from one left out.
+/// The tables of all listeners. An empty list is a mistake, while a missing one means the default.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(inline)]
-pub(super) struct Listeners(#[serde(deserialize_with = "tables")] pub(super) Vec<Listener>);
+pub(super) struct ListenerTables(
+    #[serde(deserialize_with = "tables")] pub(super) Vec<ListenerTable>,
+);
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Listener {
-    /// In every record of a connection that arrived here.
+pub(super) struct ListenerTable {
+    /// The name of the listener, in every record of a connection that arrives here.
     pub(super) name: Text<Name>,
-    /// "proxy" is an HTTP CONNECT forward proxy. "sni" is for machines that can't be given a proxy, and whose DNS has the relay's
-    /// address for the hosts that they may reach: the server name in the ClientHello is the target. Default: "proxy".
-    pub(super) mode: Option<At<ListenerMode>>,
+    /// "proxy" is an HTTP CONNECT forward proxy. "sni" is for machines that can't be given a proxy.
+    /// Their DNS has the relay's address for the hosts that they may reach, and the server name in
+    /// the ClientHello is the target. Default: "proxy".
+    pub(super) mode: Option<At<ListenerModeWord>>,
     /// `[::]` takes IPv4 as well, and falls back to 0.0.0.0 where IPv6 is off.
     pub(super) bind: Text<std::net::SocketAddr>,
-    /// The port of every target of mode "sni", which a server name doesn't have. Default: 443.
+    /// The port of every target in mode "sni", because a server name has no port. Default: 443.
     pub(super) target_port: Option<At<NonZeroU16>>,
-    /// Balancers: only these may connect then, and each connection must begin with a PROXY header, version 1 or 2.
+    /// The balancers in front of the listener. If it is set, only they may connect, and each
+    /// connection must begin with a PROXY header of version 1 or 2.
     pub(super) proxy_protocol_from: Option<List<IpNet>>,
-    /// Makes it an HTTPS proxy.
-    pub(super) tls: Option<At<Tls>>,
+    /// Makes the listener an HTTPS proxy.
+    pub(super) tls: Option<At<TlsTable>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -108,40 +120,43 @@ pub(super) struct Listener {
     expecting = "a table: tls = { certificate = \"relay.pem\", key = \"relay.key\" }"
 )]
 #[schemars(inline)]
-pub(super) struct Tls {
-    /// A PEM file with the listener's certificate, and those of the authorities in between behind it.
+pub(super) struct TlsTable {
+    /// A PEM file with the listener's certificate, followed by those of the intermediate
+    /// authorities.
     pub(super) certificate: At<String>,
     /// A PEM file with its private key.
     pub(super) key: At<String>,
-    /// A PEM file with the authorities that vouch for clients. With it, each client needs a certificate, whose alternative name says
-    /// which `[[client]]` it is.
+    /// A PEM file with the authorities that sign clients' certificates. If it is set, each client
+    /// needs a certificate, whose alternative name tells which `[[client]]` it is.
     pub(super) client_ca: Option<At<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Client {
+pub(super) struct ClientTable {
     pub(super) name: Text<Name>,
     /// What the machine is. Default: "other".
-    pub(super) role: Option<At<Role>>,
-    /// Its version of Zerto, which says the billing host that counts for it. Unknown counts as 9 or later.
+    pub(super) role: Option<At<RoleWord>>,
+    /// Its version of Zerto, which decides which billing host counts for it. An unknown version
+    /// counts as 9 or later.
     pub(super) version: Option<Text<ZertoVersion>>,
     /// Where it connects from. The most specific network wins; two clients can't have the same.
     pub(super) sources: Option<List<IpNet>>,
-    /// The host names that its certificate may have, on listeners with `client_ca`. With it, sources and certificate must both match.
+    /// The host names that its certificate may have, on listeners with `client_ca`. If the client
+    /// has `sources` too, both must match.
     pub(super) certificate_names: Option<List<DnsName>>,
     /// Which destinations it may use, by name; `*` only at the end. Default: all.
     pub(super) destinations: Option<List<NamePattern>>,
     /// Limits of its own.
     #[serde(default, deserialize_with = "table")]
-    pub(super) limits: ClientLimits,
+    pub(super) limits: ClientLimitsTable,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct ClientLimits {
+pub(super) struct ClientLimitsTable {
     /// Open tunnels. Default: that of `[limits]`.
     pub(super) tunnels: Option<At<NonZeroU32>>,
     /// Request heads, refused ones included. Default: that of `[limits]`.
@@ -151,16 +166,17 @@ pub(super) struct ClientLimits {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Clients {
-    /// Who may use the relay without being a `[[client]]`. "private" means RFC 1918, unique local, loopback and link-local
-    /// addresses. Default: "private", and "deny" once there is a `[[client]]`.
-    pub(super) unlisted: Option<At<Unlisted>>,
+pub(super) struct ClientsTable {
+    /// Who may use the relay without being a `[[client]]`. "private" means RFC 1918, unique local,
+    /// loopback and link-local addresses. Default: "private", and "deny" once there is a
+    /// `[[client]]`.
+    pub(super) unlisted: Option<At<UnlistedWord>>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Destination {
+pub(super) struct DestinationTable {
     pub(super) name: Text<Name>,
     /// Whole names, or "*.example.com" for one or more labels below example.com.
     pub(super) hosts: Option<List<HostPattern>>,
@@ -171,12 +187,13 @@ pub(super) struct Destination {
     /// A static answer instead of DNS.
     pub(super) addresses: Option<List<std::net::IpAddr>>,
     /// Whether an upload to it counts as billing. Default: "other".
-    pub(super) purpose: Option<At<Purpose>>,
+    pub(super) purpose: Option<At<PurposeWord>>,
     /// The versions of Zerto it counts for. Default: all.
     pub(super) versions: Option<Text<VersionRange>>,
     /// Whether the ClientHello must name the target. Default: "match".
-    pub(super) sni: Option<At<Sni>>,
-    /// For an IP-literal target: allow a ClientHello that names nobody. Default: false.
+    pub(super) sni: Option<At<SniWord>>,
+    /// Whether a ClientHello without a server name may pass if the target is an IP literal.
+    /// Default: false.
     pub(super) literals_without_sni: Option<bool>,
     /// Whether only TLS may pass. `false` needs `sni = "any"`. Default: true.
     pub(super) tls_only: Option<At<bool>>,
@@ -185,9 +202,10 @@ pub(super) struct Destination {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Policy {
-    /// "report-only" lets names that are on no list through, and marks them in the trail. Default: "enforce".
-    pub(super) mode: Option<At<PolicyMode>>,
+pub(super) struct PolicyTable {
+    /// "report-only" lets names that are on no list through, and marks them in the trail. Default:
+    /// "enforce".
+    pub(super) mode: Option<At<PolicyModeWord>>,
     /// When "report-only" ends by itself: a date-time with offset, at most 30 days ahead.
     pub(super) report_only_until: Option<At<DateTime>>,
     /// Virtual or published addresses that are this relay, so that it never connects to itself.
@@ -197,7 +215,7 @@ pub(super) struct Policy {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Dns {
+pub(super) struct DnsTable {
     /// Nameservers. Default: those of resolv.conf.
     pub(super) servers: Option<List<Nameserver>>,
     /// Default: "5s".
@@ -215,7 +233,7 @@ pub(super) struct Dns {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Timeouts {
+pub(super) struct TimeoutsTable {
     /// From accept to the end of a PROXY header. Default: "5s".
     pub(super) proxy_header: Option<Text<Timeout>>,
     /// The TLS handshake of a listener with `tls`. Default: "10s".
@@ -243,7 +261,7 @@ pub(super) struct Timeouts {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Limits {
+pub(super) struct LimitsTable {
     /// Accepted connections in any state. Default: 8192.
     pub(super) connections: Option<At<NonZeroU32>>,
     /// Default: 512.
@@ -263,23 +281,26 @@ pub(super) struct Limits {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Pac {
-    /// The relays that it names, tried in this order. Default: the one that it was fetched from, by the name it was asked under.
+pub(super) struct PacTable {
+    /// The relays that the file names, in the order in which clients try them. Default: the relay
+    /// that serves the file, by the name that the client used.
     pub(super) relays: Option<List<Authority>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Audit {
+pub(super) struct AuditTable {
     /// Where the trail is kept. Default: `$STATE_DIRECTORY/audit` when that is set, else nowhere.
     pub(super) directory: Option<At<String>>,
-    /// Whether the trail goes to standard output too. Default: true without a directory, else false.
+    /// Whether the trail goes to standard output too. Default: true without a directory, else
+    /// false.
     pub(super) stdout: Option<At<bool>>,
-    /// A syslog server that the records are shipped to from the directory, by RFC 5424: over TLS, TCP, a local socket, or, for
-    /// viewing only, UDP.
+    /// A syslog server that gets the records of the directory (RFC 5424), over TLS, TCP, a local
+    /// socket, or, for viewing only, UDP.
     pub(super) syslog: Option<Text<audit::SyslogServer>>,
-    /// A PEM file with the authorities that may vouch for a `tls://` server. Default: those of the system.
+    /// A PEM file with the authorities that may sign the certificate of a `tls://` server. Default:
+    /// those of the system.
     pub(super) syslog_ca: Option<At<String>>,
     /// A segment of this size is closed and compressed. Default: "64MiB".
     pub(super) rotate_size: Option<Text<Size>>,
@@ -291,8 +312,9 @@ pub(super) struct Audit {
     pub(super) max_size: Option<Text<Size>>,
     /// When records are made durable: "always", a duration, or "never". Default: "1s".
     pub(super) sync: Option<Text<audit::Sync>>,
-    /// What becomes of requests while the trail can't be written: "refuse" them, or "count" them. Default: "refuse".
-    pub(super) on_failure: Option<At<OnFailure>>,
+    /// What happens to requests while the trail can't be written: "refuse" refuses them, "count"
+    /// serves and counts them. Default: "refuse".
+    pub(super) on_failure: Option<At<OnFailureWord>>,
     /// The longest time without a signed checkpoint. Default: "10m".
     pub(super) seal_every: Option<Text<Timeout>>,
 }
@@ -300,10 +322,11 @@ pub(super) struct Audit {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Admin {
-    /// Any address but loopback needs `token_file` and `insecure = true`. Default: "127.0.0.1:9090".
+pub(super) struct AdminTable {
+    /// Any address but loopback needs `token_file` and `insecure = true`. Default:
+    /// "127.0.0.1:9090".
     pub(super) bind: Option<Text<std::net::SocketAddr>>,
-    /// Names it is asked for besides localhost and its addresses.
+    /// Names that the Host field of a request may have besides localhost and addresses.
     pub(super) hosts: Option<List<HostName>>,
     /// A file that holds the bearer token which `/metrics` asks for.
     pub(super) token_file: Option<At<String>>,
@@ -314,89 +337,22 @@ pub(super) struct Admin {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Sandbox {
-    /// "auto" confines the relay as far as the kernel allows, and logs what it doesn't; "require" doesn't start without all of it.
-    /// Default: "auto".
-    pub(super) mode: Option<At<SandboxMode>>,
-    /// The account to become if started as root: one of /etc/passwd, or a number. "root" stays root, without capabilities.
-    /// Default: "callhome-relay" where there is such an account, else root.
+pub(super) struct SandboxTable {
+    /// "auto" confines the relay as far as the kernel allows, and logs what is missing. With
+    /// "require" the relay doesn't start if anything is missing. Default: "auto".
+    pub(super) mode: Option<At<SandboxModeWord>>,
+    /// The account that a relay started as root becomes: one of /etc/passwd, or a number. "root"
+    /// stays root, without capabilities. Default: "callhome-relay" where there is such an account,
+    /// else root.
     pub(super) user: Option<Text<AccountName>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
-pub(super) struct Log {
+pub(super) struct LogTable {
     /// Default: "info".
-    pub(super) level: Option<Level>,
+    pub(super) level: Option<LevelWord>,
     /// Default: "text".
-    pub(super) format: Option<Format>,
-}
-
-/// A TOML date-time, which knows its offset or doesn't.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(super) struct DateTime(pub(super) toml::value::Datetime);
-
-impl JsonSchema for DateTime {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "DateTime".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "date-time" })
-    }
-}
-
-/// Which vendor's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(super) enum Preset {
-    Zerto,
-    None,
-}
-
-/// A part of the vendor's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(super) enum Group {
-    Billing,
-    #[serde(rename = "billing-before-9")]
-    BillingBefore9,
-    Licensing,
-    Analytics,
-    SupportLogs,
-    Upgrades,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(super) enum ListenerMode {
-    Proxy,
-    Sni,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-#[schemars(inline)]
-pub(super) enum PolicyMode {
-    Enforce,
-    ReportOnly,
-}
-
-words! {
-    Role as policy::Role { Zvm = "zvm", Zca = "zca", Zcm = "zcm", Other = "other" }
-    Unlisted as policy::Unlisted { Deny = "deny", Private = "private", Any = "any" }
-    Purpose as policy::Purpose { Billing = "billing", Other = "other" }
-    Sni as policy::SniRule { Match = "match", IfPresent = "if-present", Any = "any" }
-    OnFailure as audit::OnFailure { Refuse = "refuse", Count = "count" }
-    SandboxMode as os::sandbox::Confinement { Auto = "auto", Require = "require", Off = "off" }
-    Level as telemetry::Level { Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace" }
-    Format as telemetry::Format { Text = "text", Json = "json" }
+    pub(super) format: Option<LogFormatWord>,
 }

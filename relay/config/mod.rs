@@ -1,23 +1,26 @@
-//! The configuration: a TOML file, read into a mirror of its own, checked, and turned into the options of each part.
+//! The configuration: a TOML file, read into a mirror, checked, and turned into the options of each
+//! part.
 //!
-//! Whoever holds a [`Config`] has a whole and consistent one: a mistake anywhere in the file gives an [`Error`] that shows every
-//! place, and nothing of the file is used. Nobody below imports this module.
+//! A [`Config`] that exists is whole and consistent. If anything in the file is wrong, the result
+//! is an [`Error`] that shows every place, and nothing of the file is used. The parts don't import
+//! this module.
+//!
+//! | module | |
+//! |---|---|
+//! | `file` `words` | the mirror: its tables, and the words that keys hold |
+//! | `forms` | how the relay's own types are written |
+//! | `check` | from the mirror to the options of each part |
+//! | `preset` | the vendor's list of destinations |
+//! | `show` | from the options back to the mirror |
 
-mod bound;
 mod check;
-mod error;
 mod file;
-mod names;
-mod net;
+mod forms;
 mod preset;
-mod report_only;
-mod rules;
 mod show;
 #[cfg(test)]
 mod tests;
-mod trail;
-mod units;
-mod value;
+mod words;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -25,59 +28,59 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use callhome_settings::{Document, Findings, Form, Name};
 use jiff::Timestamp;
 
-use self::check::Findings;
-use self::error::Problem;
 use self::file::File;
-use self::names::Name;
-use self::value::Form;
 use crate::authority::Authority;
 use crate::policy::Policy;
 use crate::{admin, audit, dns, os, server, telemetry};
 
-pub use self::error::Error;
+pub use callhome_settings::Error;
+
 pub(crate) use self::preset::GUARDED;
 
-/// A checked configuration, in the terms of the parts that it is for.
+/// A checked configuration: the options of each part.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// This relay, in every record.
+    /// The name of this relay in every record.
     pub name: Arc<str>,
     pub listeners: Vec<server::ListenerOptions>,
     pub policy: Arc<Policy>,
-    /// Addresses that are this relay though no interface has them.
+    /// Addresses of this relay that no interface has.
     pub self_addresses: Vec<IpAddr>,
-    /// The relays that `/proxy.pac` names, in order; none for the one that is asked.
+    /// The relays that `/proxy.pac` names, in this order. If there are none, it names the relay
+    /// that was asked.
     pub pac_relays: Vec<Authority>,
-    pub dns: dns::Options,
+    pub dns: dns::DnsOptions,
     pub timeouts: server::Timeouts,
     pub limits: server::Limits,
-    pub audit: audit::Options,
-    pub admin: admin::Options,
-    pub sandbox: os::sandbox::Options,
-    pub log: telemetry::Options,
-    /// The first 12 hexadecimal digits of SHA-256 over [`Config::show`]: names the policy in the trail.
+    pub audit: audit::AuditOptions,
+    pub admin: admin::AdminOptions,
+    pub sandbox: os::sandbox::SandboxOptions,
+    pub log: telemetry::LogOptions,
+    /// The first 12 hexadecimal digits of SHA-256 over [`Config::show`], which name the policy in
+    /// the trail.
     pub digest: String,
-    /// What is allowed but worth a look, a sentence each.
+    /// What is allowed but perhaps not meant, one sentence for each.
     pub warnings: Vec<String>,
-    pub source: Source,
+    pub source: ConfigSource,
     effective: String,
 }
 
 /// Where a configuration comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// No file: the defaults.
+pub enum ConfigSource {
+    /// The defaults, without a file.
     BuiltIn,
     File(PathBuf),
 }
 
-/// What the defaults depend on besides the file; an argument, so that tests choose it.
+/// What the defaults depend on besides the file. It is an argument, so that tests can choose it.
 struct Environment {
     now: Timestamp,
     host_name: String,
-    /// `$STATE_DIRECTORY`, which systemd and the container image set.
+    /// The value of `$STATE_DIRECTORY`, which systemd and the container image set.
     state_directory: Option<OsString>,
 }
 
@@ -86,41 +89,39 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The file can't be read, or is wrong; the error shows where.
-    pub fn load(source: &Source) -> Result<Self, Error> {
-        let Source::File(path) = source else {
+    /// The file can't be read, or has mistakes. The error shows their places.
+    pub fn load(source: &ConfigSource) -> Result<Self, Error> {
+        let ConfigSource::File(path) = source else {
             return Self::built_in();
         };
-        let bytes = std::fs::read(path).map_err(|error| Error::unreadable(path, error))?;
-        let name = path.display().to_string();
-        let text = decode(bytes, &name)?;
-        let mut config = Self::parse(&text, &name)?;
+        let mut config = Self::check(Document::load(path)?, &Environment::of_process())?;
         config.source = source.clone();
         Ok(config)
     }
 
-    /// Checks a configuration given as text; `name` stands for it in errors.
+    /// Checks a configuration that is given as text. Errors show `name` instead of a path.
     ///
     /// # Errors
     ///
-    /// Any mistake in it.
+    /// The text has mistakes. The error shows their places.
     pub fn parse(text: &str, name: &str) -> Result<Self, Error> {
         Self::parse_in(text, name, &Environment::of_process())
     }
 
-    /// The defaults, for a relay without a file.
+    /// Returns the defaults, for a relay without a file.
     ///
     /// # Errors
     ///
-    /// None, unless the list in the binary is damaged.
+    /// It fails only if the list in the binary is damaged.
     pub fn built_in() -> Result<Self, Error> {
         Self::parse("", "built-in defaults").map(|config| Self {
-            source: Source::BuiltIn,
+            source: ConfigSource::BuiltIn,
             ..config
         })
     }
 
-    /// The keys whose change a running relay can't take over; a reload with any is refused as a whole.
+    /// Returns the changed keys that a running relay can't take over. A reload that changes one of
+    /// them is refused as a whole.
     pub fn changes_needing_restart(&self, new: &Self) -> Vec<&'static str> {
         [
             ("name", self.name != new.name),
@@ -135,38 +136,43 @@ impl Config {
         .collect()
     }
 
-    /// The effective configuration as TOML: every key with the value in force, the preset's destinations as comments. It reads
-    /// as the same configuration, and holds no secret: a token is only ever named by its file.
+    /// Returns the effective configuration as TOML: every key with the value in force, and the
+    /// preset's destinations as comments.
+    ///
+    /// It reads as the same configuration. It holds no secret, because the file has the path of a
+    /// token and never the token.
     pub fn show(&self) -> String {
         self.effective.clone()
     }
 
     fn parse_in(text: &str, name: &str, environment: &Environment) -> Result<Self, Error> {
-        let file: File = toml::from_str(text)
-            .map_err(|error| Error::invalid(name, text, vec![Problem::from_toml(&error, text)]))?;
+        Self::check(Document::new(name, text), environment)
+    }
+
+    fn check(document: Document, environment: &Environment) -> Result<Self, Error> {
+        let file: File = document.read()?;
         let mut findings = Findings::default();
         let relay = match &file.name {
             Some(written) => findings.read(written),
             None => Some(environment.relay_name()),
         };
-        let listeners = findings.listeners(&file);
-        let limits = findings.limits(&file.limits);
-        let policy = findings.policy(&file, limits.tunnels, environment.now);
-        findings.certificates(&file, &listeners);
-        let dns = findings.dns(&file.dns);
-        let timeouts = findings.timeouts(&file.timeouts);
+        let listeners = check::listeners(&file, &mut findings);
+        let limits = check::limits(&file.limits, &mut findings);
+        let policy = check::policy(&file, limits.tunnels, environment.now, &mut findings);
+        check::certificates(&file, &listeners, &mut findings);
+        let dns = check::dns(&file.dns, &mut findings);
+        let timeouts = check::timeouts(&file.timeouts, &mut findings);
         let self_addresses = findings.read_all(file.policy.self_addresses.as_ref());
         let pac_relays = findings.read_some(
             "relays",
             file.pac.relays.as_ref(),
             "remove the key for the relay that is asked",
         );
-        let audit = findings.audit(&file.audit, environment.state_directory());
-        let admin = findings.admin(&file, &listeners);
-        let sandbox = findings.sandbox(&file.sandbox);
-        let (Some(Name(relay)), Some(policy), []) = (relay, policy, &*findings.problems) else {
-            findings.problems.sort_by_key(Problem::start);
-            return Err(Error::invalid(name, text, findings.problems));
+        let audit = check::audit(&file.audit, environment.state_directory(), &mut findings);
+        let admin = check::admin(&file, &listeners, &mut findings);
+        let sandbox = check::sandbox(&file.sandbox, &mut findings);
+        let (Some(Name(relay)), Some(policy), 0) = (relay, policy, findings.problem_count()) else {
+            return Err(findings.into_error(document));
         };
         let mut config = Self {
             name: relay,
@@ -182,8 +188,8 @@ impl Config {
             sandbox,
             log: check::log(&file.log),
             digest: String::new(),
-            warnings: findings.warnings,
-            source: Source::File(PathBuf::from(name)),
+            warnings: findings.into_warnings(),
+            source: ConfigSource::File(PathBuf::from(document.name())),
             effective: String::new(),
         };
         config.effective = show::effective(&config, &file);
@@ -192,12 +198,13 @@ impl Config {
     }
 }
 
-impl Source {
-    /// The file that was asked for, else the one in `/etc` where there is one, else the defaults.
+impl ConfigSource {
+    /// Returns the file that was asked for. Without one it is the file in `/etc` if that exists,
+    /// else the defaults.
     pub fn find(asked: Option<PathBuf>) -> Self {
         match asked {
             Some(path) => Self::File(path),
-            // When it can't be told, reading the file says why.
+            // If it isn't known whether the file exists, reading the file gives the reason.
             None if Path::new(DEFAULT_PATH).try_exists().unwrap_or(true) => {
                 Self::File(PathBuf::from(DEFAULT_PATH))
             }
@@ -206,7 +213,7 @@ impl Source {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BuiltIn => f.write_str("built-in defaults"),
@@ -225,37 +232,26 @@ impl Environment {
     }
 
     fn relay_name(&self) -> Name {
-        // A host may be called something that no record should carry; a relay always has a name.
+        // The host's name may have characters that no record should have, but a relay needs a name.
         Name::read(&self.host_name).unwrap_or_else(|_| Name("callhome-relay".into()))
     }
 
     fn state_directory(&self) -> Option<PathBuf> {
-        // systemd joins several with colons (systemd.exec(5)); the first is ours.
+        // systemd joins several directories with colons (systemd.exec(5)), and the first is ours.
         let directories = self.state_directory.as_ref()?;
         let first = std::env::split_paths(directories).next()?;
         (!first.as_os_str().is_empty()).then_some(first)
     }
 }
 
-/// The commented file that `config default` prints. It reads as the built-in defaults.
+/// Returns the commented file that `config default` prints. It reads as the built-in defaults.
 pub fn default_file() -> &'static str {
     include_str!("default.toml")
 }
 
-/// The JSON Schema of the file, for editors.
+/// Returns the JSON Schema of the file, for editors.
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(File).into()
-}
-
-/// TOML is UTF-8. An error shows the line up to the first byte that isn't.
-fn decode(bytes: Vec<u8>, name: &str) -> Result<String, Error> {
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let text = String::from_utf8_lossy(error.as_bytes());
-        let problem = Problem::new(at..at + '\u{fffd}'.len_utf8(), "the file is not UTF-8")
-            .help("save it as UTF-8");
-        Error::invalid(name, &text, vec![problem])
-    })
+    callhome_settings::schema::<File>().into()
 }
 
 const DEFAULT_PATH: &str = "/etc/callhome-relay/relay.toml";

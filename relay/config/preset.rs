@@ -1,26 +1,44 @@
-//! The vendor's list of destinations, shipped in the binary as data with its sources.
+//! The vendor's list of destinations, which the binary has as data, with the sources of each.
 
+use callhome_settings::{Form, Mistake, Name, Text};
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::file::{Group, Purpose};
-use super::names::Name;
-use super::value::{Form, Mistake, Text};
+use super::file::File;
+use super::words::{GroupWord, PresetWord, PurposeWord};
 use crate::policy::{Destination, HostPattern, Origin, SniRule, VersionRange};
 
 /// The destination that `zerto_v9_ip_ranges` guards.
 pub(crate) const GUARDED: &str = "zerto-billing-9";
 
-/// The groups that are allowed unless the file says otherwise: what Zerto's licence enforcement depends on, nothing else.
-pub(super) const DEFAULT_GROUPS: [Group; 2] = [Group::Billing, Group::BillingBefore9];
+/// The groups that are allowed unless the file has others. Zerto's licence enforcement depends on
+/// these two and on nothing else.
+const DEFAULT_GROUPS: [GroupWord; 2] = [GroupWord::Billing, GroupWord::BillingBefore9];
 
-/// The destinations of these groups; `ranges` guard the one they are meant for. Every entry is read, wanted or not, so that a
-/// damaged list can't hide in a group that nobody uses.
+/// Returns the preset in use.
+pub(super) fn chosen(file: &File) -> PresetWord {
+    file.preset
+        .as_ref()
+        .map_or(PresetWord::Zerto, |preset| preset.value)
+}
+
+/// Returns the groups in use, which are none without a preset.
+pub(super) fn groups(file: &File) -> Vec<GroupWord> {
+    match (&file.preset_groups, chosen(file)) {
+        (_, PresetWord::None) => Vec::new(),
+        (Some(groups), PresetWord::Zerto) => groups.value.iter().map(|group| group.value).collect(),
+        (None, PresetWord::Zerto) => DEFAULT_GROUPS.to_vec(),
+    }
+}
+
+/// Returns the destinations of some groups. The address ranges guard [`GUARDED`] only.
+///
+/// Every entry of the list is read, so that a damaged one is found although its group isn't in use.
 pub(super) fn destinations(
-    groups: &[Group],
+    groups: &[GroupWord],
     ranges: Option<&[IpNet]>,
 ) -> Result<Vec<Destination>, String> {
-    let list: Preset = toml::from_str(ZERTO).map_err(|error| error.to_string())?;
+    let list: PresetList = toml::from_str(ZERTO).map_err(|error| error.to_string())?;
     let mut destinations = Vec::new();
     for entry in list.destination {
         let group = entry.group;
@@ -36,26 +54,26 @@ pub(super) fn destinations(
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Preset {
-    destination: Vec<Entry>,
+struct PresetList {
+    destination: Vec<PresetEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct PresetEntry {
     name: Text<Name>,
     hosts: Vec<Text<HostPattern>>,
-    group: Group,
+    group: GroupWord,
     versions: Option<Text<VersionRange>>,
-    purpose: Purpose,
+    purpose: PurposeWord,
     source: String,
     confirmed: bool,
-    /// For whoever reads the list.
+    /// A remark for the readers of the list. The relay doesn't use it.
     #[serde(rename = "note")]
     _note: Option<String>,
 }
 
-impl Entry {
+impl PresetEntry {
     fn read(self, ranges: Option<&[IpNet]>) -> Result<Destination, Mistake> {
         let Name(name) = Form::read(&self.name.value.text)?;
         Ok(Destination {
@@ -93,13 +111,13 @@ mod tests {
     use super::*;
     use crate::policy;
 
-    const ALL: [Group; 6] = [
-        Group::Billing,
-        Group::BillingBefore9,
-        Group::Licensing,
-        Group::Analytics,
-        Group::SupportLogs,
-        Group::Upgrades,
+    const ALL: [GroupWord; 6] = [
+        GroupWord::Billing,
+        GroupWord::BillingBefore9,
+        GroupWord::Licensing,
+        GroupWord::Analytics,
+        GroupWord::SupportLogs,
+        GroupWord::Upgrades,
     ];
 
     #[test]
@@ -121,7 +139,7 @@ mod tests {
             assert!(destination.name.starts_with("zerto-"));
             assert_eq!(destination.ports, [443]);
             assert!(destination.tls_only && destination.sni == SniRule::Match);
-            // The vendor publishes no range, so none may come from here.
+            // The vendor publishes no range, so the list can have none.
             assert_eq!(destination.ip_ranges, None);
             assert_eq!(destination.addresses, None);
             let Origin::Preset { source, .. } = &destination.origin else {

@@ -1,5 +1,6 @@
-//! The effective configuration as a file: every key with the value that is in force. It reads as the same configuration, and
-//! its digest names the policy in the trail.
+//! The effective configuration as a file, which has every key with the value in force.
+//!
+//! It reads as the same configuration, and its digest names the policy in the trail.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -7,20 +8,24 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::Path;
 use std::time::Duration;
 
-use super::file::{self, File};
-use super::names::{AccountName, Name};
-use super::net::{HostName, Nameserver, Nat64Prefix};
-use super::units::{Percent, Size, Timeout};
-use super::value::{At, Form, List, Text};
-use super::{Config, rules};
+use callhome_settings::{At, DateTime, Form, List, Name, Percent, Size, Text, Timeout};
+
+use super::file::{
+    AdminTable, AuditTable, ClientLimitsTable, ClientTable, ClientsTable, DestinationTable,
+    DnsTable, File, LimitsTable, ListenerTable, ListenerTables, LogTable, PacTable, PolicyTable,
+    SandboxTable, TimeoutsTable, TlsTable,
+};
+use super::forms::{AccountName, HostName, Nameserver, Nat64Prefix};
+use super::words::{ListenerModeWord, PolicyModeWord};
+use super::{Config, preset};
 use crate::policy::{Client, Destination, Enforcement, Origin};
 use crate::server::{ListenerMode, ListenerOptions};
 
-/// The text, whatever the written file's comments, order and omissions.
+/// Returns the text. The comments, the order and the omissions of the written file don't change it.
 pub(super) fn effective(config: &Config, written: &File) -> String {
     let mut text = match toml::to_string(&mirror(config, written)) {
         Ok(text) => text,
-        // A type of ours that TOML can't say; the round-trip tests would have found it.
+        // The mirror has a type that TOML can't write. The round-trip tests would have found it.
         Err(error) => format!("# not shown: {error}\n"),
     };
     for destination in config.policy.destinations() {
@@ -36,7 +41,7 @@ pub(super) fn effective(config: &Config, written: &File) -> String {
     text
 }
 
-/// The first 12 hexadecimal digits of the text's SHA-256.
+/// Returns the first 12 hexadecimal digits of the text's SHA-256.
 pub(super) fn digest(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
     let mut hexadecimal = String::new();
@@ -48,14 +53,14 @@ pub(super) fn digest(text: &str) -> String {
 
 fn mirror(config: &Config, written: &File) -> File {
     let policy = &config.policy;
-    let groups = rules::preset_groups(written);
+    let groups = preset::groups(written);
     let syslog = config.audit.syslog.as_ref();
     File {
         name: Some(name(&config.name)),
-        preset: word(rules::preset_of(written)),
+        preset: word(preset::chosen(written)),
         preset_groups: Some(At::nowhere(groups.into_iter().map(At::nowhere).collect())),
         zerto_v9_ip_ranges: written.zerto_v9_ip_ranges.clone(),
-        listener: Some(At::nowhere(file::Listeners(
+        listener: Some(At::nowhere(ListenerTables(
             config.listeners.iter().map(listener_mirror).collect(),
         ))),
         client: policy
@@ -63,7 +68,7 @@ fn mirror(config: &Config, written: &File) -> File {
             .iter()
             .map(|it| client_mirror(it))
             .collect(),
-        clients: file::Clients {
+        clients: ClientsTable {
             unlisted: word(policy.unlisted().into()),
         },
         destination: policy
@@ -73,7 +78,7 @@ fn mirror(config: &Config, written: &File) -> File {
             .map(|it| destination_mirror(it))
             .collect(),
         policy: policy_mirror(config),
-        dns: file::Dns {
+        dns: DnsTable {
             servers: some_list(config.dns.servers.iter().copied().map(Nameserver)),
             timeout: timeout(config.dns.timeout),
             min_ttl: text(&config.dns.min_ttl),
@@ -83,10 +88,10 @@ fn mirror(config: &Config, written: &File) -> File {
         },
         timeouts: timeouts_mirror(config),
         limits: limits_mirror(config),
-        pac: file::Pac {
+        pac: PacTable {
             relays: some_list(config.pac_relays.iter().cloned()),
         },
-        audit: file::Audit {
+        audit: AuditTable {
             directory: config.audit.directory.as_deref().map(path),
             stdout: Some(At::nowhere(config.audit.stdout)),
             syslog: syslog.and_then(|syslog| text(&syslog.server)),
@@ -99,13 +104,13 @@ fn mirror(config: &Config, written: &File) -> File {
             on_failure: word(config.audit.on_failure.into()),
             seal_every: timeout(config.audit.seal_every),
         },
-        admin: file::Admin {
+        admin: AdminTable {
             bind: text(&config.admin.bind),
             hosts: some_list(config.admin.hosts.iter().cloned().map(HostName)),
             token_file: config.admin.token_file.as_deref().map(path),
             insecure: Some(config.admin.insecure),
         },
-        sandbox: file::Sandbox {
+        sandbox: SandboxTable {
             mode: word(config.sandbox.mode.into()),
             user: config
                 .sandbox
@@ -115,26 +120,26 @@ fn mirror(config: &Config, written: &File) -> File {
                 .as_ref()
                 .and_then(text),
         },
-        log: file::Log {
+        log: LogTable {
             level: Some(config.log.level.into()),
             format: Some(config.log.format.into()),
         },
     }
 }
 
-fn listener_mirror(listener: &ListenerOptions) -> file::Listener {
+fn listener_mirror(listener: &ListenerOptions) -> ListenerTable {
     let (mode, target_port) = match listener.mode {
-        ListenerMode::Proxy => (file::ListenerMode::Proxy, None),
-        ListenerMode::Sni { target_port } => (file::ListenerMode::Sni, Some(target_port)),
+        ListenerMode::Proxy => (ListenerModeWord::Proxy, None),
+        ListenerMode::Sni { target_port } => (ListenerModeWord::Sni, Some(target_port)),
     };
-    file::Listener {
+    ListenerTable {
         name: name(&listener.name),
         mode: word(mode),
         bind: Text::of(&listener.bind),
         target_port: target_port.and_then(NonZeroU16::new).map(At::nowhere),
         proxy_protocol_from: some_list(listener.proxy_protocol_from.iter().copied()),
         tls: listener.tls.as_ref().map(|tls| {
-            At::nowhere(file::Tls {
+            At::nowhere(TlsTable {
                 certificate: path(&tls.certificate),
                 key: path(&tls.key),
                 client_ca: tls.client_ca.as_deref().map(path),
@@ -143,8 +148,8 @@ fn listener_mirror(listener: &ListenerOptions) -> file::Listener {
     }
 }
 
-fn client_mirror(client: &Client) -> file::Client {
-    file::Client {
+fn client_mirror(client: &Client) -> ClientTable {
+    ClientTable {
         name: name(client.name.as_deref().unwrap_or_default()),
         role: word(client.role.into()),
         version: client.version.as_ref().and_then(text),
@@ -154,16 +159,16 @@ fn client_mirror(client: &Client) -> file::Client {
             .destinations
             .as_ref()
             .map(|patterns| list(patterns.iter().cloned())),
-        limits: file::ClientLimits {
+        limits: ClientLimitsTable {
             tunnels: client.limits.tunnels.and_then(count),
             rate: client.limits.rate.as_ref().and_then(text),
         },
     }
 }
 
-fn destination_mirror(destination: &Destination) -> file::Destination {
+fn destination_mirror(destination: &Destination) -> DestinationTable {
     let ports = destination.ports.iter().copied();
-    file::Destination {
+    DestinationTable {
         name: name(&destination.name),
         hosts: Some(list(destination.hosts.iter().cloned())),
         ports: Some(At::nowhere(
@@ -185,23 +190,21 @@ fn destination_mirror(destination: &Destination) -> file::Destination {
     }
 }
 
-fn policy_mirror(config: &Config) -> file::Policy {
+fn policy_mirror(config: &Config) -> PolicyTable {
     let (mode, until) = match config.policy.mode() {
-        Enforcement::Enforce => (file::PolicyMode::Enforce, None),
-        Enforcement::ReportOnly { until } => (file::PolicyMode::ReportOnly, Some(until)),
+        Enforcement::Enforce => (PolicyModeWord::Enforce, None),
+        Enforcement::ReportOnly { until } => (PolicyModeWord::ReportOnly, Some(until)),
     };
-    file::Policy {
+    PolicyTable {
         mode: word(mode),
-        report_only_until: until
-            .and_then(|until| until.to_string().parse().ok())
-            .map(|until| At::nowhere(file::DateTime(until))),
+        report_only_until: until.and_then(DateTime::of).map(At::nowhere),
         self_addresses: some_list::<IpAddr>(config.self_addresses.iter().copied()),
     }
 }
 
-fn timeouts_mirror(config: &Config) -> file::Timeouts {
+fn timeouts_mirror(config: &Config) -> TimeoutsTable {
     let timeouts = &config.timeouts;
-    file::Timeouts {
+    TimeoutsTable {
         proxy_header: timeout(timeouts.proxy_header),
         tls_handshake: timeout(timeouts.tls_handshake),
         request_head: timeout(timeouts.request_head),
@@ -216,9 +219,9 @@ fn timeouts_mirror(config: &Config) -> file::Timeouts {
     }
 }
 
-fn limits_mirror(config: &Config) -> file::Limits {
+fn limits_mirror(config: &Config) -> LimitsTable {
     let limits = &config.limits;
-    file::Limits {
+    LimitsTable {
         connections: count(limits.connections),
         connections_per_client: count(limits.connections_per_client),
         tunnels: count(limits.tunnels),
@@ -269,7 +272,7 @@ fn list<F: Form>(values: impl Iterator<Item = F>) -> List<F> {
     At::nowhere(values.map(|value| Text::of(&value)).collect())
 }
 
-/// For a key whose empty list is refused, or means the same as none.
+/// Leaves out an empty list, for a key that refuses one or takes it for none.
 fn some_list<F: Form>(values: impl Iterator<Item = F>) -> Option<List<F>> {
     let list = list(values);
     (!list.value.is_empty()).then_some(list)

@@ -28,7 +28,7 @@ use crate::authority::DnsName;
 pub use self::resolution::{AddressSource, LookupError, Resolution};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct DnsOptions {
     /// The servers, asked in this order. If there are none, those of resolv.conf are asked.
     pub servers: Vec<SocketAddr>,
     /// The most time that one name may take: all servers, retransmissions and both record types.
@@ -65,7 +65,7 @@ pub enum ResolverError {
 }
 
 struct ResolverInner {
-    options: Options,
+    options: DnsOptions,
     files: SystemFiles,
     servers: Vec<SocketAddr>,
     hosts: HostsFile,
@@ -95,11 +95,11 @@ struct Question {
 
 impl Resolver {
     /// Makes a resolver that works on the current runtime, which must outlive it.
-    pub fn new(options: Options) -> Result<Self, ResolverError> {
+    pub fn new(options: DnsOptions) -> Result<Self, ResolverError> {
         Self::with_files(options, SystemFiles::default())
     }
 
-    pub fn with_files(options: Options, files: SystemFiles) -> Result<Self, ResolverError> {
+    pub fn with_files(options: DnsOptions, files: SystemFiles) -> Result<Self, ResolverError> {
         let servers = effective_servers(&options, &files)?;
         let limits = CacheLimits {
             min_ttl: options.min_ttl,
@@ -123,7 +123,7 @@ impl Resolver {
 
     /// Makes a resolver for new options. It is this one, with its cache, when neither they nor the
     /// servers of resolv.conf changed.
-    pub fn reloaded(&self, options: Options) -> Result<Self, ResolverError> {
+    pub fn reloaded(&self, options: DnsOptions) -> Result<Self, ResolverError> {
         let servers = effective_servers(&options, &self.0.files)?;
         if options == self.0.options && servers == self.0.servers {
             return Ok(self.clone());
@@ -131,7 +131,7 @@ impl Resolver {
         Self::with_files(options, self.0.files.clone())
     }
 
-    pub fn options(&self) -> &Options {
+    pub fn options(&self) -> &DnsOptions {
         &self.0.options
     }
 
@@ -140,7 +140,7 @@ impl Resolver {
         &self.0.servers
     }
 
-    /// Gives the addresses of a name, after at most [`Options::timeout`].
+    /// Gives the addresses of a name, after at most [`DnsOptions::timeout`].
     ///
     /// Dropping the future doesn't stop the question, because others may wait for it.
     pub async fn resolve(&self, name: &DnsName) -> Result<Resolution, LookupError> {
@@ -259,7 +259,7 @@ impl Default for SystemFiles {
 }
 
 fn effective_servers(
-    options: &Options,
+    options: &DnsOptions,
     files: &SystemFiles,
 ) -> Result<Vec<SocketAddr>, ResolverError> {
     if !options.servers.is_empty() {

@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn a_session_that_panics_leaves_one_record_and_frees_its_slots() {
         let directory = tempfile::tempdir().unwrap();
-        let options = audit::Options {
+        let options = audit::AuditOptions {
             directory: Some(directory.path().to_owned()),
             stdout: false,
             rotate_size: 1 << 20,

@@ -5,9 +5,9 @@ use std::io::{self, IsTerminal};
 use tracing_subscriber::filter::LevelFilter;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct LogOptions {
     pub level: Level,
-    pub format: Format,
+    pub format: LogFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub enum Level {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum LogFormat {
     Text,
     Json,
 }
 
 /// Installs the process's log. A second call changes nothing, because the log outlives every
 /// reload.
-pub fn init(options: Options) {
+pub fn init(options: LogOptions) {
     let builder = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::from(options.level))
         .with_writer(io::stderr)
@@ -35,8 +35,8 @@ pub fn init(options: Options) {
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // `try_init` fails only when a log is there already, which is fine.
     let _ = match options.format {
-        Format::Text => builder.try_init(),
-        Format::Json => builder.json().try_init(),
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
     };
 }
 

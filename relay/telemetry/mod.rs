@@ -6,5 +6,5 @@ mod log;
 mod metrics;
 
 pub use labels::ByteDirection;
-pub use log::{Format, Level, Options, init};
+pub use log::{Level, LogFormat, LogOptions, init};
 pub use metrics::{Metrics, Shipping};

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use callhome_relay::os::sandbox::{Confinement, Files, Options, Sandbox};
+use callhome_relay::os::sandbox::{Confinement, Files, Sandbox, SandboxOptions};
 use rustix::process::{Signal, geteuid, getppid, kill_process, test_kill_process};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -70,7 +70,7 @@ fn tries_everything() {
             "/etc/passwd".into(),
         ],
     };
-    let options = Options {
+    let options = SandboxOptions {
         mode: Confinement::Require,
         user: None,
     };

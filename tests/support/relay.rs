@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use callhome_relay::app::{App, Instruction};
-use callhome_relay::config::{Config, Source};
+use callhome_relay::config::{Config, ConfigSource};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
@@ -42,7 +42,7 @@ impl Relay {
         fs::create_dir(directory.path().join("audit")).unwrap();
         prepare(&directory.path().join("audit"));
         fs::write(directory.path().join(FILE), file(&directory, keys)).unwrap();
-        let config = Config::load(&Source::File(directory.path().join(FILE)))
+        let config = Config::load(&ConfigSource::File(directory.path().join(FILE)))
             .unwrap_or_else(|error| panic!("{error}"));
         let (commands, received) = mpsc::channel(8);
         let (started, addresses) = oneshot::channel();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use callhome_relay::audit::{OnFailure, Options, Sync};
+use callhome_relay::audit::{AuditOptions, OnFailure, Sync};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -113,8 +113,8 @@ impl Trail {
 }
 
 /// For a trail that the relay's own writer makes, of which nothing is pruned.
-pub(crate) fn options(directory: &Path, rotate_size: u64) -> Options {
-    Options {
+pub(crate) fn options(directory: &Path, rotate_size: u64) -> AuditOptions {
+    AuditOptions {
         directory: Some(directory.to_owned()),
         stdout: false,
         rotate_size,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use callhome_relay::audit::{Audit, Options, Sync};
+use callhome_relay::audit::{Audit, AuditOptions, Sync};
 use callhome_trail::verify::Broken;
 use callhome_trail::{Data, Hash, Line, RelayStopped};
 
@@ -37,7 +37,7 @@ impl Trail {
         let original = directory.join("original");
         let copy = directory.join("copy");
         fs::create_dir(&copy).unwrap();
-        let options = Options {
+        let options = AuditOptions {
             sync: Sync::Never,
             ..options(&original, 600 << 10)
         };

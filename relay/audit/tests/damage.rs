@@ -27,8 +27,8 @@ fn broken_with(path: &Path, key: &PublicKey) -> String {
 }
 
 /// A trail of several closed segments and an active one.
-pub(super) fn segmented(options: &Options) {
-    let options = Options {
+pub(super) fn segmented(options: &AuditOptions) {
+    let options = AuditOptions {
         rotate_size: 4000,
         ..options.clone()
     };
@@ -259,7 +259,7 @@ fn a_pruning_that_was_interrupted_is_no_damage() {
     for path in &paths {
         fs::copy(path, kept.path().join(path.file_name().unwrap())).unwrap();
     }
-    let smaller = Options {
+    let smaller = AuditOptions {
         max_size: 1,
         ..options.clone()
     };

@@ -22,7 +22,7 @@ fn inject(audit: &Audit, fault: Fault) {
 fn a_writer_that_dies_is_noticed_and_nobody_waits_for_it() {
     let directory = tempfile::tempdir().unwrap();
     for on_failure in [OnFailure::Refuse, OnFailure::Count] {
-        let options = Options {
+        let options = AuditOptions {
             sync: Sync::Always,
             on_failure,
             ..options(directory.path())
@@ -47,7 +47,7 @@ fn a_writer_that_dies_is_noticed_and_nobody_waits_for_it() {
 #[test]
 fn a_writer_that_hangs_is_a_failure_until_it_is_back() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = AuditOptions {
         sync: Sync::Always,
         ..options(directory.path())
     };
@@ -76,7 +76,7 @@ fn a_writer_that_hangs_is_a_failure_until_it_is_back() {
 fn counting_goes_on_without_growing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
-    let options = Options {
+    let options = AuditOptions {
         on_failure: OnFailure::Count,
         ..options(&path)
     };

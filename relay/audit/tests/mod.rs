@@ -23,8 +23,8 @@ mod damage;
 mod faults;
 mod readers;
 
-pub(super) fn options(directory: &Path) -> Options {
-    Options {
+pub(super) fn options(directory: &Path) -> AuditOptions {
+    AuditOptions {
         directory: Some(directory.to_owned()),
         stdout: false,
         rotate_size: 1 << 30,
@@ -38,7 +38,7 @@ pub(super) fn options(directory: &Path) -> Options {
     }
 }
 
-pub(super) fn start(options: &Options) -> (Audit, WriterHandle) {
+pub(super) fn start(options: &AuditOptions) -> (Audit, WriterHandle) {
     Audit::start(options, "test", Arc::default()).unwrap()
 }
 
@@ -72,7 +72,7 @@ pub(super) fn tunnel(audit: &Audit) {
 }
 
 /// A trail of so many sessions, closed.
-fn trail(options: &Options, sessions: usize) {
+fn trail(options: &AuditOptions, sessions: usize) {
     let (audit, writer) = start(options);
     for _ in 0..sessions {
         refuse(&audit);
@@ -132,7 +132,7 @@ fn a_trail_runs_on_over_restarts() {
 #[test]
 fn it_runs_on_over_rotation_and_compression() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = AuditOptions {
         rotate_size: 20_000,
         ..options(directory.path())
     };
@@ -159,7 +159,7 @@ fn it_runs_on_over_rotation_and_compression() {
 #[test]
 fn old_segments_go_and_the_trail_says_so() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = AuditOptions {
         rotate_size: 8_000,
         max_size: 16_000,
         ..options(directory.path())
@@ -233,7 +233,7 @@ fn a_cut_tail_is_found_before_and_after_a_restart() {
 #[test]
 fn a_tunnel_that_was_cut_off_is_lost() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = AuditOptions {
         sync: Sync::Always,
         ..options(directory.path())
     };
@@ -397,7 +397,7 @@ fn what_is_beyond_a_rate_is_counted_whatever_it_is() {
 #[test]
 fn a_flood_of_refusals_takes_half_a_segment() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = AuditOptions {
         rotate_size: 100_000,
         ..options(directory.path())
     };

@@ -8,7 +8,7 @@ use super::*;
 #[test]
 fn a_live_trail_is_whole_at_any_moment() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = AuditOptions {
         rotate_size: 10_000,
         sync: Sync::Every(Duration::from_millis(1)),
         ..options(directory.path())
@@ -66,7 +66,7 @@ fn a_reader_keeps_to_the_trail_that_it_opened() {
 #[test]
 fn a_follower_sees_every_record_once() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = AuditOptions {
         rotate_size: 4_000,
         sync: Sync::Every(Duration::from_millis(1)),
         ..options(directory.path())

@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 pub use self::account::{Account, AccountError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct SandboxOptions {
     pub mode: Confinement,
     /// The account to become if started as root: a name in /etc/passwd, or a number.
     pub user: Option<Box<str>>,
@@ -46,7 +46,7 @@ pub enum Confinement {
     Auto,
     /// Takes all measures, or the relay doesn't start.
     Require,
-    /// Takes none, but still becomes [`Options::user`], which is asked for separately.
+    /// Takes none, but still becomes [`SandboxOptions::user`], which is asked for separately.
     Off,
 }
 
@@ -100,7 +100,7 @@ impl Sandbox {
     /// # Errors
     ///
     /// The account that was asked for doesn't exist.
-    pub fn prepare(options: &Options) -> Result<Self, SandboxError> {
+    pub fn prepare(options: &SandboxOptions) -> Result<Self, SandboxError> {
         let mut sandbox = Self {
             mode: options.mode,
             account: None,

@@ -12,13 +12,13 @@ use callhome_trail::segments;
 use callhome_trail::verify::{Verification, verify};
 
 use super::super::tests::{options, refuse, start, tunnel, wait_for, whole};
-use super::super::{Audit, Options, WriterHandle};
+use super::super::{Audit, AuditOptions, WriterHandle};
 use super::*;
 use crate::telemetry::Metrics;
 use server::{Server, authority};
 
-fn shipped(directory: &Path, server: &str, ca: Option<PathBuf>) -> Options {
-    Options {
+fn shipped(directory: &Path, server: &str, ca: Option<PathBuf>) -> AuditOptions {
+    AuditOptions {
         syslog: Some(Syslog {
             server: server.parse().unwrap(),
             ca,
@@ -27,7 +27,7 @@ fn shipped(directory: &Path, server: &str, ca: Option<PathBuf>) -> Options {
     }
 }
 
-fn start_with(options: &Options, metrics: &Arc<Metrics>) -> (Audit, WriterHandle) {
+fn start_with(options: &AuditOptions, metrics: &Arc<Metrics>) -> (Audit, WriterHandle) {
     Audit::start(options, "test", metrics.clone()).unwrap()
 }
 
@@ -59,7 +59,7 @@ fn compare(trail: &Path, messages: &[Vec<u8>]) -> Verification {
 fn a_server_that_is_killed_again_and_again_misses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::new(None);
-    let options = Options {
+    let options = AuditOptions {
         rotate_size: 20_000,
         ..shipped(directory.path(), &format!("tcp://{}", server.address), None)
     };
@@ -104,7 +104,7 @@ fn a_server_that_is_killed_again_and_again_misses_nothing() {
 #[test]
 fn a_trail_that_was_there_before_is_shipped_from_its_first_record() {
     let directory = tempfile::tempdir().unwrap();
-    let (audit, writer) = start(&Options {
+    let (audit, writer) = start(&AuditOptions {
         rotate_size: 8_000,
         max_size: 16_000,
         ..options(directory.path())
@@ -128,7 +128,7 @@ fn a_trail_that_was_there_before_is_shipped_from_its_first_record() {
 #[test]
 fn records_that_are_gone_are_passed_over_and_told() {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
+    let options = AuditOptions {
         rotate_size: 8_000,
         ..options(directory.path())
     };
@@ -178,7 +178,7 @@ fn records_that_are_gone_are_passed_over_and_told() {
 #[test]
 fn a_damaged_segment_is_passed_over() {
     let directory = tempfile::tempdir().unwrap();
-    let (audit, writer) = start(&Options {
+    let (audit, writer) = start(&AuditOptions {
         rotate_size: 8_000,
         ..options(directory.path())
     });

@@ -13,7 +13,7 @@ fn what_is_pruned_while_a_server_is_away_is_a_gap_of_the_copy() {
     let directory = tempfile::tempdir().unwrap();
     let key = generate(directory.path()).unwrap();
     let mut server = Server::new(None);
-    let options = Options {
+    let options = AuditOptions {
         rotate_size: 8_000,
         max_size: 16_000,
         ..shipped(directory.path(), &format!("tcp://{}", server.address), None)

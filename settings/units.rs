@@ -1,22 +1,20 @@
-//! Durations, sizes, rates and shares, as the file writes them.
+//! Durations, sizes and percentages, which are a number and a unit.
 
 use std::time::Duration;
 
-use super::value::{Form, Mistake};
-use crate::audit;
-use crate::policy::{PatternError, Rate};
+use crate::form::{Form, Mistake};
 
-/// A wait or an interval: never zero.
+/// A duration that is never zero: a wait or an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Timeout(pub(super) Duration);
+pub struct Timeout(pub Duration);
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size(pub(super) usize);
+pub struct Size(pub usize);
 
-/// A share of something else, 0 to 100.
+/// A share of something else, from 0 to 100.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Percent(pub(super) u8);
+pub struct Percent(pub u8);
 
 impl Form for Duration {
     const NOUN: &'static str = "a duration";
@@ -45,32 +43,6 @@ impl Form for Duration {
             return "0s".to_owned();
         }
         largest_unit(milliseconds, &DURATIONS)
-    }
-}
-
-impl Form for audit::Sync {
-    const NOUN: &'static str = "a way to sync";
-    const EXAMPLE: &'static str = "1s";
-
-    fn read(text: &str) -> Result<Self, Mistake> {
-        match text {
-            "always" => Ok(Self::Always),
-            "never" => Ok(Self::Never),
-            _ => Timeout::read(text)
-                .map(|every| Self::Every(every.0))
-                .map_err(|mistake| Mistake {
-                    help: "write \"always\", \"never\", or a duration: \"1s\"".into(),
-                    ..mistake
-                }),
-        }
-    }
-
-    fn write(&self) -> String {
-        match self {
-            Self::Always => "always".to_owned(),
-            Self::Never => "never".to_owned(),
-            Self::Every(period) => Timeout(*period).write(),
-        }
     }
 }
 
@@ -145,22 +117,7 @@ impl Form for Percent {
     }
 }
 
-impl Form for Rate {
-    const NOUN: &'static str = "a rate";
-    const EXAMPLE: &'static str = "20/s";
-    const PATTERN: Option<&'static str> = Some("^[1-9][0-9]*/[smh]$");
-
-    fn read(text: &str) -> Result<Self, Mistake> {
-        text.parse()
-            .map_err(|error: PatternError| Mistake::against(error))
-    }
-
-    fn write(&self) -> String {
-        self.to_string()
-    }
-}
-
-/// Splits "16KiB" into 16 and "KiB". Digits only: no sign, no fraction, no space.
+/// Splits "16KiB" into 16 and "KiB". The number has digits only: no sign, fraction or space.
 fn split<'a>(text: &'a str, help: &'static str) -> Result<(u64, &'a str), Mistake> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (count, unit) = text.split_at(digits);
@@ -176,7 +133,7 @@ fn split<'a>(text: &'a str, help: &'static str) -> Result<(u64, &'a str), Mistak
     }
 }
 
-/// The shortest exact spelling: 120000 milliseconds are "2m".
+/// Writes a count in the largest unit that divides it, so that 120000 milliseconds are "2m".
 fn largest_unit(count: u64, units: &[(&str, u64)]) -> String {
     units
         .iter()
@@ -195,7 +152,7 @@ const DURATIONS: [(&str, u64); 5] = [
     ("h", 60 * 60 * 1000),
     ("d", 24 * 60 * 60 * 1000),
 ];
-/// Far from where adding to an instant could overflow.
+/// The longest duration that can be written. Added to any instant it can't overflow.
 const LONGEST: Duration = Duration::from_hours(3650 * 24);
 const SIZES: [(&str, u64); 4] = [
     ("B", 1),
@@ -288,18 +245,6 @@ mod tests {
         assert_eq!(label::<Percent>("25 %"), "no percent sign at the end");
     }
 
-    #[test]
-    fn rates() {
-        for text in ["20/s", "5/m", "100/h"] {
-            assert_eq!(Rate::read(text).unwrap().write(), text);
-        }
-        for text in [
-            "", "20", "20/", "/s", "0/s", "-1/s", "+1/s", "1.5/s", "20/d", "20 /s",
-        ] {
-            assert!(Rate::read(text).is_err(), "{text}");
-        }
-    }
-
     proptest! {
         #[test]
         fn what_is_written_reads_as_the_same(milliseconds in 0..315_360_000_000_u64, bytes: u32) {
@@ -314,7 +259,6 @@ mod tests {
             let _ = Duration::read(&text);
             let _ = Size::read(&text);
             let _ = Percent::read(&text);
-            let _ = Rate::read(&text);
         }
     }
 }

@@ -1,26 +1,15 @@
-//! Addresses, networks and host names, as the file writes them.
+//! Addresses and networks.
 //!
-//! Stricter than the parsers below it: what could be read in two ways (host bits, octal-looking numbers, IPv4 inside IPv6) is
-//! refused, with the unambiguous spelling in the help.
+//! These forms are stricter than the parsers that they use. A text that could be read in two ways
+//! (host bits, octal-looking numbers, IPv4 inside IPv6) is refused, and the help shows the
+//! unambiguous spelling.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 
-use super::value::{Form, Mistake};
-use crate::authority::{Authority, AuthorityError, DnsName};
-
-/// A nameserver; the port is 53 unless it is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Nameserver(pub(super) SocketAddr);
-
-/// A NAT64 prefix (RFC 6052, 2.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Nat64Prefix(pub(super) Ipv6Net);
-
-/// A host name or an address, as the Host field of a request has it, without the port.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct HostName(pub(super) String);
+use crate::form::{Form, Mistake};
 
 impl Form for IpNet {
     const NOUN: &'static str = "a network";
@@ -55,7 +44,7 @@ impl Form for IpNet {
         Ok(network)
     }
 
-    /// A single address is written without its prefix length, as most people write it.
+    /// Leaves out the prefix length of a single address, as most people do.
     fn write(&self) -> String {
         if self.prefix_len() == self.max_prefix_len() {
             self.addr().to_string()
@@ -91,7 +80,7 @@ impl Form for SocketAddr {
             "write an address and a port: \"0.0.0.0:3128\", or \"[::]:3128\" for every address";
         let address: Self = text.parse().map_err(|_| {
             let label = match text.rsplit_once(':') {
-                Some((host, _)) if host.parse::<DnsName>().is_ok() => "a name, or a wrong address",
+                Some((host, _)) if is_host_name(host) => "a name, or a wrong address",
                 _ => "no address and port",
             };
             Mistake::new(label, help)
@@ -113,97 +102,9 @@ impl Form for SocketAddr {
     }
 }
 
-impl Form for Nameserver {
-    const NOUN: &'static str = "a nameserver's address";
-    const EXAMPLE: &'static str = "10.0.0.53";
-
-    fn read(text: &str) -> Result<Self, Mistake> {
-        const DNS: u16 = 53;
-        let with_port = text.starts_with('[') || text.split(':').count() == 2;
-        let server = if with_port {
-            SocketAddr::read(text).map_err(|mistake| Mistake {
-                help: "write \"10.0.0.53\" or \"10.0.0.53:5353\"".into(),
-                ..mistake
-            })?
-        } else {
-            SocketAddr::new(IpAddr::read(text)?, DNS)
-        };
-        if server.port() == 0 || server.ip().is_unspecified() {
-            return Err(Mistake::new(
-                "nobody answers there",
-                "write the server's own address",
-            ));
-        }
-        Ok(Self(server))
-    }
-
-    fn write(&self) -> String {
-        self.0.to_string()
-    }
-}
-
-impl Form for Nat64Prefix {
-    const NOUN: &'static str = "a NAT64 prefix";
-    const EXAMPLE: &'static str = "2001:db8:64::/96";
-
-    fn read(text: &str) -> Result<Self, Mistake> {
-        const HELP: &str = "write an IPv6 network of length 32, 40, 48, 56, 64 or 96 (RFC 6052)";
-        match IpNet::read(text)? {
-            IpNet::V6(network) if matches!(network.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) => {
-                Ok(Self(network))
-            }
-            IpNet::V6(_) => Err(Mistake::new("no length that carries an IPv4 address", HELP)),
-            IpNet::V4(_) => Err(Mistake::new("an IPv4 network", HELP)),
-        }
-    }
-
-    fn write(&self) -> String {
-        self.0.to_string()
-    }
-}
-
-impl Form for Authority {
-    const NOUN: &'static str = "a host and port";
-    const EXAMPLE: &'static str = "relay-a.dmz.example:3128";
-
-    fn read(text: &str) -> Result<Self, Mistake> {
-        text.parse().map_err(|error: AuthorityError| {
-            Mistake::new(
-                error.to_string(),
-                "write a name or an address, and the port: \"relay-a.dmz.example:3128\"",
-            )
-        })
-    }
-
-    fn write(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Form for HostName {
-    const NOUN: &'static str = "a host name";
-    const EXAMPLE: &'static str = "relay.dmz.example";
-
-    fn read(text: &str) -> Result<Self, Mistake> {
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self(address.to_string()));
-        }
-        text.parse::<DnsName>()
-            .map(|name| Self(name.to_string()))
-            .map_err(|error| {
-                Mistake::new(
-                    error.to_string(),
-                    "write a name or an address, without the port",
-                )
-            })
-    }
-
-    fn write(&self) -> String {
-        self.0.clone()
-    }
-}
-
-/// The standard library takes four plain decimal numbers only; this finds the words for what it refuses.
+/// Parses an address with the standard library, which takes four plain decimal numbers only.
+///
+/// The rest of this function finds the words for what the library refuses.
 fn parse_address(text: &str) -> Result<IpAddr, Mistake> {
     const HELP: &str =
         "write four decimal numbers, or an IPv6 address: \"10.0.0.53\", \"2001:db8::53\"";
@@ -228,7 +129,7 @@ fn parse_address(text: &str) -> Result<IpAddr, Mistake> {
         if text.starts_with('[') {
             return Mistake::new("brackets", "brackets are only for an address with a port");
         }
-        if text.bytes().any(|byte| byte.is_ascii_alphabetic()) && text.parse::<DnsName>().is_ok() {
+        if text.bytes().any(|byte| byte.is_ascii_alphabetic()) && is_host_name(text) {
             return Mistake::new(
                 "a name",
                 "write addresses here: a name could change its own",
@@ -261,15 +162,42 @@ fn parse_prefix_length(text: &str, longest: u8) -> Result<u8, Mistake> {
     }
 }
 
-/// The IPv4 address in `::ffff:0:0/96`. Such an address never arrives from the network as IPv6, so a rule on it would
-/// match nothing, or, shortened, everything.
+/// Returns the IPv4 address in an address of `::ffff:0:0/96`.
+///
+/// The network never delivers such an address as IPv6. A rule for it would therefore match nothing,
+/// or everything if its prefix is short.
 fn mapped(address: IpAddr) -> Option<IpAddr> {
     let canonical = address.to_canonical();
     (canonical != address).then_some(canonical)
 }
 
-fn write_help(value: impl std::fmt::Display) -> String {
+fn write_help(value: impl fmt::Display) -> String {
     format!("write {:?}", value.to_string())
+}
+
+/// Whether a text is a host name (RFC 1123, 2.1), so that the message can call it a name.
+///
+/// A text whose last label is a number is none, because some programs read it as an address.
+fn is_host_name(text: &str) -> bool {
+    const LONGEST_NAME: usize = 253;
+    const LONGEST_LABEL: usize = 63;
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let is_label = |label: &str| {
+        (1..=LONGEST_LABEL).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_number = |label: &str| {
+        label.bytes().all(|b| b.is_ascii_digit())
+            || label.starts_with("0x")
+            || label.starts_with("0X")
+    };
+    name.len() <= LONGEST_NAME
+        && name.split('.').all(is_label)
+        && !name.split('.').next_back().is_some_and(is_number)
 }
 
 #[cfg(test)]
@@ -407,35 +335,6 @@ mod tests {
             "1.2.3.4:70000",
         ] {
             assert!(SocketAddr::read(bad).is_err(), "{bad}");
-        }
-        for (text, canonical) in [
-            ("10.0.0.53", "10.0.0.53:53"),
-            ("10.0.0.53:5353", "10.0.0.53:5353"),
-            ("2001:db8::53", "[2001:db8::53]:53"),
-            ("[2001:db8::53]:5353", "[2001:db8::53]:5353"),
-        ] {
-            let server = Nameserver::read(text).unwrap();
-            assert_eq!(server.write(), canonical);
-            assert_eq!(Nameserver::read(canonical), Ok(server));
-        }
-        for bad in [
-            "",
-            "dns.example",
-            "dns.example:53",
-            "10.0.0.53:0",
-            "0.0.0.0",
-            "[::]:53",
-            "10.0.0.0/8",
-        ] {
-            assert!(Nameserver::read(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn nat64_prefixes() {
-        assert!(Nat64Prefix::read("2001:db8:64::/96").is_ok());
-        for bad in ["2001:db8::/33", "2001:db8::", "10.0.0.0/8", "64:ff9b::1/96"] {
-            assert!(Nat64Prefix::read(bad).is_err(), "{bad}");
         }
     }
 
