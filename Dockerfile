@@ -8,21 +8,23 @@ WORKDIR /src
 # package has a COPY of its manifest here, a COPY of its sources below, and a line in .dockerignore.
 COPY Cargo.toml Cargo.lock ./
 COPY settings/Cargo.toml settings/
+COPY trail/Cargo.toml trail/
 COPY deploy/static.toml deploy/
 RUN mkdir relay \
     && for package in relay $(dirname */Cargo.toml); do touch "$package/lib.rs"; done \
     && echo 'fn main() {}' > relay/main.rs \
-    && cargo build --release --locked --package callhome-relay --config deploy/static.toml
+    && cargo build --profile dist --locked -p callhome-relay --config deploy/static.toml
 
 COPY settings settings
+COPY trail trail
 COPY relay relay
 # A copy keeps the time of the original, and cargo compares times: the sources must be newer than the
 # empty roots.
 RUN touch */lib.rs relay/main.rs \
-    && cargo build --release --locked --package callhome-relay --config deploy/static.toml
+    && cargo build --profile dist --locked -p callhome-relay --config deploy/static.toml
 
 # What goes into the image. The parents of the state's directory too: some builders would give them to its owner.
-RUN install -D --mode=0755 target/*/release/callhome-relay image/usr/bin/callhome-relay \
+RUN install -D --mode=0755 target/*/dist/callhome-relay image/usr/bin/callhome-relay \
     && install -D --mode=0644 /etc/ssl/certs/ca-certificates.crt image/etc/ssl/certs/ca-certificates.crt \
     && echo 'callhome-relay:x:65532:65532::/var/lib/callhome-relay:/nonexistent' > image/etc/passwd \
     && echo 'callhome-relay:x:65532:' > image/etc/group \
