@@ -6,12 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Compares the wall clock with one that can't be set.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(super) struct WallClock {
     wall: Timestamp,
     monotonic: Instant,
 }
 
-impl Clock {
+impl WallClock {
     pub(super) fn start(wall: Timestamp, monotonic: Instant) -> Self {
         Self { wall, monotonic }
     }
@@ -37,7 +37,7 @@ mod tests {
     #[test]
     fn a_jump_is_noticed_and_drift_is_not() {
         let (wall, monotonic) = (Timestamp::UNIX_EPOCH, Instant::now());
-        let mut clock = Clock::start(wall, monotonic);
+        let mut clock = WallClock::start(wall, monotonic);
         let after = |wall_ms: i64, monotonic_ms: u64| {
             (
                 wall + SignedDuration::from_millis(wall_ms),

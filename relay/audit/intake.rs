@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::durability::Durability;
 use super::options::{OnFailure, Sync};
-use super::progress::Progress;
 use super::throttle::Throttle;
 use crate::telemetry::Metrics;
 
@@ -22,7 +22,7 @@ pub(super) struct Intake {
     pub(super) on_failure: OnFailure,
     pub(super) queue: Mutex<Queue>,
     pub(super) wake: Condvar,
-    pub(super) progress: Arc<Progress>,
+    pub(super) durability: Arc<Durability>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Queue {
     pub(super) busy_since: Option<Instant>,
     pub(super) closing: bool,
     #[cfg(test)]
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<WriterFault>,
 }
 
 /// How the writer fares.
@@ -223,13 +223,13 @@ pub(super) const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else 
 /// What the tests let go wrong in the writer's thread.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+pub(super) enum WriterFault {
     Panic,
     Hang(Duration),
 }
 
 #[cfg(test)]
-impl Fault {
+impl WriterFault {
     pub(super) fn happen(self) {
         match self {
             Self::Panic => panic!("a defect, made for a test"),

@@ -9,16 +9,16 @@
 //! - `recorder` is the guard of a session, `intake` the queue between sessions and writer.
 //! - `writer` drives `store` and `compress` (files), `seal` and `kept` (keys and checkpoints), `stdout`. `throttle` keeps refusals
 //!   from filling the disk; `recover` is what a start does.
-//! - `ship` sends the records on to a syslog server, as far as `progress` says that they are durable.
+//! - `ship` sends the records on to a syslog server, as far as `durability` says that they are durable.
 
 mod clock;
 mod compress;
+mod durability;
 mod files;
 mod intake;
 mod kept;
 mod options;
 mod owner;
-mod progress;
 mod recorder;
 mod recover;
 mod seal;
@@ -37,15 +37,15 @@ use callhome_trail::Data;
 use rustix::fs::{Gid, Uid};
 
 use crate::telemetry::Metrics;
+use durability::Durability;
 use intake::{Intake, Queue, RecordKind, RelayRecord, WriterState};
-use progress::Progress;
 use ship::{Connector, ShipSource, Shipper};
 use writer::Writer;
 
 pub use options::{OnFailure, Options, Sync};
 pub use recorder::Recorder;
 pub use seal::generate;
-pub use ship::{ServerError as SyslogServerError, Syslog, SyslogServer};
+pub use ship::{Syslog, SyslogServer, SyslogServerError};
 
 /// The way into the trail. Cloning is cheap.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl Audit {
                 ..Queue::default()
             }),
             wake: Condvar::new(),
-            progress: Arc::<Progress>::default(),
+            durability: Arc::<Durability>::default(),
             metrics,
         }));
         let (trail, last) = (opened.chain.trail().to_owned(), opened.chain.next() - 1);
@@ -158,7 +158,7 @@ impl Audit {
             last,
         };
         let metrics = |server: &str| self.0.metrics.shipping(server);
-        Shipper::start(connector, &source, self.0.progress.clone(), metrics).map(Some)
+        Shipper::start(connector, &source, self.0.durability.clone(), metrics).map(Some)
     }
 
     /// Whether new requests may be served, as far as the trail is concerned.
@@ -221,7 +221,7 @@ impl WriterHandle {
             // The thread returns nothing, and its panic has been reported by the panic hook.
             let _ = thread.join();
         }
-        self.audit.0.progress.end();
+        self.audit.0.durability.end();
         if let Some(shipper) = self.shipper.take() {
             shipper.finish();
         }

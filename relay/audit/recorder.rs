@@ -29,7 +29,7 @@ pub struct Recorder {
     address: IpAddr,
     started: Instant,
     counters: Arc<Counters>,
-    stage: Stage,
+    stage: RecordStage,
     /// The client asks more often than it may: what is refused is counted with others of its kind.
     over_rate: bool,
     /// False when the opening could only be counted.
@@ -37,7 +37,7 @@ pub struct Recorder {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum RecordStage {
     Pending,
     Opened,
     Ended,
@@ -69,7 +69,7 @@ impl Audit {
             address,
             started: Instant::now(),
             counters: Arc::default(),
-            stage: Stage::Pending,
+            stage: RecordStage::Pending,
             over_rate: false,
             recorded: true,
         }
@@ -168,7 +168,7 @@ impl Recorder {
         if !self.audit.admits() {
             return Err(Unavailable);
         }
-        self.stage = Stage::Opened;
+        self.stage = RecordStage::Opened;
         self.record.outcome = Some(Outcome::Open);
         self.audit.0.metrics.tunnels.inc();
         self.audit.0.metrics.tunnels_open.inc();
@@ -198,7 +198,7 @@ impl Recorder {
 
     /// The client left before its tunnel carried anything.
     pub fn abandoned(mut self) {
-        if self.stage == Stage::Opened {
+        if self.stage == RecordStage::Opened {
             return self.end_tunnel(Outcome::Abandoned, Some(ClosedBy::Client));
         }
         self.record.outcome = Some(Outcome::Abandoned);
@@ -213,7 +213,7 @@ impl Recorder {
 
     /// Nothing to record: the connection brought no byte, or was answered with a page.
     pub fn dismissed(mut self) {
-        self.stage = Stage::Ended;
+        self.stage = RecordStage::Ended;
     }
 
     /// The record waits in memory, which is not what was promised.
@@ -246,7 +246,7 @@ impl Recorder {
             detail = refusal.detail.as_deref(),
             "refused"
         );
-        if self.stage == Stage::Opened {
+        if self.stage == RecordStage::Opened {
             self.end_tunnel(outcome, None);
         } else {
             self.record.outcome = Some(outcome);
@@ -271,7 +271,7 @@ impl Recorder {
             drop(queue);
             self.write(event, RecordKind::Refusal);
         }
-        self.stage = Stage::Ended;
+        self.stage = RecordStage::Ended;
     }
 
     fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {
@@ -287,7 +287,7 @@ impl Recorder {
     }
 
     fn end(&mut self, event: Event) {
-        self.stage = Stage::Ended;
+        self.stage = RecordStage::Ended;
         // An end without a beginning would be one more record than there is room for.
         if self.recorded {
             self.write(event, RecordKind::Closing);
@@ -328,7 +328,7 @@ fn text_of(detail: Cow<'static, str>) -> Text {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if self.stage != Stage::Ended {
+        if self.stage != RecordStage::Ended {
             self.audit.0.metrics.session_panics.inc();
             self.refuse(&Refusal::new(
                 Reason::Internal,

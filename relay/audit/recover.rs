@@ -29,7 +29,7 @@ pub(super) struct Recovered {
 
 /// A record that the trail had, as far as a later one has to follow it.
 #[derive(Clone, Debug)]
-struct End {
+struct TrailEnd {
     trail: Box<str>,
     seq: u64,
     hash: Hash,
@@ -38,7 +38,7 @@ struct End {
 /// What the segments that are left say of the trail's end.
 #[derive(Default)]
 struct Tail {
-    last: Option<End>,
+    last: Option<TrailEnd>,
     open: BTreeMap<String, Record>,
     /// The lines of the checkpoints among them.
     checkpoints: Vec<Vec<u8>>,
@@ -48,14 +48,14 @@ struct Tail {
 struct Torn {
     file: String,
     /// The last whole record among them.
-    last: Option<End>,
+    last: Option<TrailEnd>,
 }
 
 /// Puts a locked directory in order. Nothing is deleted: torn bytes move to a file of their own.
 pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     remove_temporaries(directory)?;
     let head = Head::load(directory).and_then(|head| {
-        Some(End {
+        Some(TrailEnd {
             hash: Hash::parse(head.hash.as_bytes())?,
             trail: head.trail,
             seq: head.seq,
@@ -70,12 +70,12 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     // The trail was at least as long as the longest of what knows of it.
     let known = [
         head,
-        seal.as_ref().map(End::of),
+        seal.as_ref().map(TrailEnd::of),
         torn.as_ref().and_then(|torn| torn.last.clone()),
     ];
     let mut gaps = Vec::new();
     let mut end = left.last.clone();
-    for known in known.into_iter().flatten().filter(End::is_plausible) {
+    for known in known.into_iter().flatten().filter(TrailEnd::is_plausible) {
         match &end {
             Some(end) if end.trail != known.trail => gaps.push(AuditGap::unnumbered(
                 "the directory held traces of another trail at the start",
@@ -115,7 +115,7 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     })
 }
 
-impl End {
+impl TrailEnd {
     fn of(line: &Line<'_>) -> Self {
         Self {
             trail: line.trail.as_ref().into(),
@@ -176,10 +176,12 @@ fn move_torn(active: &Path, whole: usize, rest: &[u8]) -> io::Result<Torn> {
     tracing::warn!(bytes = rest.len(), kept = %path.display(), "a torn end of the trail was set aside");
     let ends = rest
         .split(|byte| *byte == b'\n')
-        .filter_map(|line| Line::parse(line).ok().map(|line| End::of(&line)));
+        .filter_map(|line| Line::parse(line).ok().map(|line| TrailEnd::of(&line)));
     Ok(Torn {
         file: name,
-        last: ends.filter(End::is_plausible).max_by_key(|end| end.seq),
+        last: ends
+            .filter(TrailEnd::is_plausible)
+            .max_by_key(|end| end.seq),
     })
 }
 
@@ -267,7 +269,7 @@ impl Tail {
     }
 
     fn take(&mut self, line: &Line<'_>) {
-        let end = End::of(line);
+        let end = TrailEnd::of(line);
         if !end.is_plausible() {
             return;
         }

@@ -21,9 +21,9 @@ use super::files;
 pub(super) struct Store {
     directory: PathBuf,
     _lock: File,
-    active: Option<Active>,
+    active: Option<ActiveSegment>,
     /// A segment that failed and couldn't be closed yet: nothing is appended behind what it may hold.
-    failed: Option<Active>,
+    failed: Option<ActiveSegment>,
     closed: Vec<Segment>,
     compressor: Compressor,
     /// Lines that no sync has confirmed, and how many of their bytes are in the active segment.
@@ -35,7 +35,7 @@ pub(super) struct Store {
 }
 
 #[derive(Debug)]
-struct Active {
+struct ActiveSegment {
     file: File,
     /// Bytes that a sync has confirmed.
     synced: u64,
@@ -80,7 +80,7 @@ impl Store {
         let compressor = Compressor::start()?;
         let active = closed
             .pop_if(|segment| segment.path.ends_with(ACTIVE))
-            .map(|begin| Active::reopen(directory, begin))
+            .map(|begin| ActiveSegment::reopen(directory, begin))
             .transpose()?;
         for segment in &closed {
             if segment.path.extension() != Some("zst".as_ref()) {
@@ -128,7 +128,7 @@ impl Store {
         self.close_failed()?;
         let active = match &mut self.active {
             Some(active) => active,
-            none => none.insert(Active::create(&self.directory, &self.head)?),
+            none => none.insert(ActiveSegment::create(&self.directory, &self.head)?),
         };
         while self.written < self.unsynced.len() {
             match active.file.write(&self.unsynced[self.written..]) {
@@ -207,7 +207,7 @@ impl Store {
 
     /// Closes the active segment if it is full or old; true if so. Everything must be synced.
     pub(super) fn rotate(&mut self, size: u64, every: Duration) -> io::Result<bool> {
-        let is_due = |active: &mut Active| {
+        let is_due = |active: &mut ActiveSegment| {
             let age = Timestamp::now().duration_since(active.begin.time);
             active.synced >= size || Duration::try_from(age).is_ok_and(|age| age >= every)
         };
@@ -275,7 +275,7 @@ impl Store {
     }
 }
 
-impl Active {
+impl ActiveSegment {
     /// Begins a segment behind `head`.
     fn create(directory: &Path, head: &Head) -> io::Result<Self> {
         let path = directory.join(ACTIVE);

@@ -10,11 +10,11 @@ use jiff::Timestamp;
 /// The refusals that have no record of their own, by client.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    clients: HashMap<IpAddr, Counted>,
+    clients: HashMap<IpAddr, RefusalCounts>,
 }
 
 #[derive(Debug)]
-struct Counted {
+struct RefusalCounts {
     since: Timestamp,
     due: Instant,
     reasons: BTreeMap<&'static str, u64>,
@@ -25,7 +25,8 @@ impl Throttle {
     pub(super) fn begin(&mut self, address: IpAddr, wall: Timestamp, now: Instant) -> bool {
         let new = self.clients.len() < MAX_CLIENTS && !self.clients.contains_key(&address);
         if new {
-            self.clients.insert(address, Counted::since(wall, now));
+            self.clients
+                .insert(address, RefusalCounts::since(wall, now));
         }
         new
     }
@@ -47,7 +48,7 @@ impl Throttle {
         let counted = self
             .clients
             .entry(address)
-            .or_insert_with(|| Counted::since(wall, now));
+            .or_insert_with(|| RefusalCounts::since(wall, now));
         *counted.reasons.entry(why).or_default() += 1;
     }
 
@@ -58,7 +59,7 @@ impl Throttle {
 
     /// Takes the counts that are due, or all.
     pub(super) fn take(&mut self, now: Option<Instant>) -> Vec<Refusals> {
-        let due = |counted: &Counted| now.is_none_or(|now| counted.due <= now);
+        let due = |counted: &RefusalCounts| now.is_none_or(|now| counted.due <= now);
         self.clients
             .extract_if(|_, counted| due(counted))
             .filter(|(_, counted)| !counted.reasons.is_empty())
@@ -76,7 +77,7 @@ impl Throttle {
     }
 }
 
-impl Counted {
+impl RefusalCounts {
     fn since(wall: Timestamp, now: Instant) -> Self {
         Self {
             since: wall,

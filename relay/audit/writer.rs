@@ -10,7 +10,7 @@ use callhome_trail::{
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::clock::Clock;
+use super::clock::WallClock;
 use super::compress;
 use super::intake::{Batch, Intake, RelayRecord, WriterState, members};
 use super::kept::Kept;
@@ -33,7 +33,7 @@ pub(super) struct Writer {
     taken: Batch,
     /// Room for the line that is being made.
     line: Vec<u8>,
-    clock: Clock,
+    clock: WallClock,
     /// Sessions that wait until their record is durable.
     waiters: Vec<oneshot::Sender<()>>,
     /// Records that were handed over and are not durable.
@@ -56,7 +56,7 @@ struct Sealer {
 }
 
 /// A directory taken and put in order.
-pub(super) struct Opened {
+pub(super) struct OpenedTrail {
     pub(super) chain: Chain,
     store: Option<Store>,
     seal: Option<Seal>,
@@ -68,10 +68,10 @@ pub(super) struct Opened {
 }
 
 /// Opens the trail: takes the directory, recovers it, finds or makes its key.
-pub(super) fn open(options: &Options) -> io::Result<Opened> {
+pub(super) fn open(options: &Options) -> io::Result<OpenedTrail> {
     let Some(directory) = &options.directory else {
         // Without a place to keep a state, each run is a trail of its own.
-        return Ok(Opened {
+        return Ok(OpenedTrail {
             chain: Chain::new(uuid::Uuid::now_v7().to_string().into_boxed_str()),
             store: None,
             seal: None,
@@ -96,7 +96,7 @@ pub(super) fn open(options: &Options) -> io::Result<Opened> {
         ));
     }
     let store = Store::open(directory, lock, &chain)?;
-    Ok(Opened {
+    Ok(OpenedTrail {
         chain,
         store: Some(store),
         new_key: new.then(|| seal.public()),
@@ -108,7 +108,11 @@ pub(super) fn open(options: &Options) -> io::Result<Opened> {
 }
 
 impl Writer {
-    pub(super) fn new(intake: Arc<Intake>, options: &Options, opened: Opened) -> io::Result<Self> {
+    pub(super) fn new(
+        intake: Arc<Intake>,
+        options: &Options,
+        opened: OpenedTrail,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let mut writer = Self {
             intake,
@@ -125,7 +129,7 @@ impl Writer {
             }),
             taken: Batch::default(),
             line: Vec::new(),
-            clock: Clock::start(Timestamp::now(), now),
+            clock: WallClock::start(Timestamp::now(), now),
             waiters: Vec::new(),
             held: 0,
             sync_at: None,
@@ -211,7 +215,9 @@ impl Writer {
         let fault = queue.fault.take();
         drop(queue);
         #[cfg(test)]
-        fault.into_iter().for_each(super::intake::Fault::happen);
+        fault
+            .into_iter()
+            .for_each(super::intake::WriterFault::happen);
 
         if let Some(step) = self.clock.step(Timestamp::now(), Instant::now()) {
             let seconds = step.as_secs_f64();
@@ -300,7 +306,7 @@ impl Writer {
             // A session that was cancelled has no use for it.
             let _ = waiter.send(());
         }
-        self.intake.progress.synced(self.chain.next() - 1);
+        self.intake.durability.synced(self.chain.next() - 1);
         self.intake.lock().writing = 0;
         self.held = 0;
         self.sync_at = None;

@@ -22,7 +22,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::progress::{Progress, Reached};
+use super::durability::{Durability, Reached};
 use crate::telemetry::Shipping;
 use cursor::Cursor;
 use position::Position;
@@ -31,7 +31,7 @@ use transport::{Taken, Transport};
 
 pub(super) use transport::Connector;
 
-pub use server::{ServerError, SyslogServer};
+pub use server::{SyslogServer, SyslogServerError};
 
 /// Where the trail goes besides its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) struct ShipSource<'a> {
 pub(super) struct Shipper(Receiver<()>);
 
 struct ShipWorker {
-    progress: Arc<Progress>,
+    durability: Arc<Durability>,
     metrics: Shipping,
     connector: Connector,
     server: String,
@@ -76,17 +76,17 @@ struct Connection {
 }
 
 impl Shipper {
-    /// Starts to ship what `progress` says is durable. A server that isn't there is waited for.
+    /// Starts to ship what `durability` says is durable. A server that isn't there is waited for.
     pub(super) fn start(
         connector: Connector,
         source: &ShipSource<'_>,
-        progress: Arc<Progress>,
+        durability: Arc<Durability>,
         metrics: impl FnOnce(&str) -> Shipping,
     ) -> io::Result<Self> {
         let server = connector.server().to_string();
         let position = Position::load(source, &server);
         let worker = ShipWorker {
-            progress,
+            durability,
             metrics: metrics(&server),
             connector,
             server,
@@ -119,7 +119,7 @@ impl Shipper {
 impl ShipWorker {
     fn run(mut self) {
         loop {
-            let reached = self.progress.reached();
+            let reached = self.durability.reached();
             match self.step(reached) {
                 Ok(()) if !reached.ended || self.cursor.next() <= reached.seq => {}
                 Ok(()) => return,
@@ -128,7 +128,7 @@ impl ShipWorker {
                     if reached.ended {
                         return;
                     }
-                    self.progress.wait_for_end(self.retry_in);
+                    self.durability.wait_for_end(self.retry_in);
                     self.retry_in = (self.retry_in * 2).min(RETRY_LAST);
                 }
             }
@@ -162,7 +162,7 @@ impl ShipWorker {
         if !sent {
             let watched = self.failing || !self.position.is_settled();
             let within = if watched { LOOK_SOON } else { LOOK };
-            self.progress.wait_beyond(self.cursor.next() - 1, within);
+            self.durability.wait_beyond(self.cursor.next() - 1, within);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ pub enum SyslogServer {
 
 /// Why a text names no syslog server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ServerError {
+pub enum SyslogServerError {
     #[error("no scheme that syslog is sent by")]
     Scheme,
     #[error(transparent)]
@@ -38,18 +38,18 @@ impl SyslogServer {
 }
 
 impl FromStr for SyslogServer {
-    type Err = ServerError;
+    type Err = SyslogServerError;
 
-    fn from_str(text: &str) -> Result<Self, ServerError> {
-        let (scheme, rest) = text.split_once("://").ok_or(ServerError::Scheme)?;
-        let authority = || Authority::parse(rest.as_bytes()).map_err(ServerError::from);
+    fn from_str(text: &str) -> Result<Self, SyslogServerError> {
+        let (scheme, rest) = text.split_once("://").ok_or(SyslogServerError::Scheme)?;
+        let authority = || Authority::parse(rest.as_bytes()).map_err(SyslogServerError::from);
         match scheme {
             "tls" => authority().map(Self::Tls),
             "tcp" => authority().map(Self::Tcp),
             "udp" => authority().map(Self::Udp),
             "unix" if rest.len() > 1 && rest.starts_with('/') => Ok(Self::Unix(rest.into())),
-            "unix" => Err(ServerError::Path),
-            _ => Err(ServerError::Scheme),
+            "unix" => Err(SyslogServerError::Path),
+            _ => Err(SyslogServerError::Scheme),
         }
     }
 }
@@ -85,11 +85,11 @@ mod tests {
     #[test]
     fn what_names_no_server_is_refused() {
         for (text, error) in [
-            ("syslog.example:6514", ServerError::Scheme),
-            ("https://syslog.example:6514", ServerError::Scheme),
-            ("TLS://syslog.example:6514", ServerError::Scheme),
-            ("unix://dev/log", ServerError::Path),
-            ("unix:///", ServerError::Path),
+            ("syslog.example:6514", SyslogServerError::Scheme),
+            ("https://syslog.example:6514", SyslogServerError::Scheme),
+            ("TLS://syslog.example:6514", SyslogServerError::Scheme),
+            ("unix://dev/log", SyslogServerError::Path),
+            ("unix:///", SyslogServerError::Path),
         ] {
             assert_eq!(text.parse::<SyslogServer>(), Err(error), "{text}");
         }
@@ -101,7 +101,7 @@ mod tests {
         ] {
             let error = text.parse::<SyslogServer>().unwrap_err();
             assert!(
-                matches!(error, ServerError::Authority(_)),
+                matches!(error, SyslogServerError::Authority(_)),
                 "{text}: {error}"
             );
         }

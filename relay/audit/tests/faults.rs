@@ -13,7 +13,7 @@ fn session(audit: &Audit) -> Recorder {
     audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into())
 }
 
-fn inject(audit: &Audit, fault: Fault) {
+fn inject(audit: &Audit, fault: WriterFault) {
     audit.0.lock().fault = Some(fault);
     refuse(audit);
 }
@@ -28,7 +28,7 @@ fn a_writer_that_dies_is_noticed_and_nobody_waits_for_it() {
             ..options(directory.path())
         };
         let (audit, writer) = start(&options);
-        inject(&audit, Fault::Panic);
+        inject(&audit, WriterFault::Panic);
         wait_for(|| !audit.is_available());
         assert!(audit.is_stuck());
         assert_eq!(audit.admits(), on_failure == OnFailure::Count);
@@ -52,7 +52,7 @@ fn a_writer_that_hangs_is_a_failure_until_it_is_back() {
         ..options(directory.path())
     };
     let (audit, writer) = start(&options);
-    inject(&audit, Fault::Hang(STALL * 3));
+    inject(&audit, WriterFault::Hang(STALL * 3));
     wait_for(|| audit.0.lock().fault.is_none());
     // Whoever waits for a record to be durable waits no longer than that.
     let started = Instant::now();

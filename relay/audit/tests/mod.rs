@@ -14,7 +14,7 @@ use callhome_trail::{
 };
 use proptest::prelude::*;
 
-use super::intake::{Fault, MAX_WAITING, STALL};
+use super::intake::{MAX_WAITING, STALL, WriterFault};
 use super::*;
 use crate::proxy_error::Reason;
 use crate::tunnel::{Closed, ClosedBy};

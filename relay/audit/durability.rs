@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Shared by the writer and those who follow it. Nobody holds its lock for longer than it takes to copy two words.
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct Durability {
     reached: Mutex<Reached>,
     moved: Condvar,
 }
@@ -18,7 +18,7 @@ pub(super) struct Reached {
     pub(super) ended: bool,
 }
 
-impl Progress {
+impl Durability {
     /// Everything up to this record is in the files, as durably as `sync` makes it.
     pub(super) fn synced(&self, seq: u64) {
         self.lock().seq = seq;
