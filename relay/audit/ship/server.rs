@@ -1,4 +1,4 @@
-//! Where the trail is shipped to, as the configuration writes it.
+//! The syslog server that the trail is shipped to, as the configuration names it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,9 +13,9 @@ pub enum SyslogServer {
     Tls(Authority),
     /// Octet-counted messages over TCP (RFC 6587, 3.4.1).
     Tcp(Authority),
-    /// A datagram a message (RFC 5426). What is lost on the way is lost.
+    /// A datagram for each message (RFC 5426). A lost datagram isn't noticed.
     Udp(Authority),
-    /// A datagram a message to a socket of this machine.
+    /// A datagram for each message, to a socket of this machine.
     Unix(PathBuf),
 }
 
@@ -31,7 +31,7 @@ pub enum SyslogServerError {
 }
 
 impl SyslogServer {
-    /// Whether the server proves who it is.
+    /// Whether the server proves its identity.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
