@@ -254,14 +254,14 @@ mod tests {
 
     #[test]
     fn no_byte_can_change_and_no_line_can_go() {
+        fn after(hash: &Hash, bytes: &[u8]) -> Option<Hash> {
+            Line::after(hash, bytes).map(|line| line.hash)
+        }
         let mut chain = Chain::new("t".into());
         let mut lines = Vec::new();
         chain.append(Timestamp::UNIX_EPOCH, br#""event":"a""#, &mut lines);
         chain.append(Timestamp::UNIX_EPOCH, br#""event":"b""#, &mut lines);
         let lines: Vec<_> = lines.trim_ascii_end().split(|b| *b == b'\n').collect();
-        fn after(hash: &Hash, bytes: &[u8]) -> Option<Hash> {
-            Line::after(hash, bytes).map(|line| line.hash)
-        }
         let first = after(&Hash::GENESIS, lines[0]).unwrap();
         assert_eq!(after(&first, lines[1]), Some(chain.previous));
         assert_eq!(after(&Hash::GENESIS, lines[1]), None);

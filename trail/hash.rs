@@ -18,7 +18,7 @@ impl Hash {
 
     pub fn parse(text: &[u8]) -> Option<Self> {
         let digits: [u8; 64] = text.try_into().ok()?;
-        digits.iter().all(is_digit).then_some(Self(digits))
+        digits.iter().copied().all(is_digit).then_some(Self(digits))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -43,7 +43,7 @@ impl fmt::Display for Hash {
     }
 }
 
-pub(crate) fn is_digit(byte: &u8) -> bool {
+pub(crate) fn is_digit(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 

@@ -19,7 +19,7 @@ pub struct SigningKey {
 
 impl PublicKey {
     pub fn parse(text: &str) -> Option<Self> {
-        let is_key = text.len() == 64 && text.as_bytes().iter().all(is_digit);
+        let is_key = text.len() == 64 && text.bytes().all(is_digit);
         is_key.then(|| Self(text.into()))
     }
 
