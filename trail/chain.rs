@@ -1,8 +1,10 @@
 //! The chain that ties each record to all before it.
 //!
-//! A line is `{"v":1,"trail":…,"seq":…,…,"prev":…,"hash":…}`. `hash` is the SHA-256 of the line's bytes before `,"hash":`;
-//! `prev` is the hash of the record before and stands inside, so a change anywhere changes every hash after it. A checkpoint has a
-//! `signature` between the two, made over the bytes before `,"signature":`.
+//! A line is `{"v":1,"trail":…,"seq":…,…,"prev":…,"hash":…}`. `hash` is the SHA-256 of the line's
+//! bytes before `,"hash":`. `prev` is the hash of the record before, and is hashed too. So a change
+//! anywhere changes every hash after it.
+//!
+//! A checkpoint has a `signature` between the two, made over the bytes before `,"signature":`.
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -15,7 +17,7 @@ use crate::data::Checkpoint;
 use crate::hash::Hash;
 use crate::key::PublicKey;
 
-/// Where the chain stands: makes lines out of record bodies.
+/// The end of a chain, which makes lines out of the members of records.
 #[derive(Debug)]
 pub struct Chain {
     trail: Box<str>,
@@ -23,7 +25,7 @@ pub struct Chain {
     previous: Hash,
 }
 
-/// A line that is whole in itself: its hash is that of its bytes.
+/// A line whose hash is that of its bytes.
 #[derive(Debug)]
 pub struct Line<'a> {
     pub trail: Cow<'a, str>,
@@ -39,7 +41,7 @@ pub struct Line<'a> {
     pub signed: Option<(Cow<'a, str>, &'a [u8])>,
 }
 
-/// What is wrong with a line by itself.
+/// What is wrong with a line, without regard to its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     #[error("it isn't a record")]
@@ -51,12 +53,12 @@ pub enum LineError {
 }
 
 impl Chain {
-    /// A new chain. `trail` names it, and must not need escaping in JSON.
+    /// Starts a chain. `trail` names it, and must not need escaping in JSON.
     pub fn new(trail: Box<str>) -> Self {
         Self::resume(trail, 1, Hash::GENESIS)
     }
 
-    /// Goes on after a record with this hash.
+    /// Continues a chain after a record with the hash `previous`.
     pub fn resume(trail: Box<str>, next: u64, previous: Hash) -> Self {
         Self {
             trail,
@@ -78,12 +80,14 @@ impl Chain {
         &self.trail
     }
 
-    /// Appends the line of the next record to `out`. `members` are the record's JSON members that follow its time, without braces.
+    /// Appends the line of the next record to `out`.
+    ///
+    /// `members` are the JSON members of the record that follow its time, without braces.
     pub fn append(&mut self, time: Timestamp, members: &[u8], out: &mut Vec<u8>) {
         self.append_signed(time, members, out, |_| None);
     }
 
-    /// The same for a record that `sign` signs, in hexadecimal.
+    /// Appends the line of a record that `sign` signs, in hexadecimal.
     pub fn append_signed(
         &mut self,
         time: Timestamp,
@@ -115,14 +119,16 @@ impl Chain {
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line, without its line feed, that follows the record with the hash `previous`. Gives none when its own hash isn't that of its
-    /// bytes, or it follows another record. It judges the raw bytes, because JSON that means the same is another line.
+    /// Parses a line, without its line feed, that must follow the record with the hash `previous`.
+    ///
+    /// Returns none when its hash isn't that of its bytes, or when it follows another record. The
+    /// raw bytes are hashed, because JSON that means the same can have other bytes.
     pub fn after(previous: &Hash, bytes: &'a [u8]) -> Option<Self> {
         let line = Self::parse(bytes).ok()?;
         (line.prev == *previous).then_some(line)
     }
 
-    /// Reads a line, without its line feed, and proves its hash.
+    /// Parses a line, without its line feed, and proves its hash.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, LineError> {
         #[derive(Deserialize)]
         struct Members<'a> {
@@ -179,7 +185,7 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// The members of `data`, as far as they are a `T`.
+    /// The `data` of the record, if it can be read as a `T`.
     pub fn data<T: Deserialize<'a>>(&self) -> Option<T> {
         serde_json::from_str(self.data?.get()).ok()
     }
@@ -248,14 +254,14 @@ mod tests {
 
     #[test]
     fn no_byte_can_change_and_no_line_can_go() {
+        fn after(hash: &Hash, bytes: &[u8]) -> Option<Hash> {
+            Line::after(hash, bytes).map(|line| line.hash)
+        }
         let mut chain = Chain::new("t".into());
         let mut lines = Vec::new();
         chain.append(Timestamp::UNIX_EPOCH, br#""event":"a""#, &mut lines);
         chain.append(Timestamp::UNIX_EPOCH, br#""event":"b""#, &mut lines);
         let lines: Vec<_> = lines.trim_ascii_end().split(|b| *b == b'\n').collect();
-        fn after(hash: &Hash, bytes: &[u8]) -> Option<Hash> {
-            Line::after(hash, bytes).map(|line| line.hash)
-        }
         let first = after(&Hash::GENESIS, lines[0]).unwrap();
         assert_eq!(after(&first, lines[1]), Some(chain.previous));
         assert_eq!(after(&Hash::GENESIS, lines[1]), None);

@@ -1,4 +1,5 @@
-//! What the records of the relay itself say, one type an event. The relay writes them, and readers read them, from these types.
+//! The `data` of the relay's own records, one type for each event. The relay writes these types,
+//! and readers read them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -39,7 +40,8 @@ pub struct RelayStarted {
     pub boot: Option<Text>,
     pub uptime_ms: u64,
     pub listeners: Vec<String>,
-    /// What the process has given up: "seccomp", "landlock 6" and so on; nothing where `[sandbox]` is off.
+    /// The ways in which the process is confined, such as "seccomp" and "landlock 6"; empty when
+    /// `[sandbox]` is off.
     pub sandbox: Vec<Text>,
 }
 
@@ -65,7 +67,7 @@ pub struct ConfigRejected {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Refusals {
     pub address: IpAddr,
-    // Text, so that a time which can't be read doesn't hide the counts from a reader.
+    // This is text, so that a time which can't be read doesn't hide the counts from a reader.
     pub since: Text,
     pub count: u64,
     pub reasons: BTreeMap<Text, u64>,
@@ -73,13 +75,14 @@ pub struct Refusals {
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Checkpoint {
-    /// Records since the last one.
+    /// Records since the last checkpoint.
     pub records: u64,
     pub boot: Option<Text>,
-    /// Since the boot, suspended time included.
+    /// Milliseconds since the boot, suspended time included.
     pub uptime_ms: u64,
-    /// The key that signs this, and the one that will sign the next.
+    /// The key that signs this checkpoint.
     pub key: Text,
+    /// The key that will sign the next one.
     pub next: Text,
 }
 
@@ -87,7 +90,7 @@ pub struct Checkpoint {
 pub struct TrailPruned {
     pub from: u64,
     pub to: u64,
-    /// Of record `to`.
+    /// The hash of record `to`.
     pub hash: Text,
     pub segments: usize,
     pub bytes: u64,
@@ -98,7 +101,7 @@ pub struct ClockStepped {
     pub seconds: f64,
 }
 
-/// Either records with numbers that are missing, or a count of what was never recorded.
+/// Either the numbers of missing records, or a count of requests that were never recorded.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct AuditGap {
     pub from: Option<u64>,
@@ -108,7 +111,7 @@ pub struct AuditGap {
 }
 
 impl Data {
-    /// The event of a record that says this.
+    /// The event of a record that has this data.
     pub const fn event(&self) -> Event {
         match self {
             Self::RelayStarted(_) => Event::RelayStarted,
@@ -123,8 +126,10 @@ impl Data {
         }
     }
 
-    /// Cuts text that has no bound of its own, such as the report on a long and wrong configuration. A line that is too long for
-    /// its readers would break the trail.
+    /// Cuts text that has no bound of its own, such as the report on a long and wrong
+    /// configuration.
+    ///
+    /// Otherwise a line could be too long for its readers, and break the trail.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         match &mut self {
@@ -153,7 +158,7 @@ impl AuditGap {
         }
     }
 
-    /// A gap of so many records that were never made.
+    /// A gap of requests that were never recorded.
     pub fn of_count(count: u64, cause: impl Into<Text>) -> Self {
         Self {
             count: Some(count),
@@ -190,7 +195,7 @@ fn cut_to(text: &mut String, length: usize) {
     }
 }
 
-/// The longest text of the relay's own, in bytes; JSON may make it six times as long.
+/// The longest text of a record of the relay itself, in bytes. JSON may make it six times as long.
 const MAX_TEXT: usize = 4096;
 /// The longest list of such texts, each an eighth as long.
 const MAX_TEXTS: usize = 64;

@@ -1,10 +1,13 @@
-//! How a target that a client sent gets into a record: escaped, masked and bounded.
+//! Escapes, masks and bounds the target that a client sent, so that it can be recorded.
 
 use std::fmt::Write as _;
 use std::ops::Range;
 
-/// Escapes bytes that a client sent into printable ASCII, and masks what may be a secret: the userinfo before an `@`, and a
-/// query from `?` on. The escape is reversible but for the mask: a backslash doubles, any other odd byte becomes `\xNN`.
+/// Escapes bytes that a client sent into printable ASCII, and masks possible secrets: the userinfo
+/// before an `@`, and the query from `?` on.
+///
+/// The escape can be reversed, but the mask can't. A backslash doubles, and any other byte that
+/// isn't printable becomes `\xNN`.
 pub fn escape(raw: &[u8]) -> String {
     let masked = userinfo(raw);
     let rest = masked.as_ref().map_or(0, |range| range.end);
@@ -25,8 +28,10 @@ pub fn escape(raw: &[u8]) -> String {
     out
 }
 
-/// Where the userinfo stands: it ends at the last `@` of the authority (RFC 3986, 3.2). It is looked for in all that was sent,
-/// lest a cut between a password and its `@` let the password through.
+/// Finds the userinfo, which ends at the last `@` of the authority (RFC 3986, 3.2).
+///
+/// The search covers all that was sent. If the text were cut first, a cut between a password and
+/// its `@` would let the password through.
 fn userinfo(raw: &[u8]) -> Option<Range<usize>> {
     let is_scheme = |b: &u8| b.is_ascii_alphanumeric() || b"+-.".contains(b);
     let start = raw
@@ -36,7 +41,8 @@ fn userinfo(raw: &[u8]) -> Option<Range<usize>> {
         .map_or(0, |at| at + 3);
     let is_end = |b: &u8| matches!(b, b'/' | b'?');
     let end = match raw[start..].iter().position(is_end) {
-        // Without a scheme or a leading slash all of it is authority, and these belong to a password that wasn't encoded.
+        // Without a scheme or a leading slash, all of it is authority. A `/` or `?` then belongs to
+        // a password that wasn't encoded.
         Some(1..) if start == 0 => raw.len(),
         Some(at) => start + at,
         None => raw.len(),
@@ -45,7 +51,7 @@ fn userinfo(raw: &[u8]) -> Option<Range<usize>> {
     Some(start..start + at)
 }
 
-/// Appends as many of `bytes` as there is `room` for.
+/// Escapes as many of `bytes` as there is `room` for, and appends them.
 fn push_escaped(out: &mut String, bytes: &[u8], room: &mut usize) {
     let kept = &bytes[..bytes.len().min(*room)];
     *room -= kept.len();
@@ -61,7 +67,8 @@ fn push_escaped(out: &mut String, bytes: &[u8], room: &mut usize) {
     }
 }
 
-/// The bytes that [`escape`] was given, as far as they were kept. Text that it can't have made stays as it is.
+/// Returns the bytes that [`escape`] got, as far as they were kept. Text that it can't have made
+/// stays as it is.
 pub fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -90,7 +97,7 @@ fn digit(byte: u8) -> Option<u8> {
         .and_then(|digit| digit.try_into().ok())
 }
 
-/// How much of a raw target the trail keeps, in bytes. A host name with a port has at most 259.
+/// How many bytes of a raw target the trail keeps. A host name with a port has at most 259.
 pub const MAX_RAW: usize = 256;
 const MASK: &str = "***";
 

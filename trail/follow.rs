@@ -1,4 +1,4 @@
-//! Following a trail that is being written, over rotation and compression.
+//! Follows a trail that is being written, over rotation and compression.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -11,41 +11,42 @@ use crate::chain::Line;
 use crate::reader::record_in;
 use crate::segments::{self, Inode, MAX_LINE, inode};
 
-/// Gives the lines of a trail from a record on. Where there are no more, it can be asked again later.
+/// Reads the lines of a trail from a record on. At the end it can be asked again later.
 ///
-/// Segments are found by what is in them: a segment that was renamed, compressed or cut back while it was read neither loses nor
-/// repeats a record.
+/// It finds segments by the records in them. So a segment that is renamed, compressed or cut back
+/// while it is read neither loses nor repeats a record.
 pub struct Follower {
     path: PathBuf,
     current: Option<OpenSegment>,
-    /// The number of the next record that hasn't been given.
+    /// The number of the next record to be returned.
     next: u64,
-    /// What a line has so far.
+    /// The bytes of a line that were read so far.
     line: Vec<u8>,
-    /// Closed segments in which there was nothing to give, as damaged ones.
+    /// Closed segments that held no record to return, such as damaged ones. They are not opened
+    /// again.
     spent: HashSet<PathBuf>,
     is_copy: bool,
 }
 
 struct OpenSegment {
     input: Box<dyn BufRead>,
-    /// None for standard input.
+    /// The path and identity of the file, none for standard input.
     file: Option<(PathBuf, Inode)>,
-    /// Whether it has been read to an end that it will keep.
+    /// Whether it was read to its final end.
     done: bool,
-    /// Whether lines are still added to it, as far as is known.
+    /// Whether lines may still be added to it.
     growing: bool,
-    /// Whether a record came out of it.
+    /// Whether it held a record to return.
     gave: bool,
 }
 
-/// How far a look got.
+/// The result of reading on.
 enum Look {
-    /// `line` has a whole one.
+    /// `line` holds a whole line.
     Line,
-    /// The rest of a segment can't be read, and why.
+    /// The rest of a segment can't be read, with the reason.
     Damage(String),
-    /// There is no more by now.
+    /// There is nothing more to read now.
     End,
 }
 
@@ -69,13 +70,14 @@ impl Follower {
                 gave: false,
             });
         } else {
-            // A path that isn't there is an error now, and patience later.
+            // A path that is missing at the start is an error. Later it may be missing for a
+            // moment.
             path.metadata().map_err(|error| at(path, &error))?;
         }
         Ok(follower)
     }
 
-    /// The numbers and times of the records that its segments begin with, the oldest first.
+    /// The numbers and times of the records with which segments begin, the oldest first.
     pub fn beginnings(&self) -> io::Result<Vec<(u64, Timestamp)>> {
         if !self.path.is_dir() {
             return Ok(Vec::new());
@@ -88,7 +90,7 @@ impl Follower {
             .collect())
     }
 
-    /// Hands every line that is there by now to `take`: a record, or why it is none.
+    /// Passes every line that is there now to `take`: a record, or the reason why it is none.
     pub fn drain(
         &mut self,
         mut take: impl FnMut(Result<Line<'_>, String>) -> io::Result<()>,
@@ -102,10 +104,10 @@ impl Follower {
                 }
                 Look::End => return Ok(()),
             }
-            // Taken out, so that an early return leaves nothing of it.
+            // The line is taken out, so that an early return leaves nothing of it behind.
             let bytes = std::mem::take(&mut self.line);
             let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-            // A file may be a copy, with what syslog put before the record.
+            // A file may be a copy, with a syslog header before the record.
             let line = Line::parse(if self.is_copy { record_in(text) } else { text });
             if let Ok(line) = &line {
                 if line.seq < self.next {
@@ -120,7 +122,7 @@ impl Follower {
         }
     }
 
-    /// Reads on until `line` is whole.
+    /// Reads on until `line` holds a whole line.
     fn fill(&mut self) -> io::Result<Look> {
         loop {
             let Some(current) = self.current.as_mut().filter(|current| !current.done) else {
@@ -151,7 +153,8 @@ impl Follower {
             if current.growing && current.is_in_place() {
                 return Ok(Look::End);
             }
-            // What was written between the last read and the renaming is read before it is left.
+            // The segment was renamed. Read once more, for lines that were written between the last
+            // read and the renaming.
             if current.growing {
                 current.growing = false;
                 continue;
@@ -160,12 +163,12 @@ impl Follower {
             if current.file.is_none() && !self.line.is_empty() {
                 return Ok(Look::Line);
             }
-            // The beginning of a line that a failed write left; the next segment has it whole.
+            // A failed write left the beginning of a line. The next segment has it whole.
             self.line.clear();
         }
     }
 
-    /// Opens the segment that has, or will have, the next record.
+    /// Opens the segment that has, or will have, the next record. Returns whether there is one.
     fn advance(&mut self) -> io::Result<bool> {
         let mut read = None;
         if let Some(current) = &self.current {
@@ -173,7 +176,8 @@ impl Follower {
                 return Ok(false);
             };
             read = Some(*inode);
-            // The name of the one being written is soon another's.
+            // The active segment isn't marked as spent, because its name will soon belong to
+            // another.
             if !current.gave && !segments::is_active(path) {
                 self.spent.insert(path.clone());
             }
@@ -214,12 +218,12 @@ impl Follower {
             let Some(segment) = holds.or_else(later) else {
                 return Ok(None);
             };
-            // By its name another one may be found by now.
+            // Use the open file: the name may lead to another segment by now.
             if let Some(active) = active.filter(|_| segments::is_active(&segment.path)) {
                 return Ok(Some((segment.path.clone(), active)));
             }
             match segments::open_listed(&segment.path) {
-                // Pruned since it was listed.
+                // The segment was pruned after it was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 opened => return opened.map(Some),
             }
@@ -228,7 +232,7 @@ impl Follower {
 }
 
 impl OpenSegment {
-    /// Whether its path still leads to it.
+    /// Whether its path still leads to this file.
     fn is_in_place(&self) -> bool {
         self.file.as_ref().is_some_and(|(path, known)| {
             fs::metadata(path).is_ok_and(|file| inode(&file) == *known)

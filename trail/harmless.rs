@@ -1,14 +1,18 @@
-//! How text that came from outside leaves the trail: harmless to a terminal, a spreadsheet, a log line, a reader of JSON.
+//! Makes text that came from outside harmless to a terminal, a spreadsheet, a log line or a reader
+//! of JSON.
 //!
-//! Targets are escaped before they are recorded; but a file can be edited, so whoever shows a record trusts none of its text.
+//! Targets are escaped before they are recorded. But a file can be edited, so a program that shows
+//! a record must not trust its text.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-/// For a terminal or any other place where a line is a line: what isn't seen, moves the cursor or turns the text around becomes
-/// `\u{…}`. Everything else stays as it is.
+/// Makes text harmless to a terminal, or any other place where a line must stay one line.
+///
+/// Characters that are invisible, move the cursor or reverse the text become `\u{…}`. All others
+/// stay as they are.
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -18,8 +22,11 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     out.into()
 }
 
-/// For a cell of a spreadsheet, or of a file that will be opened as one: visible, and never a formula. What would begin one gets
-/// an apostrophe before it; behind a semicolon too, where cells end in countries whose decimals have the comma.
+/// Makes text harmless to a cell of a spreadsheet, or of a file that will be opened as one:
+/// visible, and never a formula.
+///
+/// A character that would begin a formula gets an apostrophe before it. That applies after a
+/// semicolon too, because it ends a cell in countries that write decimals with a comma.
 pub fn cell(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 1);
     let mut begins = true;
@@ -33,8 +40,10 @@ pub fn cell(text: &str) -> String {
     out
 }
 
-/// For one field of a log whose fields are divided by spaces or quotes: what is no character of a URI, and the quotes and brackets
-/// of the log formats, percent-encoded (RFC 3986, 2.1). It ends after a KiB.
+/// Makes bytes harmless to one field of a log whose fields are divided by spaces or quotes.
+///
+/// Bytes that no URI has, and the quotes and brackets of the log formats, are percent-encoded (RFC
+/// 3986, 2.1). The field is cut after 1 KiB.
 pub fn field(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().min(MAX_FIELD));
     for &byte in bytes {
@@ -51,16 +60,16 @@ pub fn field(bytes: &[u8]) -> String {
     out
 }
 
-/// JSON on one line, whose strings have `\uXXXX` for all that [`visible`] would escape.
+/// Writes JSON on one line. Characters that [`visible`] would escape become `\uXXXX`.
 pub fn json_line(value: &impl Serialize) -> serde_json::Result<String> {
     Ok(visible_json(&serde_json::to_string(value)?))
 }
 
-/// The same for text that is JSON already: its value stays what it was, its bytes don't.
+/// Does the same for text that is JSON already. Its value stays the same, its bytes don't.
 pub fn visible_json(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        // Outside its strings JSON has line feeds, tabs and spaces; inside, these are escaped.
+        // Line feeds and tabs can only be outside strings here, because JSON escapes them inside.
         if is_hidden(c) && c != '\n' && c != '\t' {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 let _ = write!(out, "\\u{unit:04x}");
@@ -87,13 +96,16 @@ fn is_hidden(c: char) -> bool {
             .any(|(first, last)| (*first..=*last).contains(&c))
 }
 
-/// No recorded target or name comes near it; readers of logs have buffers of a few KiB for a line.
+/// No recorded target or name is near this length. Readers of logs have buffers of a few KiB for a
+/// line.
 const MAX_FIELD: usize = 1024;
 
-/// What a spreadsheet takes for a formula, with the wide forms that some locales take too.
+/// The characters that begin a formula in a spreadsheet, with the wide forms that some locales take
+/// too.
 const BEGINS_FORMULA: &[char] = &['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
-/// The Unicode general categories Cf, Zl and Zp: bidirectional controls, joiners, separators, tags, and blanks that aren't seen.
+/// The Unicode general categories Cf, Zl and Zp: bidirectional controls, joiners, separators, tags,
+/// and invisible blanks.
 const HIDDEN: &[(char, char)] = &[
     ('\u{ad}', '\u{ad}'),
     ('\u{600}', '\u{605}'),

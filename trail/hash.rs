@@ -4,12 +4,12 @@ use std::fmt;
 
 use ring::digest;
 
-/// A SHA-256 in lower-case hexadecimal.
+/// A SHA-256 hash in lower-case hexadecimal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash([u8; 64]);
 
 impl Hash {
-    /// The first record of a trail has this as `prev`.
+    /// The `prev` of the first record of a trail.
     pub const GENESIS: Self = Self([b'0'; 64]);
 
     pub fn of(bytes: &[u8]) -> Self {
@@ -18,7 +18,7 @@ impl Hash {
 
     pub fn parse(text: &[u8]) -> Option<Self> {
         let digits: [u8; 64] = text.try_into().ok()?;
-        digits.iter().all(is_digit).then_some(Self(digits))
+        digits.iter().copied().all(is_digit).then_some(Self(digits))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -26,7 +26,7 @@ impl Hash {
     }
 
     pub fn as_str(&self) -> &str {
-        // Every constructor takes hexadecimal digits only, so this is always UTF-8.
+        // This is always UTF-8, because every constructor takes hexadecimal digits only.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
@@ -43,11 +43,11 @@ impl fmt::Display for Hash {
     }
 }
 
-pub(crate) fn is_digit(byte: &u8) -> bool {
+pub(crate) fn is_digit(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
-/// Writes bytes in lower-case hexadecimal; `N` is twice their number.
+/// Writes bytes in lower-case hexadecimal. `N` is twice their number.
 pub(crate) fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [0; N];
@@ -58,7 +58,7 @@ pub(crate) fn hex<const N: usize>(bytes: &[u8]) -> [u8; N] {
     text
 }
 
-/// Reads hexadecimal digits of either case. Gives none for an odd number of them.
+/// Reads hexadecimal digits of either case. Returns none for an odd number of them.
 pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |b: u8| char::from(b).to_digit(16);
     let pairs = text.as_bytes().chunks_exact(2);

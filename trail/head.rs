@@ -1,4 +1,4 @@
-//! What a directory says of its trail's end.
+//! The end of a trail, as its directory keeps it apart from the records.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::Chain;
 
-/// The end of the trail as it was known to be on the disk. It may lag behind the trail and never leads.
+/// The last record that was known to be on the disk. It may be behind the trail, and is never ahead
+/// of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     pub trail: Box<str>,
@@ -25,12 +26,12 @@ impl Head {
         }
     }
 
-    /// Reads a directory's. Gives none where there is none, or none that can be read.
+    /// Reads the file of a directory. Returns none if it is missing or can't be read.
     pub fn load(directory: &Path) -> Option<Self> {
         let text = fs::read(directory.join(HEAD)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 }
 
-/// The file's name.
+/// The name of the file.
 pub const HEAD: &str = "head.json";

@@ -1,16 +1,15 @@
-//! Quantities as people read them.
+//! Formats quantities for people.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-/// `5.1 KiB`; bytes as they are below that.
+/// Formats bytes like `5.1 KiB`, and fewer than 1024 like `841 B`.
 pub fn bytes(count: u64) -> String {
     let mut unit = "B";
-    // One digit is shown, so nothing is lost that would be seen.
     #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
     let mut value = count as f64;
     for next in ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"] {
-        // What would be shown as 1024.0 is one of the next.
+        // A value that would be shown as 1024.0 is 1.0 of the next unit.
         if value < 1023.95 {
             break;
         }
@@ -24,7 +23,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// `841ms`, `3.2s`, `12m03s`, `5h01m`, `2d03h`.
+/// Formats a duration like `841ms`, `3.2s`, `12m03s`, `5h01m` or `2d03h`.
 pub fn duration(milliseconds: f64) -> String {
     let milliseconds = milliseconds.max(0.0);
     if milliseconds < 999.5 {
@@ -47,7 +46,7 @@ pub fn duration(milliseconds: f64) -> String {
     }
 }
 
-/// `2026-11-24 14:03:07Z`: UTC, as in the trail.
+/// Formats a time like `2026-11-24 14:03:07Z`, in UTC as in the trail.
 pub fn time(time: Timestamp) -> String {
     let time = TimeZone::UTC.to_datetime(time);
     format!(

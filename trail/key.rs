@@ -11,7 +11,7 @@ use crate::hash::{hex, is_digit, unhex};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublicKey(Box<str>);
 
-/// A private key, with the seed that it is written down as.
+/// A private key, and the seed that is its written form.
 pub struct SigningKey {
     seed: [u8; 32],
     pair: Ed25519KeyPair,
@@ -19,7 +19,7 @@ pub struct SigningKey {
 
 impl PublicKey {
     pub fn parse(text: &str) -> Option<Self> {
-        let is_key = text.len() == 64 && text.as_bytes().iter().all(is_digit);
+        let is_key = text.len() == 64 && text.bytes().all(is_digit);
         is_key.then(|| Self(text.into()))
     }
 
@@ -58,7 +58,7 @@ impl SigningKey {
         Self::of(seed)
     }
 
-    /// Reads what [`Self::text`] wrote. Gives none for anything else.
+    /// Parses the output of [`Self::text`]. Returns none for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let seed = <[u8; 32]>::try_from(unhex(text.trim())?).ok()?;
         Self::of(seed).ok()
@@ -88,7 +88,8 @@ impl SigningKey {
 }
 
 impl Drop for SigningKey {
-    /// Erases the seed as far as safe code can: `black_box` keeps the compiler from leaving the write out.
+    /// Erases the seed as far as safe code can: `black_box` keeps the compiler from leaving the
+    /// write out.
     fn drop(&mut self) {
         self.seed = [0; 32];
         std::hint::black_box(&self.seed);

@@ -1,16 +1,17 @@
 //! callhome-trail: what a record of the audit trail is, and how a trail is read and proved.
 //!
-//! The relay writes with this package; the auditor's commands read with it. It needs no runtime and opens no socket.
+//! The relay writes with this package, and the auditor's commands read with it. It needs no async
+//! runtime and opens no socket.
 //!
 //! | module | what it has |
 //! |---|---|
-//! | `record` `data` `words` `reason` `text` | a record, what the relay's own events say, their vocabulary |
+//! | `record` `data` `words` `reason` `text` | a record, the data of events, the words |
 //! | `hash` `chain` `key` | the lines, the hashes that tie them, the keys that sign checkpoints |
 //! | `segments` `seals` `head` | the files of a directory |
 //! | `reader` `follow` | the lines of a trail, once or as they come |
 //! | `verify` | the proof |
 //! | `report` `export` `schema` | a month's sum, other programs' formats, the JSON Schema |
-//! | `escape` `harmless` `human` | text from outside, text for outside, quantities for people |
+//! | `escape` `harmless` `human` | text that comes in, text that goes out, quantities for people |
 
 mod chain;
 mod data;

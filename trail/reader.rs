@@ -1,4 +1,4 @@
-//! The lines of a trail in their order: from a directory, from one file, or from standard input.
+//! Reads the lines of a trail in their order, from a directory, a file or standard input.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -9,33 +9,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::segments::{self, MAX_LINE};
 
-/// Gives line after line. It reads what is there when it comes to it, and doesn't follow.
+/// Reads line after line, and ends where the trail ends now; it doesn't follow.
 pub struct Reader {
     files: VecDeque<PathBuf>,
-    /// The segment being written, opened at once: a relay may close it under another name before its turn comes.
+    /// The segment being written. It is opened at the start, because a relay may rename it before
+    /// its turn comes.
     active: Option<File>,
     current: Option<OpenFile>,
     line: Vec<u8>,
     size: u64,
     read: Arc<AtomicU64>,
-    /// It isn't a directory, and may be what a syslog server kept.
+    /// Whether the lines come from a file, which may be the copy of a syslog server.
     is_copy: bool,
 }
 
-/// Where a line stands.
+/// The file of a line, and its number there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Place {
     pub file: PathBuf,
-    /// CountedRead from 1.
+    /// The number, counted from 1.
     pub line: u64,
 }
 
-/// A line, without its line feed, and in a copy without what syslog put before the record.
+/// A line without its line feed and, in a copy, without the syslog header before the record.
 #[derive(Debug)]
 pub struct RawLine<'a> {
     pub place: Place,
     pub bytes: &'a [u8],
-    /// False for a last line that isn't finished.
+    /// False for a last line that has no line feed yet.
     pub whole: bool,
 }
 
@@ -44,7 +45,7 @@ struct OpenFile {
     input: Box<dyn BufRead + Send>,
 }
 
-/// Counts the bytes of a file as they are read, compressed or not.
+/// Counts the bytes that are read from a file, before they are decompressed.
 struct CountedRead<R>(R, Arc<AtomicU64>);
 
 impl Reader {
@@ -76,7 +77,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Lists the segments and opens the one being written, both from the same moment.
+    /// Lists the segments and opens the one being written, so that both are of the same moment.
     fn take_directory(&mut self, directory: &Path) -> io::Result<()> {
         let (segments, active) =
             segments::list_held(directory).map_err(|error| at(directory, &error))?;
@@ -86,12 +87,12 @@ impl Reader {
         Ok(())
     }
 
-    /// Leaves out the rest of the file that is being read, as one that is damaged.
+    /// Leaves out the rest of the present file, for example because it is damaged.
     pub fn skip_file(&mut self) {
         self.current = None;
     }
 
-    /// Where the next line would stand in the file that is being read.
+    /// The place of the next line in the present file, or none if no file is open.
     pub fn place(&self) -> Option<Place> {
         let place = &self.current.as_ref()?.place;
         Some(Place {
@@ -100,17 +101,20 @@ impl Reader {
         })
     }
 
-    /// Bytes on the disk, of everything; 0 for standard input.
+    /// The bytes of all files on the disk, 0 for standard input.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// How many of them have been read.
+    /// How many of these bytes have been read.
     pub fn position(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
 
-    /// The next line, or None at the end. Lines are bounded; what is longer comes in pieces, none of which is a record.
+    /// Reads the next line. Returns none at the end.
+    ///
+    /// A line longer than [`MAX_LINE`] comes in pieces, none of which is a record. Otherwise a file
+    /// could fill the memory.
     pub fn next_line(&mut self) -> io::Result<Option<RawLine<'_>>> {
         loop {
             if self.current.is_none() {
@@ -182,7 +186,7 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// The record in a line of a log that put something before it, as syslog does.
+/// Finds the record in a line that has a header before it, as syslog writes it.
 pub(crate) fn record_in(bytes: &[u8]) -> &[u8] {
     let start = bytes
         .windows(START.len())

@@ -1,33 +1,34 @@
-//! Why a request was not served: the one vocabulary of refusals, and everything that is tied to a word of it.
+//! Why a request was not served: the one vocabulary of refusals, and the codes that belong to each
+//! word.
 //!
-//! A [`Reason`] is public: it is in the reason phrase, the body, the trail and the metrics.
+//! A [`Reason`] is public. It appears in the reason phrase, the body, the trail and the metrics.
 
 use std::fmt;
 
-/// Whose doing it was. The trail keeps the two apart: a denial is policy, a failure is not.
+/// Whether policy denied the request, or serving it failed. The trail keeps the two apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The request was refused: it was malformed, not allowed, or too much.
+    /// The request was refused, because it was malformed, not allowed or beyond a limit.
     Denied,
-    /// The request was allowed, and something on the way didn't work.
+    /// The request was allowed, and a later step failed.
     Failed,
 }
 
 macro_rules! reasons {
     ($($variant:ident, $token:literal, $status:literal, $proxy_error:ident, $verdict:ident, $alert:ident;)+) => {
-        /// The reason token, stable for scripts and dashboards.
+        /// A reason. Its token is stable, because scripts and dashboards depend on it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason { $($variant),+ }
 
         impl Reason {
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The token as it stands in the reason phrase, the trail and the metric label.
+            /// The token in the reason phrase, the trail and the metric label.
             pub const fn token(self) -> &'static str {
                 match self { $(Self::$variant => $token),+ }
             }
 
-            /// The status code of the answer on the CONNECT front.
+            /// The status code of the answer to a CONNECT.
             pub const fn status(self) -> u16 {
                 match self { $(Self::$variant => $status),+ }
             }
@@ -41,7 +42,7 @@ macro_rules! reasons {
                 match self { $(Self::$variant => Verdict::$verdict),+ }
             }
 
-            /// The TLS alert where the refusal is told inside the handshake (RFC 8446, 6.2).
+            /// The TLS alert, if the refusal is sent inside a handshake (RFC 8446, 6.2).
             pub const fn alert(self) -> Option<Alert> {
                 match self { $(Self::$variant => Alert::$alert),+ }
             }
@@ -49,7 +50,8 @@ macro_rules! reasons {
     };
 }
 
-// One row a reason. The last column says whose fault a TLS client is told: its name, itself, ours, or nothing (not TLS).
+// One row for each reason. The last column is the alert that a TLS client gets: for its name, for
+// itself, for a fault of ours, or none because it isn't TLS.
 reasons! {
     MalformedRequest, "malformed_request", 400, HttpRequestError, Denied, NONE;
     MalformedTarget, "malformed_target", 400, HttpRequestError, Denied, NONE;
@@ -72,7 +74,8 @@ reasons! {
     Draining, "draining", 503, ProxyInternalResponse, Failed, OURS;
     AuditUnavailable, "audit_unavailable", 503, ProxyInternalError, Failed, OURS;
     Internal, "internal", 500, ProxyInternalError, Failed, OURS;
-    // Before a request can be sent. A balancer that sent no proper header may be told; of TLS the handshake has told by itself.
+    // These come before a request. A balancer that sent no valid header gets an answer. TLS
+    // failures are reported by the handshake.
     ProxyHeaderInvalid, "proxy_header_invalid", 400, HttpRequestError, Denied, NONE;
     ProxyHeaderTimeout, "proxy_header_timeout", 408, HttpRequestError, Denied, NONE;
     TlsHandshakeFailed, "tls_handshake_failed", 400, HttpRequestError, Denied, NONE;
@@ -80,7 +83,8 @@ reasons! {
     CertificateMissing, "certificate_missing", 403, HttpRequestDenied, Denied, NONE;
     CertificateExpired, "certificate_expired", 403, HttpRequestDenied, Denied, NONE;
     CertificateUntrusted, "certificate_untrusted", 403, HttpRequestDenied, Denied, NONE;
-    // After the 200, or on an SNI listener: told by an alert, never by a status of their own.
+    // These come after the 200, or on an SNI listener. They are sent as an alert, never as a
+    // status.
     SniMismatch, "sni_mismatch", 403, HttpRequestDenied, Denied, NAME;
     SniMissing, "sni_missing", 403, HttpRequestDenied, Denied, NAME;
     NotTls, "not_tls", 403, HttpRequestDenied, Denied, NONE;
@@ -96,7 +100,7 @@ impl Reason {
             .find(|reason| reason.token() == token)
     }
 
-    /// Whether the answer carries Retry-After, and with how many seconds.
+    /// The seconds of `Retry-After`, if the answer has one.
     pub const fn retry_after(self) -> Option<u32> {
         match self {
             Self::RateLimited => Some(1),
@@ -112,7 +116,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// The registered proxy error types (RFC 9209, 2.3) that this relay has a use for.
+/// The registered proxy error types (RFC 9209, 2.3) that the relay uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyErrorType {
     ConnectionRefused,

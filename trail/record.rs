@@ -1,4 +1,4 @@
-//! A record of the trail: written by the relay, and read by everything else.
+//! A record of the trail, which the relay writes and all other programs read.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,10 +14,14 @@ use crate::escape::escape;
 use crate::text::Text;
 use crate::words::{Decision, Event, Outcome};
 
-/// One record, of whatever event. A member that the event doesn't have is empty.
+/// One record of any event. A member that the event doesn't have is empty.
 ///
-/// Serialised, it is a session's record without what the chain adds (`v`, `trail`, `seq`, `time`, `prev`, `hash`) and without `data`, which only the
-/// relay's own events have. Every record of a session has every other key; what isn't known yet, or has no meaning, is null.
+/// Serialised, it is the record of a session, without the members that the chain adds: `v`,
+/// `trail`, `seq`, `time`, `prev` and `hash`. It is also without `data`, which only events of the
+/// relay itself have.
+///
+/// Every record of a session has every other key. A value that isn't known yet, or has no meaning,
+/// is null.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     #[serde(skip_serializing)]
@@ -31,7 +35,7 @@ pub struct Record {
     pub relay: Text,
     #[schemars(skip)]
     pub event: Event,
-    /// What an event of the relay itself says; see [`Self::data`].
+    /// The data of an event of the relay itself; see [`Self::data`].
     #[serde(skip_serializing)]
     #[schemars(skip)]
     pub data: Option<Box<RawValue>>,
@@ -52,13 +56,13 @@ pub struct Record {
     pub upstream_local: Option<SocketAddr>,
     pub destination: Option<Text>,
     pub decision: Option<Decision>,
-    /// False where report-only let through what policy would refuse.
+    /// False when report-only let through a request that policy would refuse.
     #[schemars(with = "bool")]
     pub enforced: Option<bool>,
     pub reason: Option<Text>,
     pub outcome: Option<Outcome>,
     pub closed_by: Option<Text>,
-    /// For the operator: addresses, errno, the rule that decided.
+    /// Details for the operator: addresses, errno, the rule that decided.
     pub error: Option<Text>,
     pub tls: Option<Tls>,
     #[serde(default)]
@@ -85,12 +89,12 @@ pub struct Client {
     pub role: Option<Text>,
 }
 
-/// What was asked for: as it was sent, and as it was understood.
+/// The target of the request, as it was sent and as it was understood.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
-    /// As it was sent, escaped.
+    /// The target as it was sent, escaped.
     pub raw: Option<Text>,
-    /// Bytes as sent, before escaping, masking and cutting.
+    /// The bytes of the target as sent, before escaping, masking and cutting.
     pub raw_length: usize,
     pub host: Option<Text>,
     pub port: Option<u16>,
@@ -98,7 +102,7 @@ pub struct Target {
     pub address_source: Option<Text>,
 }
 
-/// What the ClientHello said, in clear.
+/// What the ClientHello shows without decrypting.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Tls {
     pub sni: Option<Text>,
@@ -107,13 +111,14 @@ pub struct Tls {
     pub ech: bool,
 }
 
-/// Milliseconds. Those that are written have one decimal: more digits would mean nothing.
+/// Milliseconds. The relay writes one decimal, because more digits would mean nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Millis(pub f64);
 
 impl Record {
-    /// The record of a session that has just begun. Nothing is known of it but where it came from.
+    /// Makes the record of a session that has just begun. Only the origin of its connection is
+    /// known.
     pub fn of_session(
         relay: Text,
         session: Text,
@@ -151,12 +156,13 @@ impl Record {
         }
     }
 
-    /// What a proven line says. Gives none when it says it in a way that this version doesn't know.
+    /// Reads the record of a proven line. Returns none when this version doesn't know the event or
+    /// the form of a member.
     pub fn of(line: &Line<'_>) -> Option<Self> {
         serde_json::from_slice(line.bytes).ok()
     }
 
-    /// The members of `data`, as far as they are a `T`.
+    /// The `data` of the record, if it can be read as a `T`.
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.data.as_ref()?.get()).ok()
     }
@@ -176,7 +182,7 @@ impl Record {
 }
 
 impl Client {
-    /// What people know it by.
+    /// The client's name, or else its address.
     pub fn label(&self) -> String {
         match &self.name {
             Some(name) => name.to_string(),
@@ -186,13 +192,14 @@ impl Client {
 }
 
 impl Target {
-    /// Keeps what was sent, harmless to print: at most [`crate::MAX_RAW`] bytes of it.
+    /// Keeps at most [`crate::MAX_RAW`] bytes of the target as it was sent, escaped so that they
+    /// are harmless to print.
     pub fn sent(&mut self, raw: &[u8]) {
         self.raw = Some(escape(raw).into());
         self.raw_length = raw.len();
     }
 
-    /// `host:port` as it was understood, an IPv6 address in brackets.
+    /// The target as it was understood, as `host:port`, with an IPv6 address in brackets.
     pub fn authority(&self) -> Option<String> {
         let (host, port) = (self.host.as_deref()?, self.port?);
         Some(match self.literal() {
@@ -201,7 +208,7 @@ impl Target {
         })
     }
 
-    /// The host, when it is an address: recorded without brackets.
+    /// The host, if it is an address. It is recorded without brackets.
     pub fn literal(&self) -> Option<IpAddr> {
         self.host.as_deref()?.parse().ok()
     }

@@ -1,4 +1,5 @@
-//! The JSON Schema of a record, for whoever reads a trail by a program: derived from the types that records are written from.
+//! The JSON Schema of a record, for programs that read a trail. It is derived from the types that
+//! records are written from.
 
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
@@ -10,8 +11,8 @@ use crate::record::Record;
 
 /// The schema (JSON Schema, draft 2020-12) of the records whose `v` is 1.
 ///
-/// Within a version, members and events may be added and none changes its meaning; so a reader passes over what it doesn't know,
-/// though the schema doesn't.
+/// Within a version, members and events may be added, and none changes its meaning. So a reader
+/// must pass over members and events that it doesn't know, although this schema refuses them.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12()
         .for_serialize()
@@ -27,7 +28,7 @@ pub fn schema() -> Value {
     })
 }
 
-/// Records of sessions: the members stand beside the record's own.
+/// The schema of the records of sessions, whose members are the record's own.
 fn session(generator: &mut SchemaGenerator) -> Value {
     let mut record = Record::json_schema(generator).to_value();
     let own = record
@@ -42,7 +43,7 @@ fn session(generator: &mut SchemaGenerator) -> Value {
     )
 }
 
-/// Records of the relay itself: each event has data of its own.
+/// The schemas of the relay's own records. Each event has its own `data`.
 fn relay(generator: &mut SchemaGenerator) -> Vec<Value> {
     let variants = Data::json_schema(generator).to_value();
     let variants = variants["anyOf"].as_array().cloned().unwrap_or_default();
@@ -60,7 +61,7 @@ fn relay(generator: &mut SchemaGenerator) -> Vec<Value> {
         .collect()
 }
 
-/// An object of the members that every record has and those of its `own`, all of them there.
+/// Makes the schema of an object that must have the members of every record and its `own`.
 fn kind(title: &str, event: Value, own: Map<String, Value>) -> Value {
     let hash = || json!({"type": "string", "pattern": "^[0-9a-f]{64}$"});
     let mut properties = Map::from_iter([
@@ -109,7 +110,7 @@ fn kind(title: &str, event: Value, own: Map<String, Value>) -> Value {
     kind
 }
 
-/// Lets no object in it have members that aren't named.
+/// Forbids members that the schema doesn't name, in every object of it.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
@@ -156,7 +157,7 @@ mod tests {
     fn every_event_has_one_kind() {
         let known = schemars::schema_for!(Event).to_value();
         let mut all = BTreeSet::new();
-        // Variants with a comment stand by themselves, the others in one enumeration.
+        // schemars lists variants with a comment one by one, and the others in one enumeration.
         for variant in known["oneOf"].as_array().unwrap() {
             let many = variant["enum"].as_array().into_iter().flatten();
             all.extend(

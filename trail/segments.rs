@@ -1,4 +1,5 @@
-//! The files of a trail: one that is written, and closed segments that are compressed and in the end pruned.
+//! The files of a trail: one that is being written, and closed ones that are compressed and later
+//! pruned.
 //!
 //! | name | is |
 //! |---|---|
@@ -6,7 +7,8 @@
 //! | `access-NNNNNNNNNNNN.jsonl` | a closed one; the number is its first record's |
 //! | `access-NNNNNNNNNNNN.jsonl.zst` | the same, compressed (Zstandard, RFC 8878) |
 //!
-//! Names are for people: whoever reads a trail orders its segments by what is in them.
+//! The names are for people. Readers order segments by the records in them, because a name can be
+//! changed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
@@ -26,12 +28,14 @@ pub struct Segment {
     pub time: jiff::Timestamp,
     /// Bytes on the disk.
     pub size: u64,
-    /// False where not one line is a record: then its place is what its name says.
+    /// False if no line of it is a record. Its place is then taken from its name.
     pub readable: bool,
 }
 
-/// The segments of a directory in the order of their records, the one being written last. One that is damaged has its place too,
-/// so that what is wrong with it is found where it is; only an empty one is left out.
+/// Lists the segments of a directory in the order of their records, the one being written last.
+///
+/// A damaged segment has its place too, so that the damage is found where it is. Only an empty one
+/// is left out.
 pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     for _ in 0..MAX_TRIES {
@@ -40,7 +44,8 @@ pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
         for path in paths(directory)? {
             match Segment::read(&path) {
                 Ok(segment) => segments.extend(segment),
-                // Closed, compressed or pruned since the directory was read: it may be there under another name.
+                // The segment was closed, compressed or pruned after the directory was read. It may
+                // have another name now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => is_current = false,
                 Err(error) => return Err(error),
             }
@@ -56,7 +61,10 @@ pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// The segments, and the one being written held open: by the time that it is read, its name may be another's.
+/// Lists the segments, and opens the one being written.
+///
+/// It is held open because its name changes when it is closed. A reader that opened it by name
+/// later could miss its records, or get those of the next segment.
 pub fn list_held(directory: &Path) -> io::Result<(Vec<Segment>, Option<File>)> {
     let path = directory.join(ACTIVE);
     loop {
@@ -68,7 +76,8 @@ pub fn list_held(directory: &Path) -> io::Result<(Vec<Segment>, Option<File>)> {
         let segments = list(directory)?;
         let held_is = held.as_ref().map(File::metadata).transpose()?;
         let named_is = path.metadata().ok();
-        // One may have come and gone between two looks that found none.
+        // Take the list only if the active file was the same before and after, or absent
+        // throughout.
         let is_listed = segments.iter().any(|segment| is_active(&segment.path));
         if held_is.as_ref().map(inode) == named_is.as_ref().map(inode)
             && (held.is_some() || !is_listed)
@@ -78,14 +87,15 @@ pub fn list_held(directory: &Path) -> io::Result<(Vec<Segment>, Option<File>)> {
     }
 }
 
-/// What a file is, whatever it is called. No two have the same while one of them is open.
+/// The identity of a file, independent of its name. No two files share it while one of them is
+/// open.
 pub fn inode(file: &Metadata) -> Inode {
     (file.dev(), file.ino())
 }
 
 pub type Inode = (u64, u64);
 
-/// The files of a directory that hold records.
+/// Lists the files of a directory that hold records.
 pub fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -99,7 +109,7 @@ pub fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
             paths.push(path);
         }
     }
-    // A crash between the last two steps of compressing leaves both; the plain one is whole.
+    // A crash between the last two steps of compressing leaves both files. The plain one is whole.
     let plain: Vec<_> = paths.iter().map(|path| compressed(path)).collect();
     paths.retain(|path| !plain.contains(path));
     Ok(paths)
@@ -110,7 +120,7 @@ pub fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     decode(path, File::open(path)?)
 }
 
-/// The same for a file that is open; its name says whether it is compressed.
+/// Decodes a file that is open. Its name tells whether it is compressed.
 pub fn decode(
     path: &Path,
     file: impl Read + Send + 'static,
@@ -124,10 +134,10 @@ pub fn decode(
     Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
 }
 
-/// Opens a listed segment, whether the compressor has been at it since or not, and tells its name.
+/// Opens a listed segment, also if it was compressed meanwhile, and returns its name.
 pub fn open_listed(path: &Path) -> io::Result<(PathBuf, File)> {
     match File::open(path) {
-        // The compressed one is there before the plain one goes.
+        // The compressed file is in place before the plain one is deleted.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let path = compressed(path);
             File::open(&path).map(|file| (path, file))
@@ -153,14 +163,15 @@ pub fn is_active(path: &Path) -> bool {
 }
 
 impl Segment {
-    /// None where there is nothing in it.
+    /// Reads how a segment begins. Returns none if it is empty.
     fn read(path: &Path) -> io::Result<Option<Self>> {
         let mut input = open(path)?;
         let size = path.metadata()?.len();
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
-            // An error here is damage, as in a compressed segment that was cut; whoever reads on comes upon it.
+            // An error here is damage, as in a compressed segment that was cut. A reader will come
+            // upon it.
             let read = (&mut input).take(MAX_LINE).read_until(b'\n', &mut bytes);
             if !read.is_ok_and(|length| length > 0) {
                 break;
@@ -187,7 +198,7 @@ impl Segment {
         }))
     }
 
-    /// The name that the segment has now; the compressor may have been at it.
+    /// The name that the segment has now, because it may have been compressed since it was listed.
     pub fn current_path(&self) -> PathBuf {
         let compressed = compressed(&self.path);
         if compressed.exists() && !self.path.exists() {
@@ -199,8 +210,9 @@ impl Segment {
 }
 
 pub const ACTIVE: &str = "access.jsonl";
-/// No record is longer: its texts are bounded.
+/// The longest line. No record is longer, because its texts are bounded.
 pub const MAX_LINE: u64 = 256 * 1024;
 const BUFFER: usize = 256 * 1024;
-/// A directory doesn't change so often while it is listed; a name that leads nowhere is left out in the end.
+/// How often a directory that changes is listed again. After that, a name that leads nowhere is
+/// left out.
 const MAX_TRIES: usize = 10;

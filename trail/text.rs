@@ -10,16 +10,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-/// Text that a record is written from or was read into.
+/// The text of a member, to be written or as it was read.
 ///
-/// The relay writes a record for each tunnel: words of the program and names that sessions share must not cost an allocation each.
+/// Words of the program are borrowed, and names that sessions share are counted references.
+/// Otherwise the record of a tunnel would cost an allocation for each.
 #[derive(Clone)]
 pub enum Text {
     /// A word of the program's own.
     Word(&'static str),
     /// A name that other records share.
     Shared(Arc<str>),
-    /// What a client sent, or what was read from a file.
+    /// Text that a client sent, or that was read from a file.
     Own(Box<str>),
 }
 

@@ -37,7 +37,8 @@ pub enum Decision {
     Deny,
 }
 
-/// What became of the session. It is apart from the decision, because an allowed request can still fail.
+/// What became of the session. It is apart from the decision, because an allowed request can still
+/// fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -51,5 +52,6 @@ pub enum Outcome {
     Lost,
 }
 
-/// Requests that their clients gave up have no reason; where refusals are counted by reason, they are counted under this word.
+/// The word for requests that their clients gave up. They have no reason, and are counted under
+/// this word where reasons are.
 pub const ABANDONED: &str = "abandoned";

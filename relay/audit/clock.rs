@@ -1,23 +1,26 @@
-//! Whether the clock can be believed: a wall clock that jumps is told in the trail.
+//! Notices when the wall clock jumps, because the times in the trail are then not comparable.
 
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Compares the wall clock with one that can't be set.
+/// Compares the wall clock with the monotonic clock, which can't be set.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(super) struct WallClock {
     wall: Timestamp,
     monotonic: Instant,
 }
 
-impl Clock {
+impl WallClock {
     pub(super) fn start(wall: Timestamp, monotonic: Instant) -> Self {
         Self { wall, monotonic }
     }
 
-    /// By how much the wall clock has jumped since the last look, when that is more than a second. A slow correction, as time
-    /// daemons make it, doesn't add up to one.
+    /// Returns by how much the wall clock has jumped since the last call, if that is more than a
+    /// second.
+    ///
+    /// Each call starts a new comparison, so the slow corrections of a time daemon don't add up to
+    /// a jump.
     pub(super) fn step(&mut self, wall: Timestamp, monotonic: Instant) -> Option<SignedDuration> {
         let passed = monotonic.saturating_duration_since(self.monotonic);
         let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
@@ -37,7 +40,7 @@ mod tests {
     #[test]
     fn a_jump_is_noticed_and_drift_is_not() {
         let (wall, monotonic) = (Timestamp::UNIX_EPOCH, Instant::now());
-        let mut clock = Clock::start(wall, monotonic);
+        let mut clock = WallClock::start(wall, monotonic);
         let after = |wall_ms: i64, monotonic_ms: u64| {
             (
                 wall + SignedDuration::from_millis(wall_ms),

@@ -1,4 +1,4 @@
-//! Closed segments: their names, their compression, their deletion.
+//! Names, compresses and deletes closed segments.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
@@ -10,7 +10,8 @@ use callhome_trail::segments::{Segment, compressed};
 
 use super::files;
 
-/// Compresses closed segments, one after the other, on a thread of its own.
+/// Compresses closed segments one after the other, on its own thread, so that the writer doesn't
+/// wait.
 #[derive(Debug)]
 pub(super) struct Compressor {
     jobs: Option<mpsc::Sender<PathBuf>>,
@@ -23,7 +24,7 @@ impl Compressor {
         let thread = thread::Builder::new().name("compress".into()).spawn(move || {
             for path in queue {
                 if let Err(error) = compress(&path) {
-                    // The plain segment stays, and counts as it is.
+                    // The plain segment stays, and readers take it as it is.
                     tracing::warn!(path = %path.display(), %error, "a closed segment of the trail stays uncompressed");
                 }
             }
@@ -36,7 +37,7 @@ impl Compressor {
 
     pub(super) fn compress(&self, path: PathBuf) {
         if let Some(jobs) = &self.jobs {
-            // The thread ends only with this value.
+            // The send can't fail, because the thread ends only with this value.
             let _ = jobs.send(path);
         }
     }
@@ -51,14 +52,15 @@ impl Drop for Compressor {
     }
 }
 
-/// Writes the compressed segment beside the plain one, makes it durable, and only then lets the plain one go.
+/// Writes the compressed segment beside the plain one, and deletes the plain one only when the
+/// other is durable.
 fn compress(path: &Path) -> io::Result<()> {
     let target = compressed(path);
     let mut temporary = target.as_os_str().to_owned();
     temporary.push(".tmp");
     let mut source = match File::open(path) {
         Ok(file) => file,
-        // Pruned before its turn came.
+        // The segment was pruned before its turn came.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -74,14 +76,16 @@ fn compress(path: &Path) -> io::Result<()> {
     fs::rename(&temporary, &target)?;
     files::sync_directory(&target)?;
     match fs::remove_file(path) {
-        // Pruned meanwhile: it must not come back under another name.
+        // The segment was pruned meanwhile, so it must not come back under another name.
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::remove_file(target),
         result => result,
     }
 }
 
-/// The name that a segment gets when it is closed. One that failed at once begins with the same record as the one that replaces
-/// it; both are kept.
+/// Returns a free name for a segment that is closed.
+///
+/// Two segments can begin with the same record: one that failed, and the one that replaced it. Both
+/// are kept.
 pub(super) fn free_name(directory: &Path, first: u64) -> PathBuf {
     let name = directory.join(format!("access-{first:012}.jsonl"));
     let taken = |path: &Path| path.exists() || compressed(path).exists();
@@ -94,7 +98,7 @@ pub(super) fn free_name(directory: &Path, first: u64) -> PathBuf {
         .unwrap_or(name)
 }
 
-/// Deletes a segment under either name. A segment that is gone already is no failure.
+/// Deletes a segment, plain or compressed. It is no failure if the segment is gone already.
 pub(super) fn delete(segment: &Segment) -> io::Result<()> {
     for path in [segment.path.clone(), compressed(&segment.path)] {
         match fs::remove_file(path) {

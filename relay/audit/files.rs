@@ -1,11 +1,14 @@
-//! Small things done to files, each durable before it counts.
+//! Small steps with files of the trail: making, replacing, overwriting, syncing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// Makes a directory of the trail. Those above it that are missing are nobody's secret: another user may have to pass.
+/// Makes a directory of the trail, which only its owner and group can enter.
+///
+/// Missing directories above it get the usual mode, because another user may have to pass through
+/// them.
 pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         DirBuilder::new().recursive(true).create(parent)?;
@@ -13,13 +16,15 @@ pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o750).create(path)
 }
 
-/// Replaces a file by one that only its owner can read.
+/// Replaces a file by one that only its owner can read, and makes that durable.
 pub(super) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     replace(path, content, 0o600)?;
     sync_directory(path)
 }
 
-/// Replaces a file at once: a reader, or a crash, finds the old content or the new. The directory entry isn't synced.
+/// Replaces a file in one step: a reader, or a crash, finds either the old content or the new.
+///
+/// The directory entry isn't synced, so after a crash the old content may be back.
 pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".tmp");
@@ -39,7 +44,8 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Writes zeros over a small file's content.
+/// Overwrites a small file with the digit 0, so that the file of a key still reads as a key after a
+/// crash.
 pub(super) fn overwrite(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
     let length = usize::try_from(file.metadata()?.len())
@@ -49,7 +55,7 @@ pub(super) fn overwrite(path: &Path) -> io::Result<()> {
     file.sync_data()
 }
 
-/// Opens a file of the trail to be written from its start.
+/// Opens a file of the trail, empties it, and creates it if it is missing.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options
@@ -60,7 +66,7 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Makes a file of the trail that must not be there.
+/// Creates a file of the trail, and fails if there is one of that name.
 pub(super) fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .create_new(true)
@@ -69,7 +75,7 @@ pub(super) fn create_new(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Opens a file of the trail to be written at its end.
+/// Opens a file of the trail to append to it, and creates it if it is missing.
 pub(super) fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .create(true)

@@ -1,4 +1,6 @@
-//! The checkpoints' lines, kept beside the segments: when those are pruned, the keys can still be traced to the first.
+//! Keeps the lines of checkpoints beside the segments.
+//!
+//! When segments are pruned, these lines still lead from the first public key to the present one.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,17 +10,18 @@ use callhome_trail::seals::{self, SEALS};
 
 use super::files;
 
-/// The file of kept checkpoints. Each comes after its own line in the trail is durable.
+/// The file of kept checkpoints. A checkpoint is added once its own line in the trail is durable.
 #[derive(Debug)]
 pub(super) struct Kept {
     path: PathBuf,
-    /// It ends in half a line.
+    /// Whether the file ends in half a line.
     torn: bool,
 }
 
 impl Kept {
-    /// Opens the file, and makes good what a crash between a checkpoint and its copy left out. `checkpoints` are the trail's
-    /// latest.
+    /// Opens the file, and adds those of the trail's latest `checkpoints` that it lacks.
+    ///
+    /// One is missing when a crash came between a checkpoint and its copy.
     pub(super) fn open(directory: &Path, checkpoints: &[Vec<u8>]) -> io::Result<Self> {
         let text = seals::read(directory)?;
         let mut kept = Self {
@@ -34,12 +37,14 @@ impl Kept {
         Ok(kept)
     }
 
-    /// Appends a line, which ends in a line feed. After a failure it can be repeated.
+    /// Appends a line that ends in a line feed. It can be called again after a failure.
     pub(super) fn add(&mut self, line: &[u8]) -> io::Result<()> {
         let mut file = files::append(&self.path)?;
         if self.torn {
             file.write_all(b"\n")?;
         }
+        // Set before the write: a failure may leave half a line, and the next one must not be
+        // joined to it.
         self.torn = true;
         file.write_all(line)?;
         self.torn = false;

@@ -1,24 +1,30 @@
-//! The audit trail: what happened, one JSON line a record, each tied to the one before by a hash, and signed now and then.
+//! Writes and ships the audit trail: one JSON line a record, tied to the one before by a hash.
 //!
-//! What a record is, and how a trail is read and proved, is `callhome_trail`'s. This writes one, and ships it.
+//! The package `callhome_trail` defines what a record is, and how a trail is read and proved.
 //!
-//! Sessions don't write. They hand a finished record to one writer thread, which numbers, chains, writes and syncs. So the order
-//! of the trail is the order of the hand-over, and a session waits for a disk only if it was told to (`sync = "always"`).
-//! [`Audit::session`] gives a guard that leaves exactly one closing record, however its session ends.
+//! Sessions don't write to the disk. They hand a finished record to one writer thread, which
+//! numbers, chains, writes and syncs it. So the order of the trail is the order in which records
+//! are handed over. A session waits for the disk only under `sync = "always"`.
 //!
-//! - `recorder` is the guard of a session, `intake` the queue between sessions and writer.
-//! - `writer` drives `store` and `compress` (files), `seal` and `kept` (keys and checkpoints), `stdout`. `throttle` keeps refusals
-//!   from filling the disk; `recover` is what a start does.
-//! - `ship` sends the records on to a syslog server, as far as `progress` says that they are durable.
+//! [`Audit::session`] returns a guard that leaves exactly one closing record, however its session
+//! ends.
+//!
+//! - `recorder` is the guard of a session, `inbox` the queue between the sessions and the writer.
+//! - `writer` drives `store` and `compress` (files), `seal` and `kept` (keys and checkpoints), and
+//!   `stdout`.
+//! - `throttle` keeps refusals from filling the disk, `recover` puts a directory in order at the
+//!   start.
+//! - `ship` sends records to a syslog server, as soon as `durability` reports that they are
+//!   durable.
 
 mod clock;
 mod compress;
+mod durability;
 mod files;
-mod intake;
+mod inbox;
 mod kept;
 mod options;
 mod owner;
-mod progress;
 mod recorder;
 mod recover;
 mod seal;
@@ -37,21 +43,21 @@ use callhome_trail::Data;
 use rustix::fs::{Gid, Uid};
 
 use crate::telemetry::Metrics;
-use intake::{Intake, Queue, RecordKind, RelayRecord, WriterState};
-use progress::Progress;
+use durability::Durability;
+use inbox::{Inbox, Queue, RecordKind, RelayRecord, WriterState};
 use ship::{Connector, ShipSource, Shipper};
 use writer::Writer;
 
 pub use options::{AuditOptions, OnFailure, Sync};
 pub use recorder::Recorder;
 pub use seal::generate;
-pub use ship::{ServerError as SyslogServerError, Syslog, SyslogServer};
+pub use ship::{Syslog, SyslogServer, SyslogServerError};
 
-/// The way into the trail. Cloning is cheap.
+/// The handle by which the relay records. Cloning it is cheap.
 #[derive(Clone, Debug)]
-pub struct Audit(Arc<Intake>);
+pub struct Audit(Arc<Inbox>);
 
-/// Ends the writer, and then the shipping, when the relay is done.
+/// Ends the writer and then the shipping, when it is closed or dropped.
 #[derive(Debug)]
 pub struct WriterHandle {
     audit: Audit,
@@ -59,18 +65,20 @@ pub struct WriterHandle {
     shipper: Option<Shipper>,
 }
 
-/// What the trail takes from the machine before the process confines itself.
+/// What the trail has read from the machine before the sandbox is in force.
 #[derive(Debug)]
 pub struct Prepared(Option<Connector>);
 
-/// The trail takes no records now; a new request must be refused.
+/// The trail takes no records now, so a new request must be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit trail can't be written")]
 pub struct Unavailable;
 
-/// Makes the directory, which will be used by `owner` if given, and reads what is read once.
+/// Makes the directory, gives it to `owner` if there is one, and reads the authorities of the
+/// syslog server.
 ///
-/// Fails when the directory can't be made or given to the owner, or the file of the syslog server's authorities can't be used.
+/// Fails when the directory can't be made or given to the owner, or when the file of authorities
+/// can't be used.
 pub fn prepare(options: &AuditOptions, owner: Option<(Uid, Gid)>) -> io::Result<Prepared> {
     if let Some(directory) = &options.directory {
         owner::make_directory(directory, owner)?;
@@ -98,7 +106,7 @@ impl Audit {
 
     /// Opens the trail and starts its writer.
     ///
-    /// Fails when the directory isn't readable, or is another process's.
+    /// Fails when the directory isn't readable, or when another process holds it.
     pub fn start_prepared(
         prepared: Prepared,
         options: &AuditOptions,
@@ -113,7 +121,7 @@ impl Audit {
             );
         }
         metrics.audit_available.set(1);
-        let audit = Self(Arc::new(Intake {
+        let audit = Self(Arc::new(Inbox {
             relay: relay.into(),
             sync: options.sync,
             on_failure: options.on_failure,
@@ -122,7 +130,7 @@ impl Audit {
                 ..Queue::default()
             }),
             wake: Condvar::new(),
-            progress: Arc::<Progress>::default(),
+            durability: Arc::<Durability>::default(),
             metrics,
         }));
         let (trail, last) = (opened.chain.trail().to_owned(), opened.chain.next() - 1);
@@ -158,10 +166,10 @@ impl Audit {
             last,
         };
         let metrics = |server: &str| self.0.metrics.shipping(server);
-        Shipper::start(connector, &source, self.0.progress.clone(), metrics).map(Some)
+        Shipper::start(connector, &source, self.0.durability.clone(), metrics).map(Some)
     }
 
-    /// Whether new requests may be served, as far as the trail is concerned.
+    /// Whether the trail lets new requests be served.
     pub fn admits(&self) -> bool {
         self.0.admits()
     }
@@ -171,14 +179,15 @@ impl Audit {
         !self.0.lock().is_failing()
     }
 
-    /// Whether the writer is gone, or doesn't come back from what it does: only a restart may help. A writer that fails and tries
-    /// again is neither.
+    /// Whether only a restart may help: the writer is gone, or hangs in a call to the disk.
+    ///
+    /// A writer that fails and tries again is neither.
     pub fn is_stuck(&self) -> bool {
         let queue = self.0.lock();
         queue.state == WriterState::Gone || queue.is_stalled()
     }
 
-    /// Writes down something that concerns the relay and no session.
+    /// Records an event of the relay itself, which belongs to no session.
     pub fn relay_event(&self, data: Data) {
         let data = data.bounded();
         let record = RelayRecord::of(&self.0.relay, &data);
@@ -186,8 +195,9 @@ impl Audit {
     }
 }
 
-/// Marks the trail unavailable when the writer's thread ends by a defect, because a trail without a writer takes no records.
-struct WriterGuard(Arc<Intake>);
+/// Marks the trail unavailable when the writer thread panics, because nothing takes records any
+/// longer.
+struct WriterGuard(Arc<Inbox>);
 
 impl Drop for WriterGuard {
     fn drop(&mut self) {
@@ -196,7 +206,8 @@ impl Drop for WriterGuard {
         }
         let mut queue = self.0.lock();
         queue.state = WriterState::Gone;
-        // Dropping the batch drops each `ack`, which tells a waiting session that its record won't be durable.
+        // Dropping the batch drops each `ack`, so a waiting session learns that its record won't be
+        // durable.
         let lost = std::mem::take(&mut queue.batch).len() + queue.writing;
         drop(queue);
         self.0.metrics.audit_available.set(0);
@@ -209,7 +220,7 @@ impl Drop for WriterGuard {
 }
 
 impl WriterHandle {
-    /// Writes what waits, and ends the thread.
+    /// Writes the records that wait, and ends the thread.
     pub fn close(mut self) {
         self.finish();
     }
@@ -218,10 +229,11 @@ impl WriterHandle {
         self.audit.0.lock().closing = true;
         self.audit.0.wake.notify_one();
         if let Some(thread) = self.thread.take() {
-            // The thread returns nothing, and its panic has been reported by the panic hook.
+            // The result is ignored: the thread returns nothing, and the panic hook has reported a
+            // panic.
             let _ = thread.join();
         }
-        self.audit.0.progress.end();
+        self.audit.0.durability.end();
         if let Some(shipper) = self.shipper.take() {
             shipper.finish();
         }

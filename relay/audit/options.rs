@@ -1,4 +1,4 @@
-//! What the trail is told: where it is kept, when it is synced, and what a failure means.
+//! The trail's options: where it is kept, when it is synced, and what a failure means.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use super::ship::Syslog;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditOptions {
-    /// Where the segments are kept. Without it there is no recovery and no seal.
+    /// Where the segments are kept. Without a directory there is no recovery and no seal.
     pub directory: Option<PathBuf>,
-    /// Whether the records go to standard output, beside or instead of the directory.
+    /// Whether the records go to standard output, beside the directory or instead of it.
     pub stdout: bool,
     /// Bytes after which a segment is closed.
     pub rotate_size: u64,
@@ -17,7 +17,7 @@ pub struct AuditOptions {
     pub rotate_every: Duration,
     /// How long closed segments are kept.
     pub keep: Duration,
-    /// Bytes that all segments may take.
+    /// Bytes that all segments together may take.
     pub max_size: u64,
     pub sync: Sync,
     pub on_failure: OnFailure,
@@ -28,7 +28,8 @@ pub struct AuditOptions {
 }
 
 impl AuditOptions {
-    /// How many bytes of a segment refusals may take. A flood of them leaves the rest to the tunnels.
+    /// How many bytes of a segment refusals may take, so that a flood of them leaves the rest to
+    /// the tunnels.
     pub(super) fn refusal_room(&self) -> u64 {
         self.rotate_size / 2
     }
@@ -37,18 +38,18 @@ impl AuditOptions {
 /// When records are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// Before a client is told that its tunnel is open.
+    /// Before a client gets the answer that its tunnel is open.
     Always,
-    /// This long after a record at the latest.
+    /// At the latest this long after a record.
     Every(Duration),
-    /// When the kernel likes.
+    /// When the kernel writes its cache back.
     Never,
 }
 
-/// What becomes of requests while the trail can't be written.
+/// What happens to requests while the trail can't be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     Refuse,
-    /// They are served, and counted instead of recorded.
+    /// Requests are served, and counted instead of recorded.
     Count,
 }

@@ -1,5 +1,7 @@
-//! Whose the trail is. A relay that is started as root makes it for the account that it becomes, and gives a trail away that it
-//! once made as root.
+//! Gives the trail to the account that the relay runs as.
+//!
+//! A relay that is started as root makes the trail for the account that it becomes. It also hands
+//! over a trail that it made earlier while it ran as root.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,8 +13,10 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
 
 use super::files;
 
-/// Makes the directory, unless it is there. With an owner, one that is made just now is theirs; so is one of root's in which
-/// nothing lies but a trail: nobody else made that.
+/// Makes the directory if it is missing, and gives it to `owner`.
+///
+/// A directory that was there is given away only when it is root's and holds nothing but a trail.
+/// Any other directory may be shared with another program.
 pub(super) fn make_directory(path: &Path, owner: Option<(Uid, Gid)>) -> io::Result<()> {
     let is_new = !path.try_exists()?;
     files::make_directory(path)?;
@@ -33,7 +37,7 @@ pub(super) fn make_directory(path: &Path, owner: Option<(Uid, Gid)>) -> io::Resu
     for name in names {
         let file = open_at(&path.join(name), OFlags::NOFOLLOW)?;
         let metadata = file.metadata()?;
-        // Another name of it may lie where it is nobody's trail.
+        // A file with a second hard link is left alone: its other name may be outside the trail.
         if metadata.is_file() && metadata.nlink() == 1 && metadata.uid() == 0 {
             give(&file, owner)?;
         }
@@ -41,7 +45,7 @@ pub(super) fn make_directory(path: &Path, owner: Option<(Uid, Gid)>) -> io::Resu
     give(&directory, owner)
 }
 
-/// The names of all files that the relay makes in the directory.
+/// Whether the relay makes files of this name in the directory.
 fn is_ours(name: &str) -> bool {
     ["access", "seal", "torn-", "head.json", "ship.json", "lock"]
         .iter()
@@ -49,7 +53,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn open_at(path: &Path, flags: OFlags) -> io::Result<File> {
-    // Neither a pipe nor a device holds the start up.
+    // Without NONBLOCK, opening a pipe or a device that lies there would hold up the start.
     let flags = flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let opened = open(path, flags, Mode::empty());
     let opened = opened.map_err(|error| {

@@ -1,4 +1,5 @@
-//! The guard of a session: it leaves exactly one closing record, on panic and cancellation too.
+//! The guard of a session. It leaves exactly one closing record, also when the session panics or is
+//! cancelled.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::intake::{Handed, RecordKind, STALL};
+use super::inbox::{Handed, RecordKind, STALL};
 use super::options::OnFailure;
 use super::{Audit, Unavailable};
 use crate::authority::{Authority, DnsName, ServerName};
@@ -20,7 +21,8 @@ use crate::telemetry::ByteDirection;
 use crate::tls::ClientHello;
 use crate::tunnel::{Closed, ClosedBy, Counters};
 
-/// Records one session. Every end consumes it; dropped without one, it records a defect.
+/// Records one session. Every method that ends the session consumes it. Dropped without one, it
+/// records a defect.
 #[derive(Debug)]
 pub struct Recorder {
     audit: Audit,
@@ -29,15 +31,15 @@ pub struct Recorder {
     address: IpAddr,
     started: Instant,
     counters: Arc<Counters>,
-    stage: Stage,
-    /// The client asks more often than it may: what is refused is counted with others of its kind.
+    stage: RecordStage,
+    /// Whether the client asks more often than it may. Its refusals are then counted together.
     over_rate: bool,
-    /// False when the opening could only be counted.
+    /// Whether the opening was recorded, and not just counted.
     recorded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum RecordStage {
     Pending,
     Opened,
     Ended,
@@ -69,14 +71,14 @@ impl Audit {
             address,
             started: Instant::now(),
             counters: Arc::default(),
-            stage: Stage::Pending,
+            stage: RecordStage::Pending,
             over_rate: false,
             recorded: true,
         }
     }
 }
 
-/// What a session learns on its way.
+/// What a session learns before its tunnel opens.
 impl Recorder {
     pub fn id(&self) -> &str {
         self.record.session.as_deref().unwrap_or_default()
@@ -97,12 +99,12 @@ impl Recorder {
         }
     }
 
-    /// This request is beyond its client's rate.
+    /// Notes that this request is beyond its client's rate.
     pub fn over_rate(&mut self) {
         self.over_rate = true;
     }
 
-    /// A balancer announced whose connection this is.
+    /// Notes the client that a load balancer announced for this connection.
     pub fn announced(&mut self, client: SocketAddr, balancer: IpAddr) {
         self.address = client.ip().to_canonical();
         if let Some(known) = &mut self.record.client {
@@ -112,19 +114,19 @@ impl Recorder {
         }
     }
 
-    /// A name in the client's certificate.
+    /// Notes a name from the client's certificate.
     pub fn certificate(&mut self, name: &DnsName) {
         if let Some(client) = &mut self.record.client {
             client.certificate = Some(name.as_str().to_owned().into());
         }
     }
 
-    /// The target as it was sent.
+    /// Notes the target as it was sent.
     pub fn sent(&mut self, raw: &[u8]) {
         self.record.target.sent(raw);
     }
 
-    /// The target as it was understood.
+    /// Notes the target as it was understood.
     pub fn target(&mut self, authority: &Authority) {
         self.record.target.host = Some(authority.host.to_string().into());
         self.record.target.port = Some(authority.port);
@@ -139,7 +141,7 @@ impl Recorder {
         self.record.enforced = Some(enforced);
     }
 
-    /// Name resolution ended, well or not.
+    /// Notes how long name resolution took, whether it succeeded or not.
     pub fn resolved(&mut self, took: Duration) {
         self.record.dns_ms = Some(took.into());
         self.audit.0.metrics.resolved(took);
@@ -161,14 +163,15 @@ impl Recorder {
     }
 }
 
-/// What a session becomes.
+/// How a session goes on and ends.
 impl Recorder {
-    /// Records the opening of the tunnel. Only when this has succeeded may the client be told.
+    /// Records the opening of the tunnel. The client may get its answer only after this has
+    /// succeeded.
     pub async fn opened(&mut self) -> Result<(), Unavailable> {
         if !self.audit.admits() {
             return Err(Unavailable);
         }
-        self.stage = Stage::Opened;
+        self.stage = RecordStage::Opened;
         self.record.outcome = Some(Outcome::Open);
         self.audit.0.metrics.tunnels.inc();
         self.audit.0.metrics.tunnels_open.inc();
@@ -185,20 +188,20 @@ impl Recorder {
         }
     }
 
-    /// An hour has gone by.
+    /// Records that the tunnel is still open. It is called once an hour.
     pub fn progress(&mut self) {
         self.write(Event::TunnelProgress, RecordKind::Opening);
     }
 
-    /// The tunnel ended.
+    /// Records the end of the tunnel.
     pub fn closed(mut self, closed: Closed) {
         self.record.error = closed.error.map(Into::into);
         self.end_tunnel(Outcome::Closed, Some(closed.by));
     }
 
-    /// The client left before its tunnel carried anything.
+    /// Records that the client left before its tunnel carried anything.
     pub fn abandoned(mut self) {
-        if self.stage == Stage::Opened {
+        if self.stage == RecordStage::Opened {
             return self.end_tunnel(Outcome::Abandoned, Some(ClosedBy::Client));
         }
         self.record.outcome = Some(Outcome::Abandoned);
@@ -206,17 +209,19 @@ impl Recorder {
         self.end_unopened(Event::RequestFailed, ABANDONED);
     }
 
-    /// The request was refused or failed, before or after the tunnel was opened.
+    /// Records that the request was refused or failed, before or after the tunnel was opened.
     pub fn refused(mut self, refusal: &Refusal) {
         self.refuse(refusal);
     }
 
-    /// Nothing to record: the connection brought no byte, or was answered with a page.
+    /// Ends the session without a record: its connection brought no byte, or was answered with a
+    /// page.
     pub fn dismissed(mut self) {
-        self.stage = Stage::Ended;
+        self.stage = RecordStage::Ended;
     }
 
-    /// The record waits in memory, which is not what was promised.
+    /// Decides about an opening that isn't durable. Its record waits in memory, and
+    /// `sync = "always"` promises more.
     fn not_durable(&self) -> Result<(), Unavailable> {
         match self.audit.0.on_failure {
             OnFailure::Refuse => Err(Unavailable),
@@ -234,7 +239,7 @@ impl Recorder {
         };
         if reason.verdict() == Verdict::Denied {
             self.record.decision = Some(Decision::Deny);
-            // Report-only may have let the name through before; what counts is that this was held to.
+            // Report-only may have let the name through before, but this denial is enforced.
             self.record.enforced = Some(true);
         }
         self.audit.0.metrics.refused(reason);
@@ -246,7 +251,7 @@ impl Recorder {
             detail = refusal.detail.as_deref(),
             "refused"
         );
-        if self.stage == Stage::Opened {
+        if self.stage == RecordStage::Opened {
             self.end_tunnel(outcome, None);
         } else {
             self.record.outcome = Some(outcome);
@@ -254,11 +259,13 @@ impl Recorder {
         }
     }
 
-    /// The end of a session that had no tunnel: a record of its own, or a count under a word for why.
+    /// Writes a record or, when throttled, increments the aggregated count for `why`.
     fn end_unopened(&mut self, event: Event, why: &'static str) {
         let mut queue = self.audit.0.lock();
         let (wall, now) = (Timestamp::now(), Instant::now());
         let address = self.address;
+        // A refusal because the trail can't be written can't be written either, so it is counted
+        // for the gap.
         if why == Reason::AuditUnavailable.token() {
             queue.uncounted += 1;
         } else if queue.refusal_room == 0
@@ -271,7 +278,7 @@ impl Recorder {
             drop(queue);
             self.write(event, RecordKind::Refusal);
         }
-        self.stage = Stage::Ended;
+        self.stage = RecordStage::Ended;
     }
 
     fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {
@@ -287,8 +294,9 @@ impl Recorder {
     }
 
     fn end(&mut self, event: Event) {
-        self.stage = Stage::Ended;
-        // An end without a beginning would be one more record than there is room for.
+        self.stage = RecordStage::Ended;
+        // Only a recorded opening has room for its end: the room is one record for each open
+        // session.
         if self.recorded {
             self.write(event, RecordKind::Closing);
         }
@@ -303,7 +311,7 @@ impl Recorder {
     }
 }
 
-/// What a `ClientHello` says, as the record has it.
+/// The members of the record that describe a `ClientHello`.
 fn described(hello: ClientHello) -> Tls {
     let sni = match hello.server_name {
         ServerName::Absent => None,
@@ -328,7 +336,7 @@ fn text_of(detail: Cow<'static, str>) -> Text {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if self.stage != Stage::Ended {
+        if self.stage != RecordStage::Ended {
             self.audit.0.metrics.session_panics.inc();
             self.refuse(&Refusal::new(
                 Reason::Internal,

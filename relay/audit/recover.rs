@@ -1,4 +1,7 @@
-//! What a start finds: where the trail ended, what a crash tore, which tunnels it cut off, what is missing.
+//! Puts a directory in order at the start.
+//!
+//! It finds where the trail ended, what a crash tore, which tunnels were cut off, and which records
+//! are missing.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -14,33 +17,35 @@ use super::compress;
 use super::files;
 use super::kept::Kept;
 
-/// A directory that is ready to be written again, and what has to be written first.
+/// The state of a directory that is ready to be written again, and the records that must come
+/// first.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) chain: Chain,
-    /// What is missing, or may be.
+    /// The records that are missing, or may be.
     pub(super) gaps: Vec<AuditGap>,
-    /// The last record of each tunnel without an end.
+    /// For each tunnel that has no end in the trail, a closing record made from its last one.
     pub(super) lost: Vec<Record>,
     /// The key that the last checkpoint named.
     pub(super) successor: Option<PublicKey>,
     pub(super) kept: Kept,
 }
 
-/// A record that the trail had, as far as a later one has to follow it.
+/// The members of a record that the next one needs to follow it.
 #[derive(Clone, Debug)]
-struct End {
+struct TrailEnd {
     trail: Box<str>,
     seq: u64,
     hash: Hash,
 }
 
-/// What the segments that are left say of the trail's end.
+/// What was read from the newest segments that are left.
 #[derive(Default)]
 struct Tail {
-    last: Option<End>,
+    last: Option<TrailEnd>,
+    /// The last record of each tunnel without an end, by session.
     open: BTreeMap<String, Record>,
-    /// The lines of the checkpoints among them.
+    /// The lines of the checkpoints in these segments.
     checkpoints: Vec<Vec<u8>>,
 }
 
@@ -48,14 +53,14 @@ struct Tail {
 struct Torn {
     file: String,
     /// The last whole record among them.
-    last: Option<End>,
+    last: Option<TrailEnd>,
 }
 
-/// Puts a locked directory in order. Nothing is deleted: torn bytes move to a file of their own.
+/// Puts a locked directory in order. No record is deleted: torn bytes move to a file of their own.
 pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     remove_temporaries(directory)?;
     let head = Head::load(directory).and_then(|head| {
-        Some(End {
+        Some(TrailEnd {
             hash: Hash::parse(head.hash.as_bytes())?,
             trail: head.trail,
             seq: head.seq,
@@ -67,15 +72,17 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     let text = seals::read(directory)?;
     let seal = seals::lines(&text).last().map(|(_, line)| line);
 
-    // The trail was at least as long as the longest of what knows of it.
+    // Four places know how far the trail got: its segments, `head.json`, the kept checkpoints and
+    // the torn bytes. Believe the one that got furthest. Otherwise a number could be given twice,
+    // and a witness would see two records under it.
     let known = [
         head,
-        seal.as_ref().map(End::of),
+        seal.as_ref().map(TrailEnd::of),
         torn.as_ref().and_then(|torn| torn.last.clone()),
     ];
     let mut gaps = Vec::new();
     let mut end = left.last.clone();
-    for known in known.into_iter().flatten().filter(End::is_plausible) {
+    for known in known.into_iter().flatten().filter(TrailEnd::is_plausible) {
         match &end {
             Some(end) if end.trail != known.trail => gaps.push(AuditGap::unnumbered(
                 "the directory held traces of another trail at the start",
@@ -87,7 +94,8 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     let last = left.last.as_ref().map_or(0, |last| last.seq);
     if let Some(end) = end.as_ref().filter(|end| end.seq > last) {
         let cause = "missing at the start: the trail is shorter than it was";
-        // The chain's first record afterwards, as whoever reads it expects.
+        // This gap must be the first record after the hole, because readers accept a declaration
+        // only there.
         gaps.insert(0, AuditGap::of_records(last + 1, end.seq, cause));
     }
     if let Some(torn) = &torn {
@@ -115,7 +123,7 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     })
 }
 
-impl End {
+impl TrailEnd {
     fn of(line: &Line<'_>) -> Self {
         Self {
             trail: line.trail.as_ref().into(),
@@ -124,7 +132,8 @@ impl End {
         }
     }
 
-    /// No trail gets so far; a number that somebody made up must not leave the next ones without room.
+    /// Whether a trail can have got so far. A forged number near the maximum would leave no numbers
+    /// for later records.
     fn is_plausible(&self) -> bool {
         self.seq < MAX_SEQ
     }
@@ -133,7 +142,8 @@ impl End {
 fn remove_temporaries(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        // Only what this relay writes and renames; the source is still there.
+        // Only the relay makes these names. It renames the file when it is complete, so the source
+        // is still there.
         if path.extension() == Some("tmp".as_ref()) {
             fs::remove_file(path)?;
         }
@@ -141,9 +151,11 @@ fn remove_temporaries(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Moves what follows the last good record of the segment into a `torn-…` file. `durable` is the last record that is known to have
-/// been on the disk: what is bad before it wasn't torn but changed, and stays where it is, to be found; but nothing is appended
-/// to it.
+/// Moves the bytes after the last good record of the active segment into a `torn-…` file.
+///
+/// `durable` is the last record that is known to have been on the disk. A crash can't tear what was
+/// there before it, so bad bytes before `durable` were changed by other means. They stay where they
+/// are, for `verify` to find, and the segment is closed, so that nothing is appended to it.
 fn set_torn_bytes_aside(active: &Path, durable: u64) -> io::Result<Option<Torn>> {
     let bytes = match fs::read(active) {
         Ok(bytes) => bytes,
@@ -176,14 +188,17 @@ fn move_torn(active: &Path, whole: usize, rest: &[u8]) -> io::Result<Torn> {
     tracing::warn!(bytes = rest.len(), kept = %path.display(), "a torn end of the trail was set aside");
     let ends = rest
         .split(|byte| *byte == b'\n')
-        .filter_map(|line| Line::parse(line).ok().map(|line| End::of(&line)));
+        .filter_map(|line| Line::parse(line).ok().map(|line| TrailEnd::of(&line)));
     Ok(Torn {
         file: name,
-        last: ends.filter(End::is_plausible).max_by_key(|end| end.seq),
+        last: ends
+            .filter(TrailEnd::is_plausible)
+            .max_by_key(|end| end.seq),
     })
 }
 
-/// Up to where the lines are to stay; and the number of the first record, where some of them were changed.
+/// Returns up to which byte the lines stay, and the number of the first record if some of them were
+/// changed.
 fn whole_length(bytes: &[u8], durable: u64) -> (usize, Option<u64>) {
     let mut good = 0;
     let mut last = None;
@@ -197,7 +212,8 @@ fn whole_length(bytes: &[u8], durable: u64) -> (usize, Option<u64>) {
         };
         first.get_or_insert(record.seq);
         let is_next = good + line.len() == end;
-        // Behind bad bytes: were they on the disk when the trail was known to be?
+        // A good record behind bad bytes: were these bytes on the disk already when record
+        // `durable` was?
         let was_durable = last.map_or(record.seq <= durable.saturating_add(1), |last| {
             last < durable
         });
@@ -226,7 +242,9 @@ fn end_of_good(bytes: &[u8]) -> usize {
     good.last().map_or(0, |(end, _)| end)
 }
 
-/// Reads the newest segments, as far back as a tunnel can have been silent: an open one says so every hour.
+/// Reads the newest segments, as far back as an open tunnel can have been silent.
+///
+/// An open tunnel leaves a record every hour, so older segments can't hold the last record of one.
 fn read_tail(directory: &Path) -> io::Result<Tail> {
     let segments = segments::list(directory)?;
     let newest = segments
@@ -235,7 +253,7 @@ fn read_tail(directory: &Path) -> io::Result<Tail> {
         .map(|segment| segment.time)
         .unwrap_or_default();
     let recent = |time: Timestamp| newest.duration_since(time) <= SILENCE;
-    // The first segment that began before then has the rest.
+    // The segment that began last before that time holds the records from that time on.
     let from = segments
         .iter()
         .rposition(|segment| segment.readable && !recent(segment.time))
@@ -243,7 +261,7 @@ fn read_tail(directory: &Path) -> io::Result<Tail> {
     let mut tail = Tail::default();
     for segment in &segments[from.min(segments.len())..] {
         if let Err(error) = tail.read(&segment.path) {
-            // A start must not fail for what was damaged long ago; `audit verify` says what it is.
+            // A start must not fail because of old damage; `audit verify` reports it.
             tracing::warn!(path = %segment.path.display(), %error, "a segment of the trail can't be read to its end");
         }
     }
@@ -267,7 +285,7 @@ impl Tail {
     }
 
     fn take(&mut self, line: &Line<'_>) {
-        let end = End::of(line);
+        let end = TrailEnd::of(line);
         if !end.is_plausible() {
             return;
         }
@@ -290,6 +308,7 @@ impl Tail {
         }
     }
 
+    /// The number of the last checkpoint, 0 if there is none.
     fn last_checkpoint(&self) -> u64 {
         let last = self.checkpoints.last().map(|line| Line::parse(line));
         last.and_then(Result::ok).map_or(0, |line| line.seq)
@@ -301,7 +320,7 @@ fn session_of(line: &Line<'_>) -> Option<(String, Record)> {
     Some((record.session.as_deref()?.to_owned(), record))
 }
 
-/// The last record of a tunnel, made into that of an end which the relay didn't see.
+/// Turns the last record of a tunnel into a closing one, because the relay didn't see its end.
 fn as_lost(record: Record) -> Record {
     Record {
         event: Event::TunnelLost,
@@ -311,7 +330,7 @@ fn as_lost(record: Record) -> Record {
     }
 }
 
-/// Somewhat over the hour after which an open tunnel is heard of again, and the clock may have been set meanwhile.
+/// An open tunnel leaves a record every hour. The rest is for clocks that were set meanwhile.
 const SILENCE: SignedDuration = SignedDuration::from_hours(3);
-/// Far beyond any trail, and exact in every JSON reader (2^53).
+/// Far beyond any trail, and the limit up to which every JSON reader is exact (2^53).
 const MAX_SEQ: u64 = 1 << 53;

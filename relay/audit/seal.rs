@@ -1,8 +1,11 @@
-//! Seals: what a checkpoint's signature proves, and who can make one.
+//! The keys that seal a trail.
 //!
-//! Each checkpoint is signed with an Ed25519 key (RFC 8032) that it replaces: it names the public half of its successor, and the
-//! private half of its own is erased once the checkpoint is durable. Whoever takes over the machine later has a key for what
-//! comes, and none for what was. The first public key must be kept somewhere else; it is the only thing to trust.
+//! Each checkpoint is signed with an Ed25519 key (RFC 8032) that it also retires. It names the
+//! public half of its successor, and the private half of its own key is erased once the checkpoint
+//! is durable.
+//!
+//! So an attacker on the machine has a key for later checkpoints and none for earlier
+//! ones. The first public key must be kept somewhere else, because a proof rests on it alone.
 
 use std::fs;
 use std::io;
@@ -12,7 +15,7 @@ use callhome_trail::{PublicKey, SigningKey};
 
 use super::files;
 
-/// The keys of a directory: the one that signs next, and its successor while a checkpoint is on its way to the disk.
+/// The keys of a directory: the one that signs the next checkpoint, and its successor.
 #[derive(Debug)]
 pub(super) struct Seal {
     directory: PathBuf,
@@ -21,10 +24,12 @@ pub(super) struct Seal {
 }
 
 impl Seal {
-    /// Takes the directory's key, or makes one; then `true` says that its public half is to be told.
+    /// Reads the directory's key, or makes one. Returns `true` if it is new, because its public
+    /// half must then be shown.
     ///
-    /// `named` is the successor that the last checkpoint of the trail names. Where a crash came between a checkpoint and the
-    /// exchange of its key, the successor lies ready and is taken.
+    /// `named` is the successor that the last checkpoint of the trail names. If a crash came
+    /// between a checkpoint and the exchange of its key, the successor is still in the second file,
+    /// and takes over now.
     pub(super) fn open(directory: &Path, named: Option<&PublicKey>) -> io::Result<(Self, bool)> {
         let (current, next) = (directory.join(CURRENT), directory.join(NEXT));
         let mut key = read_key(&current)?;
@@ -59,7 +64,8 @@ impl Seal {
         self.successor.public()
     }
 
-    /// Puts the successor on the disk, before any record names it.
+    /// Puts the successor on the disk before a checkpoint names it. Otherwise a crash could lose
+    /// the key that is due.
     pub(super) fn prepare(&self) -> io::Result<()> {
         files::write_private(&self.directory.join(NEXT), self.successor.text().as_bytes())
     }
@@ -68,7 +74,8 @@ impl Seal {
         self.current.sign(bytes)
     }
 
-    /// The checkpoint is durable: its key goes, its successor takes over.
+    /// Erases the key and lets its successor take over. The checkpoint that names the successor
+    /// must be durable.
     pub(super) fn exchange(&mut self) -> io::Result<()> {
         let successor = SigningKey::generate()?;
         exchange(&self.directory.join(NEXT), &self.directory.join(CURRENT))?;
@@ -77,7 +84,7 @@ impl Seal {
     }
 }
 
-/// Makes the first key of a directory that has none; gives its public half.
+/// Makes the first key of a directory that has none, and returns its public half.
 pub fn generate(directory: &Path) -> io::Result<PublicKey> {
     files::make_directory(directory)?;
     let current = directory.join(CURRENT);
@@ -105,9 +112,11 @@ fn read_key(path: &Path) -> io::Result<Option<SigningKey>> {
     }
 }
 
-/// Overwrites the old key before its name goes to the new one. What a file system or a disk keeps elsewhere is beyond reach.
+/// Overwrites the old key, and then renames the new one to its name. Copies that a file system or a
+/// disk keeps are beyond reach.
 ///
-/// It can be repeated after a failure: once the name has gone over, the key under it is the new one, and is left alone.
+/// It can be repeated after a failure: once `next` is gone, the rename is done, and `current` is
+/// left alone.
 fn exchange(next: &Path, current: &Path) -> io::Result<()> {
     if next.try_exists()? {
         if current.try_exists()? {
@@ -154,7 +163,7 @@ mod tests {
         let (seal, _) = Seal::open(directory.path(), Some(&named)).unwrap();
         assert_eq!(seal.public(), named);
         drop(seal);
-        // Without the checkpoint on the disk the old key is still the right one.
+        // The old key is still the right one if the checkpoint never reached the disk.
         let directory = tempfile::tempdir().unwrap();
         let (seal, _) = Seal::open(directory.path(), None).unwrap();
         seal.prepare().unwrap();
@@ -171,7 +180,7 @@ mod tests {
         let (mut seal, _) = Seal::open(directory.path(), None).unwrap();
         seal.prepare().unwrap();
         let named = seal.successor();
-        // All but the last sync of the directory.
+        // The exchange succeeds but for the last sync of the directory.
         exchange(
             &directory.path().join(NEXT),
             &directory.path().join(CURRENT),

@@ -1,4 +1,5 @@
-//! Standard output as a place for the trail. A reader that doesn't read must not hold the writer for long.
+//! Writes the trail to standard output. A reader that stops reading must not hold up the writer for
+//! long.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -7,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// The descriptor itself: behind the buffer of [`io::Stdout`] nobody knows what has been written.
+/// Standard output by its descriptor, because the buffer of [`io::Stdout`] hides which bytes were
+/// written.
 #[derive(Debug)]
 pub(super) struct Stdout {
     file: File,
@@ -26,7 +28,7 @@ impl Stdout {
         self.unwritten.extend_from_slice(lines);
     }
 
-    /// Writes on from the byte where the last call ended, for a second at most without progress.
+    /// Writes on from the byte where the last call ended. Fails after `PATIENCE` without progress.
     pub(super) fn write(&mut self) -> io::Result<()> {
         let mut written = 0;
         let mut progress = Instant::now();
@@ -62,7 +64,7 @@ impl Stdout {
     }
 }
 
-/// Writes what doesn't block; nothing when there is no room in time.
+/// Writes some bytes without blocking, or none if there is no room within the time.
 fn write_some(mut file: &File, bytes: &[u8], within: Duration) -> io::Result<usize> {
     let within = Timespec {
         tv_sec: within.as_secs().try_into().unwrap_or(0),
@@ -75,8 +77,8 @@ fn write_some(mut file: &File, bytes: &[u8], within: Duration) -> io::Result<usi
     file.write(bytes)
 }
 
-/// A reader that takes longer over it counts as gone.
+/// How long a reader may take no byte before the trail counts as failing.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A pipe that is ready takes so many bytes without blocking (`PIPE_BUF`, pipe(7)).
+/// A pipe that is ready takes this number of bytes without blocking (`PIPE_BUF`, pipe(7)).
 const ATOMIC: usize = 4096;
 const KEEP_BUFFER: usize = 64 * 1024;

@@ -1,7 +1,11 @@
-//! The trail on the disk: lines are written, synced, and only then forgotten.
+//! The trail on the disk: lines are written, synced, and only then dropped from memory.
 //!
-//! A failure at any step leaves the lines in memory. The segment that failed is cut back to what had been synced and closed, and the
-//! lines go into a new one, so that nothing is lost and nothing stands twice.
+//! A failure at any step leaves the lines in memory. The segment that failed is cut back to its
+//! last synced byte and closed. The lines then go into a new segment.
+//!
+//! Cutting back keeps a line from being in both segments. A new file is needed because the kernel
+//! may drop written pages after an error. A later sync of the old file would then succeed without
+//! them.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
@@ -21,40 +25,42 @@ use super::files;
 pub(super) struct Store {
     directory: PathBuf,
     _lock: File,
-    active: Option<Active>,
-    /// A segment that failed and couldn't be closed yet: nothing is appended behind what it may hold.
-    failed: Option<Active>,
+    active: Option<ActiveSegment>,
+    /// A segment that failed and couldn't be closed yet. It may hold part of a line, so nothing is
+    /// appended to it.
+    failed: Option<ActiveSegment>,
     closed: Vec<Segment>,
     compressor: Compressor,
-    /// Lines that no sync has confirmed, and how many of their bytes are in the active segment.
+    /// Lines that no sync has confirmed.
     unsynced: Vec<u8>,
+    /// How many bytes of them were written to the active segment.
     written: usize,
-    /// What stands before them.
+    /// The end of the trail before these lines.
     head: Head,
     head_saved: Instant,
 }
 
 #[derive(Debug)]
-struct Active {
+struct ActiveSegment {
     file: File,
     /// Bytes that a sync has confirmed.
     synced: u64,
-    /// What its first line is, or will be.
+    /// The place of its first line in the trail.
     begin: Segment,
 }
 
-/// What there was to prune.
+/// Segments that are to be deleted, and the records in them.
 #[derive(Debug)]
 pub(super) struct Pruned {
     pub(super) segments: Vec<Segment>,
     pub(super) from: u64,
     pub(super) to: u64,
-    /// Of the last record that goes: the `prev` of the first that stays.
+    /// The hash of the last record that goes, which is the `prev` of the first that stays.
     pub(super) hash: Hash,
     pub(super) bytes: u64,
 }
 
-/// Takes the directory for this process.
+/// Locks the directory for this process.
 pub(super) fn lock(directory: &Path) -> io::Result<File> {
     files::make_directory(directory)?;
     let file = files::create(&directory.join("lock"))?;
@@ -72,15 +78,15 @@ pub(super) fn lock(directory: &Path) -> io::Result<File> {
 }
 
 impl Store {
-    /// Goes on with a directory that has been locked and recovered.
+    /// Opens a directory that has been locked and recovered.
     pub(super) fn open(directory: &Path, lock: File, chain: &Chain) -> io::Result<Self> {
         let mut closed = segments::list(directory)?;
-        // What can't be read can't be told to be old: it stays.
+        // A segment that can't be read has no time, so it is never pruned.
         closed.retain(|segment| segment.readable);
         let compressor = Compressor::start()?;
         let active = closed
             .pop_if(|segment| segment.path.ends_with(ACTIVE))
-            .map(|begin| Active::reopen(directory, begin))
+            .map(|begin| ActiveSegment::reopen(directory, begin))
             .transpose()?;
         for segment in &closed {
             if segment.path.extension() != Some("zst".as_ref()) {
@@ -101,7 +107,7 @@ impl Store {
         })
     }
 
-    /// Takes lines over. They stay in memory until [`Self::sync`] has succeeded.
+    /// Takes lines, which stay in memory until [`Self::sync`] has succeeded.
     pub(super) fn push(&mut self, lines: &[u8]) {
         self.unsynced.extend_from_slice(lines);
     }
@@ -111,7 +117,7 @@ impl Store {
         self.unsynced.len()
     }
 
-    /// Bytes of the active segment, with those on their way.
+    /// Bytes of the active segment, including those that aren't synced.
     pub(super) fn length(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| active.synced) + self.unsynced.len() as u64
     }
@@ -120,7 +126,7 @@ impl Store {
         self.unsynced.is_empty()
     }
 
-    /// Writes what isn't written.
+    /// Writes the lines that aren't written yet.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if self.written == self.unsynced.len() {
             return Ok(());
@@ -128,7 +134,7 @@ impl Store {
         self.close_failed()?;
         let active = match &mut self.active {
             Some(active) => active,
-            none => none.insert(Active::create(&self.directory, &self.head)?),
+            none => none.insert(ActiveSegment::create(&self.directory, &self.head)?),
         };
         while self.written < self.unsynced.len() {
             match active.file.write(&self.unsynced[self.written..]) {
@@ -141,11 +147,13 @@ impl Store {
         Ok(())
     }
 
-    /// Makes what was written durable, and forgets it. `chain` stands behind the last line.
+    /// Makes the written lines durable and drops them from memory. `chain` is the chain after the
+    /// last line.
     pub(super) fn sync(&mut self, chain: &Chain, durable: bool) -> io::Result<()> {
         if let Some(active) = &mut self.active {
             let metadata = active.file.metadata()?;
-            // A file without a name takes every byte and keeps none.
+            // Writes and syncs of an unlinked file succeed, and its bytes are lost when it is
+            // closed.
             if metadata.nlink() == 0 || !is_at(&self.directory.join(ACTIVE), &metadata) {
                 return Err(io::Error::new(
                     io::ErrorKind::NotFound,
@@ -157,7 +165,7 @@ impl Store {
             }
             active.synced += self.written as u64;
         }
-        // A load that goes on finds its room again; one that is over leaves none behind.
+        // Keep room for the next round under the same load, but not for ever after a burst.
         let keep = (2 * self.written).max(KEEP_BUFFER);
         self.unsynced.drain(..self.written);
         self.unsynced.shrink_to(keep);
@@ -169,13 +177,14 @@ impl Store {
         Ok(())
     }
 
-    /// Notes the end of the trail, so that a restart misses what was cut off.
+    /// Saves the end of the trail, so that a restart notices records that were cut off.
     pub(super) fn save_head(&mut self) -> io::Result<()> {
         self.head_saved = Instant::now();
         save_head(&self.head, &self.directory)
     }
 
-    /// Gives the active segment up after a failure. Where it can't be closed now, the next write tries again.
+    /// Gives up the active segment after a failure. If it can't be closed now, the next write tries
+    /// again.
     pub(super) fn abandon(&mut self) {
         self.written = 0;
         if let Some(active) = self.active.take() {
@@ -184,16 +193,17 @@ impl Store {
         let _ = self.close_failed();
     }
 
-    /// Cuts a segment that failed back to what is known to be on the disk, and closes it.
+    /// Cuts a segment that failed back to its last synced byte, and closes it.
     fn close_failed(&mut self) -> io::Result<()> {
         let Some(failed) = &self.failed else {
             return Ok(());
         };
-        // Where the disk doesn't even do this, readers skip a torn end, and the lines that stand twice.
+        // If even this fails, readers skip a torn end and lines that come a second time.
         let _ = failed.file.set_len(failed.synced);
         if failed.synced > 0 {
             match self.close(failed.begin.clone(), failed.synced) {
-                // The file alone is gone: readers will miss it. A directory may come back.
+                // Only the file is gone, so its records are lost and readers will notice. If the
+                // directory is gone, it may come back with a mount.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound && self.directory.exists() => {}
                 result => result?,
@@ -205,16 +215,18 @@ impl Store {
         Ok(())
     }
 
-    /// Closes the active segment if it is full or old; true if so. Everything must be synced.
+    /// Closes the active segment if it is full or old, and returns whether it did. Every line must
+    /// be synced.
     pub(super) fn rotate(&mut self, size: u64, every: Duration) -> io::Result<bool> {
-        let is_due = |active: &mut Active| {
+        let is_due = |active: &mut ActiveSegment| {
             let age = Timestamp::now().duration_since(active.begin.time);
             active.synced >= size || Duration::try_from(age).is_ok_and(|age| age >= every)
         };
         let Some(active) = self.active.take_if(is_due) else {
             return Ok(false);
         };
-        // Were it taken for gone, the next line would go behind its lines, into what counts as a new segment.
+        // The file keeps its name, so it must be closed later. Otherwise the next line would be
+        // appended to it, while the store takes it for a new segment.
         if let Err(error) = self.close(active.begin.clone(), active.synced) {
             self.failed = Some(active);
             return Err(error);
@@ -233,7 +245,7 @@ impl Store {
         Ok(())
     }
 
-    /// The oldest closed segments that `keep` and `max_size` leave no place for.
+    /// Takes the oldest closed segments that `keep` and `max_size` leave no place for.
     pub(super) fn take_prunable(
         &mut self,
         keep: Duration,
@@ -249,7 +261,7 @@ impl Store {
         total += active.map_or(0, |active| active.synced);
         let mut count = 0;
         while let Some(segment) = self.closed.get(count) {
-            // A segment's records are no younger than the first of the next.
+            // No record of a segment is younger than the first record of the next.
             let end = self.begin_after(count).map_or(now, |next| next.time);
             let age = Duration::try_from(now.duration_since(end)).unwrap_or_default();
             if age <= keep && total <= max_size {
@@ -275,11 +287,12 @@ impl Store {
     }
 }
 
-impl Active {
-    /// Begins a segment behind `head`.
+impl ActiveSegment {
+    /// Begins a segment whose first record follows `head`.
     fn create(directory: &Path, head: &Head) -> io::Result<Self> {
         let path = directory.join(ACTIVE);
-        // A file that lies there isn't the writer's: it is kept, and nothing is appended to it.
+        // A file of that name isn't the writer's, so it is kept under another name and nothing is
+        // appended to it.
         if path.metadata().is_ok_and(|there| there.len() > 0) {
             fs::rename(&path, compress::free_name(directory, head.seq + 1))?;
         }

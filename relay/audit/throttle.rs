@@ -1,4 +1,6 @@
-//! Keeps refusals from filling the disk: beyond a client's rate, and beyond half a segment, they are counted together.
+//! Keeps refusals from filling the disk.
+//!
+//! Refusals beyond a client's rate, or beyond half a segment, are counted together in one record.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -7,30 +9,32 @@ use std::time::{Duration, Instant};
 use callhome_trail::Refusals;
 use jiff::Timestamp;
 
-/// The refusals that have no record of their own, by client.
+/// The refusals that get no record of their own, by client.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    clients: HashMap<IpAddr, Counted>,
+    clients: HashMap<IpAddr, RefusalCounts>,
 }
 
 #[derive(Debug)]
-struct Counted {
+struct RefusalCounts {
     since: Timestamp,
     due: Instant,
     reasons: BTreeMap<&'static str, u64>,
 }
 
 impl Throttle {
-    /// Begins to count a client's refusals, if that isn't done yet; then the one at hand may have a record of its own.
+    /// Begins to count a client's refusals. Returns `true` if it is new, and then this refusal may
+    /// get its own record.
     pub(super) fn begin(&mut self, address: IpAddr, wall: Timestamp, now: Instant) -> bool {
         let new = self.clients.len() < MAX_CLIENTS && !self.clients.contains_key(&address);
         if new {
-            self.clients.insert(address, Counted::since(wall, now));
+            self.clients
+                .insert(address, RefusalCounts::since(wall, now));
         }
         new
     }
 
-    /// Counts a refusal under a word for why.
+    /// Counts a refusal under the reason `why`.
     pub(super) fn count(
         &mut self,
         address: IpAddr,
@@ -38,7 +42,8 @@ impl Throttle {
         wall: Timestamp,
         now: Instant,
     ) {
-        // So many clients at once are an attack; who comes later is counted under the address that means "anyone".
+        // More clients than `MAX_CLIENTS` at once are an attack. Count further ones under 0.0.0.0,
+        // to bound the memory.
         let address = if self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&address) {
             address
         } else {
@@ -47,7 +52,7 @@ impl Throttle {
         let counted = self
             .clients
             .entry(address)
-            .or_insert_with(|| Counted::since(wall, now));
+            .or_insert_with(|| RefusalCounts::since(wall, now));
         *counted.reasons.entry(why).or_default() += 1;
     }
 
@@ -56,9 +61,9 @@ impl Throttle {
         self.clients.values().map(|counted| counted.due).min()
     }
 
-    /// Takes the counts that are due, or all.
+    /// Takes the counts that are due at `now`, or all without a time.
     pub(super) fn take(&mut self, now: Option<Instant>) -> Vec<Refusals> {
-        let due = |counted: &Counted| now.is_none_or(|now| counted.due <= now);
+        let due = |counted: &RefusalCounts| now.is_none_or(|now| counted.due <= now);
         self.clients
             .extract_if(|_, counted| due(counted))
             .filter(|(_, counted)| !counted.reasons.is_empty())
@@ -76,7 +81,7 @@ impl Throttle {
     }
 }
 
-impl Counted {
+impl RefusalCounts {
     fn since(wall: Timestamp, now: Instant) -> Self {
         Self {
             since: wall,
@@ -86,7 +91,7 @@ impl Counted {
     }
 }
 
-/// One record a client and period.
+/// The period for which a client's refusals share a record.
 const EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 10 });
 const MAX_CLIENTS: usize = 1000;
 

@@ -1,6 +1,7 @@
-//! `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`, as Apache's `combined` has it.
+//! The format `combined` of Apache: `%h %l %u %t "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`.
 //!
-//! The trail has no user agent and no version of the request; HTTP/1.1 stands for what the relay speaks.
+//! The trail has neither the user agent nor the version of the request. Each line has HTTP/1.1,
+//! because the relay speaks that.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -21,7 +22,8 @@ pub(super) fn line(record: &Record, client: &Client) -> String {
     )
 }
 
-/// `24/Nov/2026:14:03:07 +0000`. The month's name is English in every locale.
+/// Formats a time like `24/Nov/2026:14:03:07 +0000`. The name of the month is English in every
+/// locale.
 fn time(time: Timestamp) -> String {
     let time = TimeZone::UTC.to_datetime(time);
     let month = usize::try_from(time.month())

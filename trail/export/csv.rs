@@ -1,4 +1,4 @@
-//! Comma-separated values (RFC 4180, but for the line feed that ends a line).
+//! Comma-separated values (RFC 4180, except that a line ends with a line feed only).
 
 use std::fmt::Display;
 
@@ -67,17 +67,17 @@ fn string(value: Option<impl Display>) -> Option<String> {
     value.map(|value| value.to_string())
 }
 
-/// One line. No cell has a line feed, so none comes out.
+/// Makes one line of the cells. No cell has a line feed, so the line has none either.
 fn row(cells: impl IntoIterator<Item = String>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    // Writing to a Vec can't fail, and there is one record, so none of another length.
+    // This can't fail: it writes to a Vec, and there is no second record of another length.
     let _ = writer.write_record(cells);
     let mut line = String::from_utf8(writer.into_inner().unwrap_or_default()).unwrap_or_default();
     line.pop();
     line
 }
 
-/// Columns may be added at the end; none goes or changes its place.
+/// Columns may be added at the end. None is removed or moved, because scripts count them.
 const COLUMNS: &[&str] = &[
     "time",
     "trail",

@@ -1,4 +1,5 @@
-//! The Elastic Common Schema: its fields where it has one that means the same, and `callhome_relay.*` for the rest.
+//! The Elastic Common Schema (ECS): its own field where one means the same, and `callhome_relay.*`
+//! for the rest.
 
 use serde_json::{Map, Value, json};
 
@@ -81,7 +82,7 @@ fn outcome(record: &Record) -> &'static str {
 fn add_session(document: &mut Value, record: &Record) {
     let Some(client) = &record.client else { return };
     let target = &record.target;
-    // A host that is an address is no domain.
+    // A host that is an address isn't a domain.
     let domain = target
         .host
         .as_deref()
@@ -139,7 +140,8 @@ fn add_session(document: &mut Value, record: &Record) {
     }
 }
 
-/// Takes out what is null, and objects that have nothing left: ECS has no fields without a value.
+/// Removes members that are null and objects that are then empty, because ECS has no fields without
+/// a value.
 fn prune(value: &mut Value) {
     if let Value::Object(members) = value {
         for member in members.values_mut() {

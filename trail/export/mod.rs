@@ -1,4 +1,5 @@
-//! Records in the formats of other programs. What comes out is one line a record, whatever the record's text is.
+//! Writes records in the formats of other programs. Each record is exactly one line, whatever its
+//! text is.
 
 mod combined;
 #[cfg(feature = "report")]
@@ -11,14 +12,14 @@ use crate::record::{Client, Record};
 use crate::words::{Decision, Outcome};
 use crate::{escape, harmless};
 
-/// A format. ECS has every record; the others have the last record of each session.
+/// A format. ECS has every record, and the others have the last record of each session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
     /// Squid's native `access.log`.
     Squid,
     /// The combined log format of NCSA httpd and Apache.
     Combined,
-    /// A header, and columns that stay what they are.
+    /// Comma-separated values: a header, and columns that stay the same over versions.
     #[cfg(feature = "report")]
     Csv,
     /// JSON lines with the fields of the Elastic Common Schema.
@@ -35,7 +36,8 @@ impl ExportFormat {
         }
     }
 
-    /// The record's line, without its line feed. Gives none for a record that the format has no place for.
+    /// The record's line, without its line feed. None for a record that the format has no place
+    /// for.
     pub fn line(self, record: &Record) -> Option<String> {
         let line: fn(&Record, &Client) -> String = match self {
             Self::Ecs => return ecs::line(record),
@@ -49,7 +51,7 @@ impl ExportFormat {
     }
 }
 
-/// The status that the client got. 499, as nginx has it, for one that left before it got any.
+/// The status that the client got, or 499 like nginx if it left before it got any.
 fn status(record: &Record) -> u16 {
     if record.had_tunnel() {
         return 200;
@@ -60,7 +62,8 @@ fn status(record: &Record) -> u16 {
     }
 }
 
-/// The method, which isn't recorded: CONNECT, but where it was refused because it was another.
+/// The method. It isn't recorded, but it was CONNECT, unless the request was refused for its
+/// method.
 fn method(record: &Record) -> &'static str {
     match record.reason.as_deref().and_then(Reason::of) {
         Some(Reason::MethodNotAllowed) => "NONE",
@@ -68,12 +71,12 @@ fn method(record: &Record) -> &'static str {
     }
 }
 
-/// The target in a field of its own: as it was understood, else as it was sent.
+/// The target as one field, as it was understood, or else as it was sent.
 fn target(record: &Record) -> Option<String> {
     let target = &record.target;
     let authority = target.authority();
     if target.literal().is_some() {
-        // The one thing that may have brackets.
+        // An IPv6 address is the only field that may have brackets.
         return authority;
     }
     let bytes = match authority {
@@ -83,13 +86,13 @@ fn target(record: &Record) -> Option<String> {
     (!bytes.is_empty()).then(|| harmless::field(&bytes))
 }
 
-/// A name in a field of its own.
+/// A name as one field.
 fn name(name: Option<&str>) -> String {
     name.filter(|name| !name.is_empty())
         .map_or_else(|| "-".to_owned(), |name| harmless::field(name.as_bytes()))
 }
 
-/// Whether the session ended before it was done.
+/// Whether the session was cut off before its end.
 fn is_aborted(record: &Record) -> bool {
     matches!(record.outcome, Some(Outcome::Abandoned | Outcome::Lost))
 }
@@ -98,7 +101,7 @@ fn is_denied(record: &Record) -> bool {
     record.decision == Some(Decision::Deny)
 }
 
-/// The word that stands for a value in the trail.
+/// The word that the trail has for a value.
 fn word(value: &impl serde::Serialize) -> Option<String> {
     serde_json::to_value(value)
         .ok()?

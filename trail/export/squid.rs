@@ -1,12 +1,14 @@
-//! `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt`, as squid's `logformat squid` has it.
+//! Squid's `logformat squid`: `%ts.%03tu %6tr %>a %Ss/%03>Hs %<st %rm %ru %[un %Sh/%<a %mt`.
 //!
-//! `goaccess --log-format='%x.%^ %~%L %h %^/%s %b %^ %U %e %^' --datetime-format=%s` reads it; its own SQUID expects a syslog prefix.
+//! goaccess reads it with `--log-format='%x.%^ %~%L %h %^/%s %b %^ %U %e %^'` and
+//! `--datetime-format=%s`. The format SQUID of goaccess itself expects a syslog prefix.
 
 use super::{is_aborted, is_denied, method, name, status, target};
 use crate::record::{Client, Record};
 
 pub(super) fn line(record: &Record, client: &Client) -> String {
-    // Squid's words: a refusal is TCP_DENIED even behind a 200, and _ABORTED says that somebody left.
+    // These are Squid's words. A refusal is TCP_DENIED even after a 200, and _ABORTED marks a
+    // session that was cut off.
     let result = match (is_denied(record), is_aborted(record)) {
         (true, _) => "TCP_DENIED",
         (_, true) => "TCP_TUNNEL_ABORTED",
@@ -30,5 +32,5 @@ pub(super) fn line(record: &Record, client: &Client) -> String {
     )
 }
 
-/// What squid writes for a request without one.
+/// What Squid writes for a request without a target.
 const NO_TARGET: &str = "error:invalid-request";

@@ -1,4 +1,4 @@
-//! The report as comma-separated values, a row a client and destination.
+//! Writes the report as comma-separated values, with a row for each client and destination.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use super::Report;
 use crate::harmless::cell;
 
-/// Writes a header, then a row a client and destination.
+/// Writes a header, then a row for each client and destination.
 pub fn write(report: &Report, out: impl io::Write) -> csv::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(COLUMNS)?;
-    // A row may come from each of the trails.
+    // Each row has the verdicts of all trails, because it may come from any of them.
     let verdicts: BTreeSet<_> = report
         .trails
         .iter()
@@ -50,7 +50,7 @@ pub fn write(report: &Report, out: impl io::Write) -> csv::Result<()> {
     Ok(())
 }
 
-/// The counts in one cell: `rate_limited=3 port_not_allowed=1`.
+/// Writes counts into one cell, like `rate_limited=3 port_not_allowed=1`.
 pub fn reasons(counts: &BTreeMap<String, u64>) -> String {
     let counts: Vec<_> = counts
         .iter()
@@ -67,7 +67,7 @@ fn number(number: Option<impl ToString>) -> String {
     number.map(|number| number.to_string()).unwrap_or_default()
 }
 
-/// Columns may be added at the end; none goes or changes its place.
+/// Columns may be added at the end. None is removed or moved, because scripts count them.
 const COLUMNS: &[&str] = &[
     "month",
     "client",

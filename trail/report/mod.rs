@@ -1,7 +1,7 @@
-//! What a month's records come to, by client and destination, over one trail or several.
+//! Sums up the records of a month by client and destination, over one trail or several.
 //!
-//! A pure sum: it is given records and says what was in them. Which of them are proven is its caller's to find out
-//! ([`read`] does), and stands beside each trail's share.
+//! [`Builder`] only adds. Its caller finds out which trails are proved, as [`read`] does, and the
+//! report has that verdict for each trail.
 
 pub mod csv;
 mod month;
@@ -28,46 +28,46 @@ pub use month::Month;
 pub use read::{ReadError, read};
 pub use sum::Builder;
 
-/// The whole of it.
+/// The sums of a month.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub month: Month,
     pub days_in_month: u8,
-    /// Days of which some trail has a record, or has records on both sides.
+    /// Days between the first and the last record of a trail.
     pub days_covered: u8,
     pub trails: Vec<Trail>,
     pub rows: Vec<Row>,
 }
 
-/// A trail, and what of it the report rests on.
+/// A trail, and the part of it that the report is made from.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Trail {
     pub path: String,
     pub trail: String,
     pub relays: BTreeSet<String>,
     pub verdict: ChainVerdict,
-    /// The first thing that is wrong, when it is broken.
+    /// What is wrong with a broken trail, and where.
     pub broken: Option<String>,
-    /// Lines that are no records, or of a kind that isn't known. They are not in the report.
+    /// Lines that are no records, or of an unknown event. They are not in the sums.
     pub unread: u64,
     /// The records of the whole trail.
     pub all: Span,
-    /// Those of the month.
+    /// The records of the month.
     pub in_month: Span,
-    /// What the trail declares missing, told in the month.
+    /// The gaps that records of the month declare.
     pub gaps: Vec<TrailGap>,
-    /// When the clock was set, in the month.
+    /// The jumps of the clock that were recorded in the month.
     pub clock_steps: Vec<ClockStep>,
 }
 
-/// What the chain says. The seals are another matter: `audit verify --key`.
+/// Whether the chain is whole. Only `audit verify --key` checks the seals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChainVerdict {
     #[default]
     NotChecked,
     Whole,
-    /// Whole, but for gaps that it declares, in the month or not.
+    /// Whole but for gaps that the trail declares, in this month or another.
     Gaps,
     Broken,
 }
@@ -82,7 +82,7 @@ pub struct Span {
     pub last_time: Option<Timestamp>,
 }
 
-/// Either records with numbers, or a count of what was never recorded.
+/// Either the numbers of missing records, or a count of requests that were never recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TrailGap {
     pub time: Timestamp,
@@ -95,39 +95,39 @@ pub struct TrailGap {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClockStep {
     pub time: Timestamp,
-    /// By which it was set forward.
+    /// By how much the clock was set forward. Negative if it was set back.
     pub seconds: f64,
 }
 
-/// One client and one destination.
+/// The sums of one client and one destination.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Row {
-    /// Its name in the inventory; else its address.
+    /// The client's name in the inventory, or else its address.
     pub client: String,
     pub listed: bool,
     pub role: Option<String>,
     pub addresses: BTreeSet<IpAddr>,
-    /// None for requests that no destination decided.
+    /// None for requests that matched no destination.
     pub destination: Option<String>,
     /// Tunnels that ended in the month.
     pub tunnels: u64,
-    /// Those whose end nobody saw; their bytes are the last that were recorded.
+    /// Tunnels whose end the relay didn't see. Their bytes are the last that were recorded.
     pub lost: u64,
-    /// Those that report-only let through.
+    /// Tunnels that only report-only let through.
     pub not_enforced: u64,
     pub bytes_up: u64,
     pub bytes_down: u64,
     /// Requests denied, by reason.
     pub refusals: BTreeMap<String, u64>,
-    /// Requests allowed that failed or were given up, by reason.
+    /// Requests that were allowed and then failed or were given up, by reason.
     pub failures: BTreeMap<String, u64>,
     /// Tunnels that carried bytes to the destination.
     pub uploads: u64,
     pub first_upload: Option<Timestamp>,
     pub last_upload: Option<Timestamp>,
-    /// Covered days without an upload; None where no destination is.
+    /// Covered days without an upload, none in a row without a destination.
     pub days_without_upload: Option<Vec<Date>>,
-    /// The most of them in a row.
+    /// The longest run of days without an upload.
     pub longest_without_upload: Option<u8>,
     /// The days with an upload.
     pub days: Vec<Day>,

@@ -14,7 +14,7 @@ pub struct Month {
     first: Date,
 }
 
-/// Days of a month, the first as bit 0.
+/// A set of days of a month. The first day is bit 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Days(u32);
 
@@ -23,7 +23,7 @@ pub(super) struct Days(u32);
 pub struct MonthError;
 
 impl Month {
-    /// The day of the month that a time is on, counted from 0; None in any other month.
+    /// The day of the month on which a time is, counted from 0. None if it is in another month.
     pub(super) fn day(self, time: Timestamp) -> Option<u8> {
         let date = TimeZone::UTC.to_datetime(time).date();
         let same = (date.year(), date.month()) == (self.first.year(), self.first.month());
@@ -38,7 +38,7 @@ impl Month {
         u8::try_from(self.first.days_in_month()).unwrap_or(31)
     }
 
-    /// The days of the month between two times, those of the times included.
+    /// The days of the month between two times, including the days of the times.
     pub(super) fn between(self, from: Timestamp, to: Timestamp) -> Days {
         let date = |time| TimeZone::UTC.to_datetime(time).date();
         let (from, to) = (date(from), date(to));
@@ -65,11 +65,12 @@ impl Days {
         Self(self.0 & !other.0)
     }
 
-    /// The most days in a row.
+    /// The longest run of days.
     pub(super) fn longest_run(self) -> u8 {
         let mut rest = self.0;
         let mut longest = 0;
-        // Each round takes the last day off every run.
+        // Each round removes the first day of every run, so the number of rounds is the longest
+        // run.
         while rest != 0 {
             rest &= rest << 1;
             longest += 1;

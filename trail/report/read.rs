@@ -1,4 +1,4 @@
-//! Reading trails into a report, and proving them on the way.
+//! Reads trails into a report, and proves them while they are read.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,7 +19,10 @@ pub enum ReadError {
     Twice(PathBuf, PathBuf),
 }
 
-/// Sums up the month of these trails. A broken one is summed up as far as its records prove themselves, and says that it is broken.
+/// Sums up the month of these trails.
+///
+/// Of a broken trail, every record whose own hash is right is summed up, and the report marks the
+/// trail as broken.
 pub fn read(
     month: Month,
     paths: &[PathBuf],
@@ -40,7 +43,7 @@ pub fn read(
     Ok(builder.finish())
 }
 
-/// Adds a trail's records; gives its id.
+/// Adds the records of a trail, and returns its id.
 fn read_trail(
     builder: &mut Builder,
     path: &Path,
@@ -57,7 +60,7 @@ fn read_trail(
         let raw = match reader.next_line() {
             Ok(Some(raw)) => raw,
             Ok(None) => break,
-            // The rest of the file is lost to the report, the files behind it aren't.
+            // The rest of this file is left out of the report, and the next files are read.
             Err(error) => match unreadable(&reader, error) {
                 VerifyError::Io(error) => return Err(error),
                 VerifyError::Broken(what) => {

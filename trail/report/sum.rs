@@ -1,4 +1,4 @@
-//! Adding records up.
+//! Adds records up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,20 +10,20 @@ use crate::reason::{Reason, Verdict};
 use crate::record::Record;
 use crate::words::{ABANDONED, Decision, Event};
 
-/// The sum while it is made.
+/// The sums while records are added.
 #[derive(Debug)]
 pub struct Builder {
     month: Month,
     pub(super) trails: Vec<Trail>,
     rows: BTreeMap<RowKey, RowSum>,
-    /// Refusals that were counted by address only.
+    /// Refusals that were counted together, by address.
     bulk: BTreeMap<IpAddr, BTreeMap<String, u64>>,
     names: BTreeMap<IpAddr, BTreeSet<String>>,
 }
 
 type RowKey = (Who, Option<String>);
 
-/// A row while it is made, and its days.
+/// A row that is being summed up, and its days.
 type RowSum = (Row, BTreeMap<u8, Day>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ impl Builder {
         }
     }
 
-    /// What is added from now on is of this trail.
+    /// Begins a trail. The records that are added from now on are its.
     pub fn begin(&mut self, path: String) -> &mut Trail {
         self.trails.push_mut(Trail {
             path,
@@ -51,7 +51,7 @@ impl Builder {
         })
     }
 
-    /// Adds a record of the trail that was begun last. A record must be added once.
+    /// Adds a record of the trail that was begun last. Each record must be added only once.
     pub fn add(&mut self, record: &Record) {
         let day = self.month.day(record.time);
         if let Some(trail) = self.trails.last_mut() {
@@ -109,7 +109,7 @@ impl Builder {
             return;
         }
         row.uploads += 1;
-        // Several trails aren't in the order of time.
+        // Take the earliest time: the records of several trails don't come in the order of time.
         row.first_upload = Some(earliest(row.first_upload, record.time));
         row.last_upload = row.last_upload.max(Some(record.time));
         let day = days.entry(day).or_insert(Day {
@@ -143,7 +143,8 @@ impl Builder {
 
     pub fn finish(mut self) -> Report {
         for (address, reasons) in std::mem::take(&mut self.bulk) {
-            // Counted by address; the client is known where only one had it in the month.
+            // These were counted by address. The client is known if only one client had the address
+            // in the month.
             let names = self.names.get(&address);
             let only = names.filter(|names| names.len() == 1);
             let who = match only.and_then(BTreeSet::first) {
@@ -184,7 +185,7 @@ impl Builder {
     }
 }
 
-/// Whether a reason is one for which requests fail that policy allows.
+/// Whether this is a reason for which requests fail that policy allows.
 fn is_failure(token: &str) -> bool {
     token == ABANDONED
         || Reason::of(token).is_some_and(|reason| reason.verdict() == Verdict::Failed)

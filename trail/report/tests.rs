@@ -38,7 +38,7 @@ fn bulk(address: &str, count: u64) -> Record {
     record("refusals", "2026-11-10T00:00:00Z", &json!({"data": data}))
 }
 
-/// Requests that policy allowed, counted together all the same.
+/// A record of requests that policy allowed and that were counted together.
 fn bulk_of_failures(address: &str, count: u64) -> Record {
     let reasons = json!({"connection_refused": count, "port_not_allowed": 1});
     let data = json!({"address": address, "since": "", "count": count + 1, "reasons": reasons});
@@ -85,7 +85,7 @@ fn a_day_that_no_trail_covers_is_no_day_without() {
         tunnel("2026-11-03T00:00:00Z", 1),
         tunnel("2026-11-05T00:00:00Z", 1),
     ];
-    // The second relay took over after a week that neither has.
+    // The second relay took over after a week of which neither has records.
     let second = [
         tunnel("2026-11-12T00:00:00Z", 0),
         tunnel("2026-11-13T00:00:00Z", 1),

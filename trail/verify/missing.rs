@@ -1,4 +1,4 @@
-//! What a trail lacks, and whether it says so itself.
+//! The records that a trail lacks, and whether the trail itself declares them missing.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use crate::data::{AuditGap, TrailPruned};
 use crate::hash::Hash;
 use crate::reader::{Place, RawLine};
 
-/// A record that doesn't follow one that was read.
+/// A record whose predecessor wasn't read.
 #[derive(Debug)]
 pub(super) struct Begin {
     pub(super) seq: u64,
@@ -16,14 +16,15 @@ pub(super) struct Begin {
     pub(super) place: Place,
 }
 
-/// Records from this number on are missing, and then it goes on.
+/// Missing records, from this number up to the record with which the trail goes on.
 #[derive(Debug)]
 pub(super) struct Hole {
     pub(super) from: u64,
     pub(super) end: Begin,
 }
 
-/// Prunings, and the holes of a copy, which has nothing of what was pruned before it was copied.
+/// The prunings of a trail, and the holes of a copy. A copy lacks the records that were pruned
+/// before they were copied.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
     pruned: Vec<Pruning>,
@@ -33,7 +34,7 @@ pub(super) struct Missing {
 #[derive(Debug)]
 struct Pruning {
     data: TrailPruned,
-    /// When the trail said so.
+    /// The time of the record.
     time: String,
 }
 
@@ -47,7 +48,7 @@ impl Missing {
         Ok(())
     }
 
-    /// Takes a hole that a later pruning may explain.
+    /// Takes a hole that a later record of a pruning may explain.
     pub(super) fn pass(&mut self, hole: Hole) {
         self.holes.push(hole);
     }
@@ -56,7 +57,7 @@ impl Missing {
         self.explanation(begin).is_some()
     }
 
-    /// The first hole that no pruning explains so far.
+    /// The first hole that no pruning has explained so far.
     pub(super) fn unexplained(&self) -> Option<Broken> {
         let hole = self.holes.iter().find(|it| !self.is_explained(&it.end))?;
         Some(Broken {
@@ -66,7 +67,7 @@ impl Missing {
         })
     }
 
-    /// The holes that are explained.
+    /// The holes that a pruning explains, as declared gaps.
     pub(super) fn gaps(&self) -> impl Iterator<Item = DeclaredGap> {
         self.holes.iter().filter_map(|hole| {
             let pruned = self.explanation(&hole.end)?;
@@ -95,7 +96,10 @@ impl Begin {
     }
 }
 
-/// Whether the trail begins where this pruning left it; or within what it was to delete, when it was interrupted.
+/// Whether the trail begins where this pruning left it, or within the records that it was to
+/// delete.
+///
+/// The second happens when the pruning was interrupted after some of its segments.
 fn explains(pruned: &TrailPruned, begin: &Begin) -> bool {
     if begin.seq.checked_sub(1) == Some(pruned.to) {
         return pruned.hash == begin.prev.as_str();
@@ -110,7 +114,7 @@ impl fmt::Display for Hole {
     }
 }
 
-/// Whether a line says that just these records are missing before it.
+/// Whether a line declares that exactly these records are missing before it.
 pub(super) fn declares(line: &Line<'_>, missing: (u64, u64)) -> bool {
     line.event == "audit_gap"
         && line
@@ -140,7 +144,7 @@ mod tests {
         assert!(explains(&pruned, &begin(10, hash)));
         assert!(!explains(&pruned, &begin(10, Hash::of(b"another"))));
         assert!(!explains(&pruned, &begin(11, hash)), "record 10 was left");
-        // Interrupted, it left some of what it was to delete.
+        // An interrupted pruning leaves some of the records that it was to delete.
         assert!(explains(&pruned, &begin(7, Hash::of(b"record 6"))));
         assert!(!explains(&pruned, &begin(4, Hash::of(b"record 3"))));
     }

@@ -1,14 +1,15 @@
-//! Proving a trail: every record there, none changed, in order; or the first that isn't as it was written.
+//! Proves that a trail has every record, unchanged and in order, or finds the first that isn't as
+//! it was written.
 //!
-//! Three verdicts: whole; whole but for gaps that the trail itself declares; broken. What each proof is worth against whom is in
-//! `docs/audit.md`.
+//! There are three verdicts: whole, whole but for gaps that the trail itself declares, and broken.
+//! `docs/audit.md` explains what each proof is worth, and against which attacker.
 
+mod duplicates;
 mod missing;
 mod seals;
 mod verification;
 mod witness;
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 
@@ -18,6 +19,7 @@ use crate::hash::Hash;
 use crate::head::Head;
 use crate::key::PublicKey;
 use crate::reader::{Place, RawLine, Reader};
+use duplicates::Duplicates;
 use missing::{Begin, Hole, Missing, declares};
 use seals::Seals;
 use witness::Witness;
@@ -29,29 +31,28 @@ pub use verification::{Broken, DeclaredGap, Verification, VerifyError};
 pub struct Verifier {
     trail: Option<Box<str>>,
     first: Option<Begin>,
-    /// It is a gap that says what is missing before it.
+    /// Whether the first record is a gap that declares the records before it as missing.
     first_declared: bool,
     next: u64,
     previous: Option<Hash>,
     last_place: Place,
-    /// The hashes of the latest records, to know a line that stands twice.
-    recent: VecDeque<(u64, Hash)>,
+    duplicates: Duplicates,
     missing: Missing,
-    /// The last record that a directory says it had.
+    /// The last record that the directory is known to have had.
     head: Option<Head>,
     seals: Seals,
     witness: Option<Witness>,
     /// A last line without its line feed, which only a trail's very end may have.
     unfinished: Option<Place>,
-    /// A copy may repeat lines anywhere; in a directory they stand twice only where a segment takes up what a failed one held.
+    /// Whether the lines come from a file, which may be a copy that syslog kept.
     is_copy: bool,
-    /// The record that stood again in the line before, and where the first such line is.
-    repeated: Option<(u64, Place)>,
     report: Verification,
 }
 
-/// Verifies a directory, a file, or standard input for `-`. A file may be a copy that syslog kept, with what syslog puts before a
-/// record and with records that came twice. `progress` is told the bytes read, now and then.
+/// Verifies a directory, a file, or standard input for `-`.
+///
+/// A file may be a copy that syslog kept. There, records have a header before them, and may come
+/// twice. `progress` is called now and then with the reader, which counts the bytes.
 pub fn verify(
     path: &Path,
     key: Option<PublicKey>,
@@ -82,7 +83,8 @@ pub fn verify(
     Ok(verifier.finish()?)
 }
 
-/// What an error says of the trail: a file that ends badly is damage, one that can't be opened is none.
+/// Turns an error of the reader into a verdict. A file that can't be read to its end is damage, one
+/// that can't be opened isn't.
 pub(crate) fn unreadable(reader: &Reader, error: io::Error) -> VerifyError {
     match reader.place() {
         Some(place) => VerifyError::Broken(Broken {
@@ -95,23 +97,28 @@ pub(crate) fn unreadable(reader: &Reader, error: io::Error) -> VerifyError {
 }
 
 impl Verifier {
-    /// For a directory, a file, or standard input for `-`. To be made before the trail is opened: what a directory keeps beside
-    /// its trail may lag behind it and never leads, even while a relay writes.
+    /// Makes a verifier for a directory, a file, or standard input for `-`.
+    ///
+    /// It must be made before the trail is opened. The files beside a trail may be behind it and
+    /// are never ahead of it. Read later, they could name records that a relay wrote after the
+    /// trail was listed.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let is_copy = !path.is_dir();
         let mut verifier = Self {
-            is_copy: !path.is_dir(),
+            is_copy,
+            duplicates: Duplicates::of(is_copy),
             ..Self::default()
         };
-        if path.is_dir() {
+        if !is_copy {
             verifier.seals.load(path)?;
             verifier.head = Head::load(path);
         }
         Ok(verifier)
     }
 
-    /// Takes the next line of the trail. Gives it back when it is a record that wasn't there yet.
+    /// Takes the next line of the trail, and returns it if it is a new record.
     pub(crate) fn take<'a>(&mut self, raw: &RawLine<'a>) -> Result<Option<Line<'a>>, Broken> {
-        // What is missing comes before what is wrong.
+        // A hole comes before this line, so it is the first thing that is wrong.
         self.take_line(raw)
             .map_err(|broken| self.missing.unexplained().unwrap_or(broken))
     }
@@ -123,7 +130,8 @@ impl Verifier {
             what,
         };
         if let Some(place) = self.unfinished.take() {
-            // A write that failed tore a line, and a new segment has it whole; what it tore is passed over.
+            // A failed write tore the line, and the next segment has it whole. It is damage only
+            // within a file.
             if place.file == raw.place.file {
                 return Err(Broken {
                     place,
@@ -141,14 +149,10 @@ impl Verifier {
             }
             Err(error) => return Err(broken(None, error.to_string())),
         };
-        let repeated = self.repeated.take();
-        if self.is_duplicate(&line, raw, repeated.as_ref()) {
-            let place = repeated.map_or_else(|| raw.place.clone(), |(_, place)| place);
-            self.repeated = Some((line.seq, place));
+        if self.duplicates.take(&line, raw, self.next)? {
             self.report.duplicates += 1;
             return Ok(None);
         }
-        self.has_caught_up(repeated)?;
         self.follow(&line, raw)
             .map_err(|what| broken(Some(line.seq), what))?;
         self.seals.pass(line.seq)?;
@@ -160,10 +164,7 @@ impl Verifier {
         self.report.records += 1;
         self.next = line.seq.saturating_add(1);
         self.previous = Some(line.hash);
-        self.recent.push_back((line.seq, line.hash));
-        if self.recent.len() > RECENT {
-            self.recent.pop_front();
-        }
+        self.duplicates.note(&line);
         self.last_place = raw.place.clone();
         if self.report.first_time.is_empty() {
             self.report.first_time = line.time.clone().into_owned();
@@ -172,42 +173,7 @@ impl Verifier {
         Ok(Some(line))
     }
 
-    /// A segment that takes up what a failed one held begins with records that were read, and goes on without a break.
-    fn is_duplicate(
-        &self,
-        line: &Line<'_>,
-        raw: &RawLine<'_>,
-        repeated: Option<&(u64, Place)>,
-    ) -> bool {
-        let takes_up = || {
-            raw.place.line == 1
-                || repeated.is_some_and(|(seq, _)| line.seq == seq.saturating_add(1))
-        };
-        // Looked for only where a record can't be new.
-        line.seq < self.next
-            && (self.is_copy || takes_up())
-            && self
-                .recent
-                .iter()
-                .rev()
-                .any(|seen| *seen == (line.seq, line.hash))
-    }
-
-    /// Whether lines that stand again went on up to what is new.
-    fn has_caught_up(&self, repeated: Option<(u64, Place)>) -> Result<(), Broken> {
-        match repeated {
-            Some((seq, place)) if !self.is_copy && seq.saturating_add(1) != self.next => {
-                Err(Broken {
-                    place,
-                    seq: Some(seq),
-                    what: "it stands here again: inserted or out of order".into(),
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether the line comes after the one before it.
+    /// Checks that the line follows the one before it.
     fn follow(&mut self, line: &Line<'_>, raw: &RawLine<'_>) -> Result<(), String> {
         let Some(previous) = self.previous else {
             self.trail = Some(line.trail.as_ref().into());
@@ -257,7 +223,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// Whether the witness, and the kept seals, have the same record.
+    /// Checks that the witness and the kept seals have the same record.
     fn compare(&mut self, line: &Line<'_>) -> Result<(), String> {
         self.seals.compare(line)?;
         match &mut self.witness {
@@ -266,7 +232,7 @@ impl Verifier {
         }
     }
 
-    /// What the record says of the trail itself.
+    /// Takes what the record declares about the trail itself.
     fn note(&mut self, line: &Line<'_>) -> Result<(), String> {
         match &*line.event {
             "audit_gap" => {
@@ -294,7 +260,7 @@ impl Verifier {
         Ok(())
     }
 
-    /// The end of the trail: what is missing at its ends.
+    /// Checks both ends of the trail for missing records, and returns the verdict.
     pub(crate) fn finish(mut self) -> Result<Verification, Broken> {
         let at_end = |place: Place, what: String| Broken {
             place,
@@ -308,8 +274,7 @@ impl Verifier {
             };
             return Err(at_end(Place::default(), what));
         };
-        let repeated = self.repeated.take();
-        self.has_caught_up(repeated)?;
+        self.duplicates.end_run(self.next)?;
         let declared = self.first_declared || self.missing.is_explained(&begin);
         if begin.seq > 1 && !declared {
             let what = format!(
@@ -343,6 +308,3 @@ impl Verifier {
         Ok(self.report)
     }
 }
-
-/// A segment that failed holds at most so many records that stand again in the next.
-const RECENT: usize = 16 * 1024;

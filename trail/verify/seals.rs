@@ -1,4 +1,5 @@
-//! The seals of a trail: its own checkpoints, and those that were kept when their segments were pruned.
+//! Proves the seals of a trail: its own checkpoints, and those that were kept when their segments
+//! were pruned.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,12 +16,13 @@ use crate::seals::{self, SEALS};
 /// Follows the keys from checkpoint to checkpoint, and compares the kept ones with the trail's.
 #[derive(Debug, Default)]
 pub(super) struct Seals {
-    /// The key that must sign the next checkpoint; None where nobody gave the first.
+    /// The key that must sign the next checkpoint. None if no first key was given, or if the
+    /// sequence was lost.
     expected: Option<PublicKey>,
-    /// Records were passed over since the last checkpoint, and others may have been among them.
+    /// Whether records are missing since the last checkpoint. Checkpoints may be among them.
     skipped: bool,
     file: PathBuf,
-    /// Those that the trail hasn't come to, by number.
+    /// The kept checkpoints that the trail hasn't reached yet, by number.
     kept: BTreeMap<u64, KeptSeal>,
 }
 
@@ -50,7 +52,8 @@ impl Seals {
         Ok(())
     }
 
-    /// The trail goes on with record `seq`: the kept checkpoints before it are of records that were pruned or are missing.
+    /// Takes the kept checkpoints before record `seq`, with which the trail goes on. Their records
+    /// were pruned, or are missing.
     pub(super) fn pass(&mut self, seq: u64) -> Result<(), Broken> {
         while let Some(entry) = self.kept.first_entry() {
             if *entry.key() >= seq {
@@ -71,7 +74,7 @@ impl Seals {
         Ok(())
     }
 
-    /// Whether a record of the trail is the one that was kept under its number.
+    /// Checks that a record of the trail is the one that was kept under its number.
     pub(super) fn compare(&mut self, line: &Line<'_>) -> Result<(), String> {
         match self.kept.remove(&line.seq) {
             Some(kept) if kept.hash != line.hash => Err(format!(
@@ -82,12 +85,12 @@ impl Seals {
         }
     }
 
-    /// Records are missing here, which a copy may lack.
+    /// Notes that records are missing here, as a copy may lack them.
     pub(super) fn skip(&mut self) {
         self.skipped = true;
     }
 
-    /// Takes the next checkpoint; gives whether it was proved.
+    /// Takes the next checkpoint, and returns whether its seal was proved.
     pub(super) fn take(&mut self, line: &Line<'_>) -> Result<bool, String> {
         let Some(expected) = &self.expected else {
             return Ok(false);
@@ -96,7 +99,8 @@ impl Seals {
             .data::<Checkpoint>()
             .ok_or("a checkpoint without keys")?;
         if keys.key != *expected.as_str() {
-            // The key that this one follows may be missing; then there is none to go on from.
+            // The checkpoint that names this key may be among the missing records. Later seals
+            // can't be proved then.
             if self.skipped {
                 self.expected = None;
                 return Ok(false);
@@ -119,7 +123,7 @@ impl Seals {
         Ok(true)
     }
 
-    /// A checkpoint that was kept and that the trail didn't come to.
+    /// The first kept checkpoint that the trail didn't reach, if there is one.
     pub(super) fn left(&self) -> Option<u64> {
         self.kept.keys().next().copied()
     }

@@ -1,10 +1,10 @@
-//! What there is to say of a trail.
+//! The result of verifying a trail.
 
 use std::{fmt, io};
 
 use crate::reader::Place;
 
-/// What was found in a trail that isn't broken.
+/// The report on a trail that isn't broken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Verification {
     pub trail: String,
@@ -15,21 +15,22 @@ pub struct Verification {
     pub last_time: String,
     pub gaps: Vec<DeclaredGap>,
     pub clock_steps: u64,
-    /// Lines that stood twice, as a failed write or a repeated copy leaves them.
+    /// Lines that came a second time, as a failed write or a repeated copy leaves them.
     pub duplicates: u64,
     /// Segments that end in half a line, as a failed write leaves them, or a relay that is writing.
     pub torn: u64,
     pub checkpoints: u64,
-    /// With a key: the last record that a valid seal covers.
+    /// The last record that a valid seal covers, if a key was given.
     pub sealed_to: Option<u64>,
-    /// With a witness: how many of its records were compared.
+    /// How many records of the witness were compared, if there is one.
     pub witnessed: Option<u64>,
 }
 
 /// A gap that the trail declares.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct DeclaredGap {
-    /// Numbers of the missing records; or none, and a count.
+    /// The number of the first missing record. Without it there is only a count, or nothing but the
+    /// cause.
     pub from: Option<u64>,
     pub to: Option<u64>,
     pub count: Option<u64>,
@@ -37,7 +38,7 @@ pub struct DeclaredGap {
     pub time: String,
 }
 
-/// The first thing that is not as it was written.
+/// The first place at which the trail isn't as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     pub place: Place,

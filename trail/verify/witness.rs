@@ -1,4 +1,4 @@
-//! What somebody else kept of a trail.
+//! The witness: records of the trail that were kept elsewhere.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,18 +8,19 @@ use crate::chain::Line;
 use crate::hash::Hash;
 use crate::reader::Reader;
 
-/// Records that were kept elsewhere, perhaps of several trails. Those that were compared are gone from it.
+/// Records that were kept elsewhere, perhaps of several trails. A record is removed once it was
+/// compared.
 #[derive(Debug)]
 pub(super) struct Witness {
     trails: HashMap<Box<str>, Records>,
     compared: u64,
 }
 
-/// Hashes by number; None where there are two records under one.
+/// Hashes by number, none where the witness has two records under one number.
 type Records = HashMap<u64, Option<Hash>>;
 
 impl Witness {
-    /// Reads a file in which records stand, with other lines between them.
+    /// Reads a file of records, which may have other lines between them.
     pub(super) fn load(path: &Path) -> io::Result<Self> {
         let mut trails: HashMap<Box<str>, Records> = HashMap::new();
         let mut reader = Reader::open(path)?;
@@ -46,7 +47,7 @@ impl Witness {
         })
     }
 
-    /// Whether the witness has nothing else under a record's number.
+    /// Checks that the witness has no other record under the number of this one.
     pub(super) fn compare(&mut self, line: &Line<'_>) -> Result<(), String> {
         let records = self.trails.get_mut(&*line.trail);
         match records.and_then(|records| records.remove(&line.seq)) {
@@ -60,12 +61,13 @@ impl Witness {
         Ok(())
     }
 
-    /// How many records were the same.
+    /// How many records of the trail the witness has too.
     pub(super) fn compared(&self) -> u64 {
         self.compared
     }
 
-    /// What speaks against a trail that was read to its end and begins with record `first`.
+    /// How the witness contradicts a trail that was read to its end and begins with record `first`,
+    /// if it does.
     pub(super) fn contradicts(&self, trail: &str, first: u64) -> Option<String> {
         let left = self.trails.get(trail).into_iter().flat_map(Records::keys);
         if let Some(seq) = left.copied().filter(|seq| *seq >= first).min() {
@@ -73,7 +75,7 @@ impl Witness {
                 "the witness has record {seq}, and the trail doesn't"
             ));
         }
-        // It is of another trail, or of what was pruned since.
+        // The witness is of another trail, or of records that were pruned since.
         (self.compared == 0).then(|| "the witness has none of the trail's records".into())
     }
 }

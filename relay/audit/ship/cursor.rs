@@ -1,5 +1,7 @@
-//! A place in the trail's files, from which records are read one after the other, whatever becomes of the files meanwhile:
-//! the segment being written grows, is closed under another name, is compressed, and in the end is pruned.
+//! A place in the trail's files, from which records are read one after the other.
+//!
+//! It copes with all that happens to a segment meanwhile: it grows, is closed under another name,
+//! is compressed, and is pruned.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read as _};
@@ -10,18 +12,19 @@ use std::time::Duration;
 use callhome_trail::Line;
 use callhome_trail::segments::{self, MAX_LINE, Segment};
 
+/// The place of the next record to be shipped.
 pub(super) struct Cursor {
     directory: PathBuf,
-    /// Whose records count; the directory may hold traces of another trail.
+    /// The trail whose records count, because the directory may hold traces of another.
     trail: Box<str>,
     /// The number of the record that is due.
     next: u64,
-    /// The segment that is read, open: its name may change.
+    /// The segment that is being read. It is held open, because its name may change.
     current: Option<Box<dyn BufRead + Send>>,
-    /// Those that come after it.
+    /// The segments after it.
     ahead: VecDeque<Segment>,
     line: Vec<u8>,
-    /// Records that were due and gone, until somebody asks.
+    /// Records that were due and aren't in the files, until they are asked for.
     missed: Option<(u64, u64)>,
 }
 
@@ -43,21 +46,21 @@ impl Cursor {
         self.next
     }
 
-    /// Goes to another record.
+    /// Moves to the record `next`.
     pub(super) fn seek(&mut self, next: u64) {
         if next != self.next {
             *self = Self::new(&self.directory, &self.trail, next);
         }
     }
 
-    /// The numbers of records that weren't there any more, told once.
+    /// Returns the records that weren't in the files any more, only once.
     pub(super) fn take_missed(&mut self) -> Option<(u64, u64)> {
         self.missed.take()
     }
 
-    /// The next record, if there is one up to number `last`, which must be durable.
+    /// Reads the next record, if its number is at most `last`, which must be durable.
     ///
-    /// Fails also when there is no such record in the files.
+    /// Fails also when the files don't have that record.
     pub(super) fn read(&mut self, last: u64) -> io::Result<Option<Line<'_>>> {
         if self.next > last {
             return Ok(None);
@@ -65,14 +68,16 @@ impl Cursor {
         let mut looks = 0;
         loop {
             match self.read_line() {
-                // A look at a directory can miss a file that is being renamed, so a hole is believed only after several.
+                // Listing a directory can miss a file that is being renamed, so a hole is believed
+                // only after `LOOKS` tries.
                 Some(seq) if seq == self.next || looks == LOOKS => {
                     if seq > self.next {
                         self.missed = Some((self.next, seq - 1));
                     }
-                    // A number that somebody made up may be the last there is.
+                    // A forged number may be the greatest there is.
                     self.next = seq.saturating_add(1);
-                    // It has just been parsed; only the borrow checker needs it twice.
+                    // The line was parsed just now. It is parsed again only because of the borrow
+                    // checker.
                     return Ok(Line::parse(&self.line).ok());
                 }
                 None if self.open_next()? => continue,
@@ -91,7 +96,7 @@ impl Cursor {
         }
     }
 
-    /// Opens the next segment, if there is one that is still there.
+    /// Opens the next segment, and returns whether there was one in the list.
     fn open_next(&mut self) -> io::Result<bool> {
         self.current = None;
         let Some(segment) = self.ahead.pop_front() else {
@@ -99,14 +104,16 @@ impl Cursor {
         };
         match segments::open(&segment.current_path()) {
             Ok(input) => self.current = Some(input),
-            // Compressed or pruned since it was looked at; what comes after it shows the hole.
+            // The segment was compressed or pruned after it was listed. The next segment shows the
+            // hole.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
         Ok(true)
     }
 
-    /// Reads on to a record that is due, or to the end of the segment; gives the record's number.
+    /// Reads on to a record that is due, or to the end of the segment, and returns the record's
+    /// number.
     fn read_line(&mut self) -> Option<u64> {
         let input = self.current.as_mut()?;
         loop {
@@ -115,11 +122,12 @@ impl Cursor {
                 .by_ref()
                 .take(MAX_LINE)
                 .read_until(b'\n', &mut self.line);
-            // Where a segment is damaged it ends; what comes after it shows the hole.
+            // A damaged segment ends at the damage. The next segment shows the hole.
             if !read.is_ok_and(|length| length > 0) {
                 return None;
             }
-            // What a failed write tore stands whole in the next segment, and what was changed proves nothing.
+            // A line that a failed write tore is whole in the next segment. A line that was changed
+            // proves nothing.
             if self.line.pop_if(|byte| *byte == b'\n').is_some()
                 && let Ok(line) = Line::parse(&self.line)
                 && line.seq >= self.next
@@ -130,12 +138,13 @@ impl Cursor {
         }
     }
 
-    /// The segment that should have the record that is due, and those after it; or all of them, for a last look.
+    /// Lists the segment that should have the record that is due and those after it, or `all` for a
+    /// last try.
     fn segments(&self, all: bool) -> io::Result<VecDeque<Segment>> {
         let mut segments = segments::list(&self.directory)?;
         let after = segments.partition_point(|segment| segment.first <= self.next);
         if let Some(at) = after.checked_sub(1).filter(|_| !all) {
-            // Two can begin with the same record, when the first of them failed.
+            // Two segments begin with the same record when the first of them failed.
             let begin = segments[at].first;
             segments.retain(|segment| segment.first >= begin);
         }
@@ -143,6 +152,6 @@ impl Cursor {
     }
 }
 
-/// How often the directory is looked at for a record, and how long after the look before.
+/// How often the directory is listed for a record, and how long after the time before.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);

@@ -1,14 +1,21 @@
 //! Ships the trail to a syslog server: a witness, kept where the relay's owner can't reach it.
 //!
-//! A thread of its own follows the files, so the writer never waits for a server, and what a server misses while it is down waits
-//! on the disk. Only durable records are shipped: a witness must not know more than the trail will. Each is sent at least once;
-//! `position` has what that rests on.
+//! A thread of its own follows the files, so the writer never waits for a server. Records that a
+//! server misses while it is down wait on the disk.
 //!
-//! `server` is where to, `cursor` what, `syslog` the messages, `transport` the way.
+//! Only durable records are shipped. Otherwise a crash could leave the witness with a record that
+//! the trail lost, and the trail would look cut off. Each record is sent at least once; `position`
+//! explains why.
+//!
+//! - `server` names the destination, `cursor` reads the records, `syslog` makes messages of them.
+//! - `connector` connects to the server, `transport` sends over that connection, `stream` bounds
+//!   how long a call may take.
 
+mod connector;
 mod cursor;
 mod position;
 mod server;
+mod stream;
 mod syslog;
 #[cfg(test)]
 mod tests;
@@ -22,22 +29,23 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::progress::{Progress, Reached};
+use super::durability::{Durability, Reached};
 use crate::telemetry::Shipping;
 use cursor::Cursor;
 use position::Position;
 use syslog::Sender;
 use transport::{Taken, Transport};
 
-pub(super) use transport::Connector;
+pub(super) use connector::Connector;
 
-pub use server::{ServerError, SyslogServer};
+pub use server::{SyslogServer, SyslogServerError};
 
 /// Where the trail goes besides its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Syslog {
     pub server: SyslogServer,
-    /// A PEM file of the authorities that may vouch for a TLS server; without it those of the system.
+    /// A PEM file of the authorities that a TLS server's certificate may come from. Without it the
+    /// system's are used.
     pub ca: Option<PathBuf>,
 }
 
@@ -47,23 +55,23 @@ pub(super) struct ShipSource<'a> {
     pub(super) directory: &'a Path,
     pub(super) relay: &'a str,
     pub(super) trail: &'a str,
-    /// The record that the trail ends with at the start.
+    /// The last record of the trail at the start.
     pub(super) last: u64,
 }
 
-/// The thread that ships.
+/// The thread that ships. The channel closes when it ends.
 #[derive(Debug)]
 pub(super) struct Shipper(Receiver<()>);
 
 struct ShipWorker {
-    progress: Arc<Progress>,
+    durability: Arc<Durability>,
     metrics: Shipping,
     connector: Connector,
     server: String,
     sender: Sender,
     cursor: Cursor,
     position: Position,
-    /// Up to which record it was told that some aren't there any more.
+    /// The last record that was reported as missing, so that none is reported twice.
     missed: u64,
     connection: Option<Connection>,
     failing: bool,
@@ -76,17 +84,18 @@ struct Connection {
 }
 
 impl Shipper {
-    /// Starts to ship what `progress` says is durable. A server that isn't there is waited for.
+    /// Starts to ship the records that `durability` reports. A server that can't be reached is
+    /// tried again and again.
     pub(super) fn start(
         connector: Connector,
         source: &ShipSource<'_>,
-        progress: Arc<Progress>,
+        durability: Arc<Durability>,
         metrics: impl FnOnce(&str) -> Shipping,
     ) -> io::Result<Self> {
         let server = connector.server().to_string();
         let position = Position::load(source, &server);
         let worker = ShipWorker {
-            progress,
+            durability,
             metrics: metrics(&server),
             connector,
             server,
@@ -109,9 +118,10 @@ impl Shipper {
         Ok(Self(ended))
     }
 
-    /// Waits a moment for the server to take the trail's end. What it doesn't take goes out after the next start.
+    /// Waits up to `FAREWELL` for the server to take the end of the trail. The rest is sent after
+    /// the next start.
     pub(super) fn finish(self) {
-        // The thread says nothing; it just ends.
+        // Nothing is ever sent: either the thread ends and closes the channel, or the time is up.
         let _ = self.0.recv_timeout(FAREWELL);
     }
 }
@@ -119,7 +129,7 @@ impl Shipper {
 impl ShipWorker {
     fn run(mut self) {
         loop {
-            let reached = self.progress.reached();
+            let reached = self.durability.reached();
             match self.step(reached) {
                 Ok(()) if !reached.ended || self.cursor.next() <= reached.seq => {}
                 Ok(()) => return,
@@ -128,14 +138,14 @@ impl ShipWorker {
                     if reached.ended {
                         return;
                     }
-                    self.progress.wait_for_end(self.retry_in);
+                    self.durability.wait_for_end(self.retry_in);
                     self.retry_in = (self.retry_in * 2).min(RETRY_LAST);
                 }
             }
         }
     }
 
-    /// Sends what there is, or waits for more.
+    /// Sends a batch of records, or waits for more.
     fn step(&mut self, reached: Reached) -> io::Result<()> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -153,7 +163,8 @@ impl ShipWorker {
             return Ok(());
         }
         self.note_lag(reached);
-        // Some servers accept and then hang up, or never read; so after a failure it takes more than a connection.
+        // Some servers accept a connection and then close it, or never read. After a failure,
+        // report success only when records were confirmed and the connection has lasted.
         let steady = self.position.is_settled() && connection.since.elapsed() >= STEADY;
         if !self.failing || steady {
             self.works(reached);
@@ -162,12 +173,12 @@ impl ShipWorker {
         if !sent {
             let watched = self.failing || !self.position.is_settled();
             let within = if watched { LOOK_SOON } else { LOOK };
-            self.progress.wait_beyond(self.cursor.next() - 1, within);
+            self.durability.wait_beyond(self.cursor.next() - 1, within);
         }
         Ok(())
     }
 
-    /// Whether the connection should be ended for what it carried to be confirmed.
+    /// Whether the connection should be closed now, to confirm the records that it carried.
     fn is_confirmation_due(&self, finished: bool) -> bool {
         let after = if self.failing { STEADY } else { CONFIRM_EVERY };
         let due = finished || self.position.is_full() || self.position.is_older(after);
@@ -181,7 +192,7 @@ impl ShipWorker {
         })
     }
 
-    /// Sends a batch of records up to number `last`; false if there was none.
+    /// Sends a batch of records up to number `last`, and returns whether there were any.
     fn send(&mut self, transport: &mut Transport, last: u64) -> io::Result<bool> {
         let mut message = Vec::new();
         let mut count = 0;
@@ -206,7 +217,7 @@ impl ShipWorker {
         Ok(count > 0)
     }
 
-    /// Says and counts, once, what can't be shipped.
+    /// Logs and counts records that can't be shipped, each only once.
     fn note_missed(&mut self, from: u64, to: u64, why: &str) {
         let from = from.max(self.missed + 1);
         if from > to {
@@ -222,7 +233,8 @@ impl ShipWorker {
 
     fn save(&mut self) {
         if let Err(error) = self.position.save() {
-            // It only means that more is sent again after a restart; and the trail on the same disk has the same trouble.
+            // This only means that more is sent again after a restart. The trail on the same disk
+            // reports the cause.
             tracing::debug!(%error, "how far the trail is shipped can't be kept");
         }
     }
@@ -236,7 +248,7 @@ impl ShipWorker {
         }
     }
 
-    /// Says once that it doesn't work. What was on its way will be sent again.
+    /// Logs the first failure in a row, and goes back to the first record that isn't confirmed.
     fn fail(&mut self, error: &io::Error, reached: Reached) {
         self.connection = None;
         self.position.broke();
@@ -262,15 +274,17 @@ impl ShipWorker {
     }
 }
 
+/// How many records, and how many bytes, are sent before the connection is looked at again.
 const BATCH: u64 = 512;
 const BATCH_BYTES: usize = 256 * 1024;
-/// How often the connection is looked at while nothing is sent, and while something may be on its way.
+/// How often an idle connection is checked: if every record is confirmed, and if not.
 const LOOK: Duration = Duration::from_secs(5);
 const LOOK_SOON: Duration = Duration::from_secs(1);
+/// How long a connection must last after a failure before it counts as working.
 const STEADY: Duration = Duration::from_secs(1);
-/// How long a connection carries records before it is ended for their confirmation.
+/// How long a connection carries records before it is closed to confirm them.
 const CONFIRM_EVERY: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(30);
-/// How long the end of the relay waits for the end of the trail to be shipped.
+/// How long the relay waits at its end until the rest of the trail is shipped.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -1,9 +1,12 @@
-//! How far a server has the trail: up to which record it surely has it, and what is on its way.
+//! How far a server has the trail: the last record that it surely has, and the records on their
+//! way.
 //!
-//! Syslog has no acknowledgement. What the kernel took may still be lost with the connection, and a server that hangs leaves bytes
-//! unread that its kernel has acknowledged. So a record counts as received only when its connection was ended in order, which
-//! `transport` does; now and then one is ended for that alone. Whatever else was sent is sent again, and a reader passes over what
-//! stands twice.
+//! Syslog has no acknowledgement. Bytes that the kernel took may still be lost with the connection.
+//! A server that hangs leaves bytes unread that its kernel has acknowledged.
+//!
+//! So a record counts as received only when its connection was closed in order, which `transport`
+//! does. Now and then a connection is closed for that alone. All other records are sent again, and
+//! a reader of the copy passes over lines that come twice.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,11 +19,12 @@ use serde::{Deserialize, Serialize};
 use super::super::files;
 use super::ShipSource;
 
-/// What `ship.json` keeps.
+/// The content of `ship.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Saved {
     trail: String,
-    /// The last record that each server surely has. One that the relay turns away from and comes back to goes on where it was.
+    /// The last record that each server surely has. All servers are kept, so that one that is
+    /// configured again goes on where it was.
     servers: BTreeMap<String, u64>,
 }
 
@@ -29,22 +33,23 @@ pub(super) struct Position {
     path: PathBuf,
     server: String,
     saved: Saved,
-    /// The last record that the server surely has; it may be ahead of the file.
+    /// The last record that the server surely has. It may be ahead of the file.
     received: u64,
-    /// What was sent since then.
+    /// The records that were sent after it.
     on_the_way: Option<OnTheWay>,
 }
 
 #[derive(Debug)]
 struct OnTheWay {
-    /// When the first of it was sent.
+    /// When the first of them was sent.
     since: Instant,
-    /// The last record of it.
+    /// The last of them.
     seq: u64,
 }
 
 impl Position {
-    /// Goes on where the file says. Another server, or another trail, begins with the first record.
+    /// Reads the position from the file. Another server, or another trail, begins with the first
+    /// record.
     pub(super) fn load(source: &ShipSource<'_>, server: &str) -> Self {
         let path = source.directory.join(NAME);
         let saved: Option<Saved> = fs::read(&path)
@@ -69,7 +74,8 @@ impl Position {
             path,
             server: server.to_owned(),
             saved,
-            // What gets the numbers of what was cut is shipped too, so that the server sees both.
+            // The records that reuse the numbers of the lost ones are shipped too, so that the
+            // server has both as evidence.
             received: shipped.min(source.last),
             on_the_way: None,
         }
@@ -87,24 +93,24 @@ impl Position {
             .map_or(0, |sent| sent.seq.saturating_sub(self.received))
     }
 
-    /// Whether so much is on its way that a reader might not know it again if it came twice.
+    /// Whether the records on their way are as many as a reader can recognise if they come twice.
     pub(super) fn is_full(&self) -> bool {
         self.unconfirmed() >= MOST_ON_THE_WAY
     }
 
-    /// Whether something has been on its way for so long.
+    /// Whether a record has been on its way for longer than `than`.
     pub(super) fn is_older(&self, than: Duration) -> bool {
         self.on_the_way
             .as_ref()
             .is_some_and(|sent| sent.since.elapsed() >= than)
     }
 
-    /// Whether nothing is on its way.
+    /// Whether no record is on its way.
     pub(super) fn is_settled(&self) -> bool {
         self.on_the_way.is_none()
     }
 
-    /// The transport took this record.
+    /// Notes that the transport took this record.
     pub(super) fn sent(&mut self, seq: u64) {
         self.on_the_way
             .get_or_insert_with(|| OnTheWay {
@@ -114,19 +120,19 @@ impl Position {
             .seq = seq;
     }
 
-    /// The connection was ended in order: everything has arrived.
+    /// Notes that the connection was closed in order, so every record has arrived.
     pub(super) fn confirmed(&mut self) {
         if let Some(sent) = self.on_the_way.take() {
             self.received = sent.seq;
         }
     }
 
-    /// The connection broke: what was on its way must be sent again.
+    /// Notes that the connection broke, so the records on their way must be sent again.
     pub(super) fn broke(&mut self) {
         self.on_the_way = None;
     }
 
-    /// Writes the file if it is behind.
+    /// Saves the position, if the file is behind.
     pub(super) fn save(&mut self) -> io::Result<()> {
         if self.saved.servers.get(&self.server) == Some(&self.received) {
             return Ok(());
@@ -141,7 +147,8 @@ impl Position {
 }
 
 const NAME: &str = "ship.json";
-/// Well below the number of records that `verify` looks back for one that stands twice.
+/// The records on their way at most: well below the number that `verify` looks back for a
+/// duplicate.
 const MOST_ON_THE_WAY: u64 = 8 * 1024;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Where the trail is shipped to, as the configuration writes it.
+//! The syslog server that the trail is shipped to, as the configuration names it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,15 +13,15 @@ pub enum SyslogServer {
     Tls(Authority),
     /// Octet-counted messages over TCP (RFC 6587, 3.4.1).
     Tcp(Authority),
-    /// A datagram a message (RFC 5426). What is lost on the way is lost.
+    /// A datagram for each message (RFC 5426). A lost datagram isn't noticed.
     Udp(Authority),
-    /// A datagram a message to a socket of this machine.
+    /// A datagram for each message, to a socket of this machine.
     Unix(PathBuf),
 }
 
 /// Why a text names no syslog server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ServerError {
+pub enum SyslogServerError {
     #[error("no scheme that syslog is sent by")]
     Scheme,
     #[error(transparent)]
@@ -31,25 +31,25 @@ pub enum ServerError {
 }
 
 impl SyslogServer {
-    /// Whether the server proves who it is.
+    /// Whether the server proves its identity.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 }
 
 impl FromStr for SyslogServer {
-    type Err = ServerError;
+    type Err = SyslogServerError;
 
-    fn from_str(text: &str) -> Result<Self, ServerError> {
-        let (scheme, rest) = text.split_once("://").ok_or(ServerError::Scheme)?;
-        let authority = || Authority::parse(rest.as_bytes()).map_err(ServerError::from);
+    fn from_str(text: &str) -> Result<Self, SyslogServerError> {
+        let (scheme, rest) = text.split_once("://").ok_or(SyslogServerError::Scheme)?;
+        let authority = || Authority::parse(rest.as_bytes()).map_err(SyslogServerError::from);
         match scheme {
             "tls" => authority().map(Self::Tls),
             "tcp" => authority().map(Self::Tcp),
             "udp" => authority().map(Self::Udp),
             "unix" if rest.len() > 1 && rest.starts_with('/') => Ok(Self::Unix(rest.into())),
-            "unix" => Err(ServerError::Path),
-            _ => Err(ServerError::Scheme),
+            "unix" => Err(SyslogServerError::Path),
+            _ => Err(SyslogServerError::Scheme),
         }
     }
 }
@@ -85,11 +85,11 @@ mod tests {
     #[test]
     fn what_names_no_server_is_refused() {
         for (text, error) in [
-            ("syslog.example:6514", ServerError::Scheme),
-            ("https://syslog.example:6514", ServerError::Scheme),
-            ("TLS://syslog.example:6514", ServerError::Scheme),
-            ("unix://dev/log", ServerError::Path),
-            ("unix:///", ServerError::Path),
+            ("syslog.example:6514", SyslogServerError::Scheme),
+            ("https://syslog.example:6514", SyslogServerError::Scheme),
+            ("TLS://syslog.example:6514", SyslogServerError::Scheme),
+            ("unix://dev/log", SyslogServerError::Path),
+            ("unix:///", SyslogServerError::Path),
         ] {
             assert_eq!(text.parse::<SyslogServer>(), Err(error), "{text}");
         }
@@ -101,7 +101,7 @@ mod tests {
         ] {
             let error = text.parse::<SyslogServer>().unwrap_err();
             assert!(
-                matches!(error, ServerError::Authority(_)),
+                matches!(error, SyslogServerError::Authority(_)),
                 "{text}: {error}"
             );
         }

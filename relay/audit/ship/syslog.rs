@@ -1,17 +1,18 @@
-//! A record as a syslog message (RFC 5424), and the message in a stream.
+//! Makes a syslog message of a record (RFC 5424), and frames it for a stream.
 //!
-//! The message's text is the record's line, byte for byte, so that what a server keeps proves itself like the original.
+//! The text of the message is the record's line, byte for byte, so that the server's copy can be
+//! proved like the original.
 
 use std::io::Write as _;
 
 use callhome_trail::Line;
 
-/// What every message says of its sender.
+/// The sender's fields in the header of every message.
 #[derive(Clone, Debug)]
 pub(super) struct Sender {
-    /// `HOSTNAME`: the relay, as it is named in the records.
+    /// `HOSTNAME`: the name of the relay, as in the records.
     pub(super) relay: Box<str>,
-    /// `PROCID`.
+    /// `PROCID`: the id of the process.
     pub(super) process: u32,
 }
 
@@ -32,13 +33,15 @@ impl Sender {
     }
 }
 
-/// Appends a message to a stream: its length in octets, a space, the message (RFC 6587, 3.4.1; RFC 5425, 4.3).
+/// Appends a message to a stream: its length in octets, a space, the message (RFC 6587, 3.4.1; RFC
+/// 5425, 4.3).
 pub(super) fn frame(message: &[u8], out: &mut Vec<u8>) {
     let _ = write!(out, "{} ", message.len());
     out.extend_from_slice(message);
 }
 
-/// What somebody should look into is a warning; what somebody may want to look at is a notice.
+/// Events that an operator should look into are warnings, those that may be of interest are
+/// notices.
 fn severity(event: &str) -> u8 {
     match event {
         "audit_gap" | "clock_stepped" | "config_rejected" | "tunnel_lost" => WARNING,
@@ -47,7 +50,8 @@ fn severity(event: &str) -> u8 {
     }
 }
 
-/// A header field is printable ASCII without spaces, of a bounded length; `-` stands for one that isn't.
+/// Returns `text` if it can be a header field: printable ASCII without spaces, not too long.
+/// Otherwise `-`, which means none.
 fn field(text: &str, longest: usize) -> &str {
     let fits = (1..=longest).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
     if fits { text } else { "-" }

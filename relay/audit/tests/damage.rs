@@ -1,5 +1,5 @@
-//! What disks, crashes and people do to a trail's files: a start copes with it, and `verify` finds
-//! it where it is.
+//! Tests damage that disks, crashes and people do to a trail's files: a start copes, and `verify`
+//! finds the place.
 
 use super::*;
 
@@ -8,7 +8,7 @@ pub(super) fn active(directory: &Path) -> PathBuf {
     directory.join("access.jsonl")
 }
 
-/// Rewrites a file by its lines.
+/// Rewrites the lines of a file.
 fn edit(path: &Path, change: impl FnOnce(&mut Vec<Vec<u8>>)) {
     let text = fs::read(path).unwrap();
     let mut lines = text
@@ -26,7 +26,7 @@ fn broken_with(path: &Path, key: &PublicKey) -> String {
     }
 }
 
-/// A trail of several closed segments and an active one.
+/// Writes a trail of several closed segments and an active one.
 pub(super) fn segmented(options: &AuditOptions) {
     let options = AuditOptions {
         rotate_size: 4000,
@@ -65,7 +65,7 @@ fn a_damaged_first_line_hides_no_segment() {
     assert!(error.contains("access.jsonl:1: "), "{error}");
     fs::write(&head, text).unwrap();
 
-    // A start keeps it as it is, and appends nothing to it.
+    // A start keeps the changed segment as it is, and appends nothing to it.
     trail(&options, 3);
     let error = broken(directory.path());
     assert!(
@@ -100,7 +100,8 @@ fn what_power_loss_leaves_is_a_declared_gap() {
     let options = options(directory.path());
     trail(&options, 9);
     let head: Head = Head::load(directory.path()).unwrap();
-    // The last records were never known to be on the disk, and their pages came in another order.
+    // The last records were never known to be on the disk, and their pages were written in another
+    // order.
     let text = fs::read_to_string(active(directory.path())).unwrap();
     let line = text.lines().nth(4).unwrap();
     let early = whole_head(line.as_bytes());
@@ -222,7 +223,7 @@ fn a_crash_before_a_checkpoint_is_kept_is_made_good() {
         assert!(report.gaps.is_empty());
         assert_eq!(report.sealed_to, Some(report.to));
     }
-    // All of them are there when the segments go.
+    // All checkpoints are kept by the time that their segments are pruned.
     let count = whole(directory.path()).checkpoints;
     let text = seals::read(directory.path()).unwrap();
     assert_eq!(seals::lines(&text).count() as u64, count);
@@ -237,10 +238,10 @@ fn seals_that_were_cut_or_changed_are_found_when_they_matter() {
     trail(&options, 1);
     let seals = directory.path().join("seals.jsonl");
     let text = fs::read(&seals).unwrap();
-    // The trail has them all itself.
+    // The trail still has all checkpoints itself.
     fs::remove_file(&seals).unwrap();
     verify(directory.path(), Some(key.clone()), None, |_| ()).unwrap();
-    // A kept one that isn't the trail's.
+    // A kept checkpoint that isn't the trail's is found.
     let other = tempfile::tempdir().unwrap();
     trail(&self::options(other.path()), 1);
     fs::copy(other.path().join("seals.jsonl"), &seals).unwrap();
@@ -265,7 +266,7 @@ fn a_pruning_that_was_interrupted_is_no_damage() {
     };
     trail(&smaller, 1);
     assert!(whole(directory.path()).from > 1);
-    // The newest of those that were to go are still there; a gap among them is none that was
+    // The newest of the segments that were to be pruned are still there. A gap among them isn't
     // declared.
     let newest = paths.len() - 1;
     let put_back = |n: usize| {
@@ -300,7 +301,7 @@ fn a_line_that_stands_twice_is_one_that_was_inserted() {
     let active = active(directory.path());
     edit(&active, |lines| lines.insert(4, lines[2].clone()));
     assert!(broken(directory.path()).contains("inserted"));
-    // In a copy that was sent at least once it is what was to be expected.
+    // In a copy, duplicates are expected, because every record is sent at least once.
     assert_eq!(whole(&active).duplicates, 1);
 }
 

@@ -1,4 +1,4 @@
-//! A writer that fails, hangs or dies: it must be noticed, and bounded.
+//! Tests a writer that fails, hangs or dies: this must be noticed, and memory must stay bounded.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn session(audit: &Audit) -> Recorder {
     audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into())
 }
 
-fn inject(audit: &Audit, fault: Fault) {
+fn inject(audit: &Audit, fault: WriterFault) {
     audit.0.lock().fault = Some(fault);
     refuse(audit);
 }
@@ -28,7 +28,7 @@ fn a_writer_that_dies_is_noticed_and_nobody_waits_for_it() {
             ..options(directory.path())
         };
         let (audit, writer) = start(&options);
-        inject(&audit, Fault::Panic);
+        inject(&audit, WriterFault::Panic);
         wait_for(|| !audit.is_available());
         assert!(audit.is_stuck());
         assert_eq!(audit.admits(), on_failure == OnFailure::Count);
@@ -52,9 +52,9 @@ fn a_writer_that_hangs_is_a_failure_until_it_is_back() {
         ..options(directory.path())
     };
     let (audit, writer) = start(&options);
-    inject(&audit, Fault::Hang(STALL * 3));
+    inject(&audit, WriterFault::Hang(STALL * 3));
     wait_for(|| audit.0.lock().fault.is_none());
-    // Whoever waits for a record to be durable waits no longer than that.
+    // A session waits no longer than this for its record to be durable.
     let started = Instant::now();
     let mut hanging = session(&audit);
     assert_eq!(runtime().block_on(hanging.opened()), Err(Unavailable));
@@ -87,14 +87,14 @@ fn counting_goes_on_without_growing() {
     fs::rename(&path, &away).unwrap();
     refuse(&audit);
     wait_for(|| !audit.is_available());
-    // It says that it fails, and tries again.
+    // The writer reports that it fails, and tries again.
     assert!(!audit.is_stuck());
     for _ in 0..3 * MAX_WAITING {
         tunnel(&audit);
     }
-    // Each that was recorded as open may leave its end.
+    // Each session whose opening was recorded may still record its end.
     assert!(waiting(&audit) <= 2 * MAX_WAITING, "{}", waiting(&audit));
-    // Refusals in bulk are counted, however long it takes, not queued.
+    // Refusals in bulk are counted and not queued, however long the outage takes.
     let clients = 20_u8;
     let started = Instant::now();
     while started.elapsed() < Duration::from_millis(3500) {

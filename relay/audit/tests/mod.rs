@@ -1,4 +1,5 @@
-//! The trail as a whole: what is written proves itself, and what is done to it is found.
+//! Tests the trail as a whole: what the writer writes can be proved, and every change to it is
+//! found.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -14,7 +15,7 @@ use callhome_trail::{
 };
 use proptest::prelude::*;
 
-use super::intake::{Fault, MAX_WAITING, STALL};
+use super::inbox::{MAX_WAITING, STALL, WriterFault};
 use super::*;
 use crate::proxy_error::Reason;
 use crate::tunnel::{Closed, ClosedBy};
@@ -42,7 +43,7 @@ pub(super) fn start(options: &AuditOptions) -> (Audit, WriterHandle) {
     Audit::start(options, "test", Arc::default()).unwrap()
 }
 
-/// One session that ends refused.
+/// Records one session that ends refused.
 pub(super) fn refuse(audit: &Audit) {
     let peer = ([10, 0, 0, 1], 4000).into();
     let mut session = audit.session("proxy".into(), "1:p".into(), peer);
@@ -50,14 +51,14 @@ pub(super) fn refuse(audit: &Audit) {
     session.refused(&Reason::DestinationNotAllowed.into());
 }
 
-/// A session of a client that asks too often.
+/// Records a refused session of a client that asks too often.
 pub(super) fn beyond_rate(audit: &Audit, client: [u8; 4]) -> Recorder {
     let mut session = audit.session("proxy".into(), "1:p".into(), (client, 4000).into());
     session.over_rate();
     session
 }
 
-/// One tunnel, opened and closed.
+/// Records one tunnel, opened and closed.
 pub(super) fn tunnel(audit: &Audit) {
     let mut session = audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 4000).into());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -71,7 +72,7 @@ pub(super) fn tunnel(audit: &Audit) {
     });
 }
 
-/// A trail of so many sessions, closed.
+/// Writes a trail of this number of sessions, and closes it.
 fn trail(options: &AuditOptions, sessions: usize) {
     let (audit, writer) = start(options);
     for _ in 0..sessions {
@@ -80,7 +81,7 @@ fn trail(options: &AuditOptions, sessions: usize) {
     writer.close();
 }
 
-/// The trail is whole, and each record in it of the schema that readers are given.
+/// Checks that the trail is whole, and that each record follows the schema that readers get.
 pub(super) fn whole(path: &Path) -> Verification {
     static SCHEMA: LazyLock<jsonschema::Validator> =
         LazyLock::new(|| jsonschema::validator_for(&schema()).unwrap());
@@ -103,7 +104,7 @@ fn broken(path: &Path) -> String {
     }
 }
 
-/// Records that were handed over and are not durable.
+/// How many records were handed over and aren't durable.
 fn waiting(audit: &Audit) -> usize {
     let queue = audit.0.lock();
     queue.batch.len() + queue.writing
@@ -176,7 +177,7 @@ fn old_segments_go_and_the_trail_says_so() {
     assert!(report.from > 1, "{report:?}");
     assert!(report.gaps.is_empty());
 
-    // The first segment that is left can't go unnoticed.
+    // Deleting the first segment that is left is noticed.
     let first = segments::list(directory.path()).unwrap().remove(0);
     compress::delete(&first).unwrap();
     assert!(broken(directory.path()).contains("no pruning says so"));
@@ -245,7 +246,7 @@ fn a_tunnel_that_was_cut_off_is_lost() {
         .unwrap();
     runtime.block_on(session.opened()).unwrap();
     let id = session.id().to_owned();
-    // As if the process had ended: the guard doesn't run.
+    // Forget the guard, as if the process had been killed.
     std::mem::forget(session);
     writer.close();
     trail(&options, 0);
@@ -274,7 +275,7 @@ fn a_trail_that_fails_refuses_and_comes_back_with_everything() {
     fs::rename(&path, &away).unwrap();
     refuse(&audit);
     wait_for(|| !audit.admits());
-    // Requests meanwhile are refused, and counted.
+    // Requests are refused and counted meanwhile.
     for _ in 0..3 {
         let session = audit.session("proxy".into(), "1:p".into(), ([10, 0, 0, 1], 1).into());
         session.refused(&Reason::AuditUnavailable.into());
@@ -308,7 +309,7 @@ fn seals_tell_a_trail_that_was_computed_anew() {
     let sealed = verify(directory.path(), Some(key.clone()), None, |_| ()).unwrap();
     assert_eq!(sealed.sealed_to, Some(sealed.to));
 
-    // Somebody with write access drops a record and computes the chain anew.
+    // An attacker with write access drops a record and computes the chain anew.
     let active = directory.path().join("access.jsonl");
     let witness = directory.path().join("witness");
     fs::copy(&active, &witness).unwrap();
@@ -333,7 +334,7 @@ fn seals_tell_a_trail_that_was_computed_anew() {
         chain.append_signed(time, members.as_bytes(), &mut forged, |_| signature);
     }
     fs::write(&active, forged).unwrap();
-    // What knows how it was goes too.
+    // The attacker also deletes the files that know how the trail was.
     fs::remove_file(directory.path().join("head.json")).unwrap();
     assert!(broken(directory.path()).contains("kept another record"));
     fs::remove_file(directory.path().join("seals.jsonl")).unwrap();
@@ -354,7 +355,7 @@ fn another_key_proves_nothing() {
     assert!(error.to_string().contains("key"), "{error}");
 }
 
-/// A client can't drown what others were refused in its own garbage, of whatever kind it is.
+/// A client can't drown the refusals of others in its own, of whatever kind they are.
 #[test]
 fn what_is_beyond_a_rate_is_counted_whatever_it_is() {
     let directory = tempfile::tempdir().unwrap();
@@ -382,7 +383,7 @@ fn what_is_beyond_a_rate_is_counted_whatever_it_is() {
         .filter(|it| it["session"].is_string())
         .count();
     assert_eq!(own as u64 + counted, 3001);
-    // The first of each period, and the client that is within its rate.
+    // The records are the first of each period, and those of the client within its rate.
     assert!((2..10).contains(&own), "{own}");
     assert!(
         records
@@ -409,7 +410,7 @@ fn a_flood_of_refusals_takes_half_a_segment() {
         thread::sleep(Duration::from_millis(10));
     }
     writer.close();
-    // Whether the last segment was closed in the end is a matter of time.
+    // It depends on timing whether the last segment was closed at the end.
     let mut reader = Reader::open(directory.path()).unwrap();
     let mut size = 0;
     while let Some(line) = reader.next_line().unwrap() {
@@ -426,7 +427,7 @@ fn a_flood_of_refusals_takes_half_a_segment() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// One edit of any kind, anywhere.
+    /// Every single edit is found, of any kind and anywhere.
     #[test]
     fn an_edit_is_found(kind in 0..5, at in 0.0..1.0_f64, bit in 0..8_u32) {
         thread_local! {

@@ -1,4 +1,4 @@
-//! Reading a trail while it is written, and in spite of what is damaged in it.
+//! Tests readers of a trail that is being written, and of one that is damaged.
 
 use std::io::BufRead as _;
 
@@ -48,7 +48,7 @@ fn a_reader_keeps_to_the_trail_that_it_opened() {
     fs::write(&before, zstd::decode_all(&*bytes).unwrap()).unwrap();
     fs::remove_file(&compressed).unwrap();
     let mut reader = Reader::open(directory.path()).unwrap();
-    // Before it comes to them, one is rotated, and one compressed.
+    // One segment is rotated and one is compressed before the reader comes to them.
     fs::rename(
         active(directory.path()),
         compress::free_name(directory.path(), 8),
@@ -83,11 +83,11 @@ fn a_follower_sees_every_record_once() {
     };
     for n in 0..200 {
         tunnel(&audit);
-        // A segment is full at the latest after a few of them.
+        // A few of these records fill a segment.
         if n % 5 == 0 {
             wait_for(|| waiting(&audit) == 0);
         }
-        // Now and then some segments come and go between two looks.
+        // Now and then several segments come and go between two reads.
         if n % 100 < 50 {
             look(&mut seen);
         }
@@ -107,8 +107,8 @@ fn what_is_damaged_keeps_nobody_from_the_rest() {
     let paths = closed(directory.path());
     let lines = |path: &Path| segments::open(path).unwrap().lines().count() as u64;
     let lost: u64 = paths[..2].iter().map(|path| lines(path)).sum();
-    // Two in a row, neither of which says where it belongs but by its name; and one that doesn't
-    // even have that.
+    // Two damaged segments in a row have their place only by their names, and a third has no number
+    // in its name.
     for path in &paths[..2] {
         fs::write(path, b"nothing of use").unwrap();
     }

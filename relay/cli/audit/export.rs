@@ -1,4 +1,4 @@
-//! `audit export`: the trail in another program's format.
+//! `audit export`: converts the trail to the format of another program.
 
 use std::io::{BufWriter, Write as _};
 
@@ -43,7 +43,8 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<Exit> {
         let raw = match reader.next_line() {
             Ok(Some(raw)) => raw,
             Ok(None) => break,
-            // One that can't be opened ends it; of one that ends badly the rest is lost, and no more.
+            // A file that can't be opened ends the export. Of a damaged file only the rest is left
+            // out.
             Err(error) => {
                 if reader.place().is_none() {
                     return Err(error.into());
@@ -55,7 +56,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<Exit> {
             }
         };
         let what = match Line::parse(raw.bytes) {
-            // A line that stands twice is one record.
+            // A line that comes a second time is the same record.
             Ok(line) if line.seq < next => continue,
             Ok(line) => {
                 next = line.seq.saturating_add(1);
@@ -68,7 +69,7 @@ pub(super) fn run(args: &ExportArgs) -> anyhow::Result<Exit> {
                 }
                 UNKNOWN.to_owned()
             }
-            // The relay is writing it.
+            // The relay is writing this line now.
             Err(LineError::NotARecord) if !raw.whole => continue,
             Err(error) => error.to_string(),
         };

@@ -1,4 +1,5 @@
-//! `audit keygen`: the first key, made before the relay runs, so that its public half is known elsewhere from the start.
+//! `audit keygen`: makes the first key before the relay runs, so that its public half is kept
+//! elsewhere from the start.
 
 use std::io::Write as _;
 

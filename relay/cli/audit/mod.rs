@@ -31,10 +31,11 @@ pub(super) enum AuditCommand {
     Keygen(keygen::KeygenArgs),
 }
 
-/// Which trail.
+/// The argument that names the trail.
 #[derive(Clone, Debug, clap::Args)]
 struct TrailArg {
-    /// The trail: its directory, one of its files, or `-` for standard input [default: the configured directory]
+    /// The trail: its directory, one of its files, or `-` for standard input [default: the
+    /// configured directory]
     #[arg(value_name = "DIR|FILE|-")]
     trail: Option<PathBuf>,
     #[command(flatten)]

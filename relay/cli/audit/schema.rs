@@ -1,4 +1,4 @@
-//! `audit schema`: what a record looks like, for programs.
+//! `audit schema`: prints the JSON Schema of a record, for programs.
 
 use std::io::Write as _;
 

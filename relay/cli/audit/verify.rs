@@ -1,4 +1,4 @@
-//! `audit verify`: whole, whole but for declared gaps, or broken.
+//! `audit verify`: proves the trail. It is whole, whole but for declared gaps, or broken.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -157,7 +157,7 @@ pub(super) fn progress_bar() -> ProgressBar {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(None, target);
-    // A template that doesn't parse leaves indicatif's own.
+    // If the template doesn't parse, indicatif's own style is used.
     if let Ok(style) =
         ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}")
     {

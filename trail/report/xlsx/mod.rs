@@ -1,6 +1,7 @@
-//! The report as a workbook: a summary sheet, and a sheet a client.
+//! Writes the report as a workbook, with a summary and a sheet for each client.
 //!
-//! Numbers and times are numbers and times; every text is written as text, so that none is a formula.
+//! Numbers and times have the types of a workbook. Every text is written as text, so that none
+//! becomes a formula.
 
 mod names;
 
@@ -16,7 +17,7 @@ use names::Names;
 
 type SheetResult = Result<(), XlsxError>;
 
-/// The workbook's file.
+/// Makes the file of the workbook.
 pub fn bytes(report: &Report) -> Result<Vec<u8>, XlsxError> {
     let mut workbook = Workbook::new();
     write(report, &mut workbook)?;
@@ -29,7 +30,8 @@ fn write(report: &Report, workbook: &mut Workbook) -> SheetResult {
     sheet.set_name(names.take(SUMMARY))?;
     write_summary(report, &mut Sheet::new(sheet))?;
     for rows in report.rows.chunk_by(is_same_client) {
-        // An address that is only ever refused is a row of the summary, lest a scan makes a thousand sheets.
+        // An address that is only ever refused gets no sheet, because a scan would make a thousand
+        // of them.
         let Some(row) = rows.iter().find(|row| row.listed || row.tunnels > 0) else {
             continue;
         };
@@ -105,7 +107,7 @@ fn write_trail(trail: &Trail, sheet: &mut Sheet<'_>) -> SheetResult {
     })
 }
 
-/// What is to be known of a trail before its figures are believed.
+/// The findings about a trail that an auditor must know before trusting its figures.
 fn flags(trail: &Trail) -> Vec<(&str, &'static str, String)> {
     let flag = |kind, what| (trail.trail.as_str(), kind, what);
     let broken = trail
@@ -175,7 +177,7 @@ fn write_client(report: &Report, rows: &[Row], sheet: &mut Sheet<'_>) -> SheetRe
     Ok(())
 }
 
-/// Every covered day in order, those without an upload with zeros.
+/// Writes every covered day in order. Days without an upload have zeros.
 fn write_days(row: &Row, sheet: &mut Sheet<'_>) -> SheetResult {
     let without = row.days_without_upload.iter().flatten();
     let days: BTreeSet<(Date, u64, u64, u64)> = row
@@ -276,7 +278,7 @@ impl Cells<'_, '_> {
 
     fn time(&mut self, time: Option<Timestamp>) -> SheetResult {
         let (row, column) = self.place();
-        // A workbook's times begin in 1900 and end in 9999; any other is left out.
+        // The times of a workbook begin in 1900 and end in 9999. Any other is left out.
         if let Some(Ok(time)) = time.map(|time| ExcelDateTime::from_timestamp(time.as_second())) {
             let format = &self.sheet.time;
             self.sheet
@@ -308,7 +310,7 @@ impl Cells<'_, '_> {
     }
 }
 
-/// Text as a cell takes it: a harmless one, of at most so many characters as a cell holds.
+/// Makes text harmless, and cuts it to what a cell holds.
 fn bounded(text: &str) -> String {
     harmless::cell(text).chars().take(MAX_TEXT).collect()
 }
@@ -329,6 +331,6 @@ const ROW_HEADS: &[&str] = &[
     "Lost",
     "By report-only",
 ];
-/// A cell holds 32,767 UTF-16 units; no name is near that.
+/// A cell holds 32,767 UTF-16 units, and no name is near that.
 const MAX_TEXT: usize = 16_000;
 const MAX_PIXELS: u32 = 400;

@@ -1,4 +1,5 @@
-//! Names of sheets: at most 31 characters, without those that a reference needs, and each once whatever its case.
+//! Names for sheets: at most 31 characters, none that a reference needs, and unique regardless of
+//! case.
 
 use std::collections::HashSet;
 
@@ -7,7 +8,7 @@ use std::collections::HashSet;
 pub(super) struct Names(HashSet<String>);
 
 impl Names {
-    /// A name for a sheet that is like `wanted`.
+    /// Takes a name for a sheet that is like `wanted`.
     pub(super) fn take(&mut self, wanted: &str) -> String {
         let plain: String = wanted
             .chars()
@@ -16,7 +17,7 @@ impl Names {
         let base = if plain.is_empty() { "_" } else { &plain };
         let mut name: String = base.chars().take(LONGEST).collect();
         let mut number = 1;
-        // "History" is a name that spreadsheets keep for themselves.
+        // Spreadsheets reserve the name "History" for themselves.
         while name.eq_ignore_ascii_case("history") || !self.0.insert(name.to_lowercase()) {
             number += 1;
             let suffix = format!("~{number}");
@@ -27,7 +28,8 @@ impl Names {
     }
 }
 
-/// What can stand in a name, and needs no thought: sheets are named like clients, which have only these, and colons.
+/// Whether a character can be in a name of a sheet without quotes. Names of clients have only these
+/// and colons.
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._-".contains(c)
 }

@@ -1,4 +1,4 @@
-//! The trail at its servers: everything arrives, whatever becomes of connections, servers and
+//! Tests that every record arrives at the servers, whatever happens to connections, servers and
 //! files.
 
 mod server;
@@ -31,14 +31,14 @@ fn start_with(options: &AuditOptions, metrics: &Arc<Metrics>) -> (Audit, WriterH
     Audit::start(options, "test", metrics.clone()).unwrap()
 }
 
-/// What a server that writes a message a line has in its file.
+/// The file of a server that writes a line for each message.
 fn copy(directory: &Path, messages: &[Vec<u8>]) -> PathBuf {
     let path = directory.join("copy.log");
     fs::write(&path, [messages.join(&b'\n'), b"\n".to_vec()].concat()).unwrap();
     path
 }
 
-/// The copy proves itself, and the trail's every record is in it.
+/// Checks that the copy can be proved, and that every record of the trail is in it.
 fn compare(trail: &Path, messages: &[Vec<u8>]) -> Verification {
     let elsewhere = tempfile::tempdir().unwrap();
     let copy = copy(elsewhere.path(), messages);
@@ -70,12 +70,12 @@ fn a_server_that_is_killed_again_and_again_misses_nothing() {
             thread::sleep(Duration::from_millis(2));
         }
         if round < 3 {
-            // What has arrived is in doubt when the connection breaks.
+            // It is unknown which records have arrived when the connection breaks.
             let count = server.messages().len();
             refuse(&audit);
             wait_for(|| server.messages().len() > count);
             server.kill();
-            // What is written now waits in files that are closed and compressed meanwhile.
+            // The records of now wait in files that are closed and compressed meanwhile.
             for _ in 0..20 {
                 tunnel(&audit);
                 thread::sleep(Duration::from_millis(2));
@@ -83,7 +83,7 @@ fn a_server_that_is_killed_again_and_again_misses_nothing() {
             server.run();
         }
     }
-    // The end alone is waited for no longer than a moment; so the server must be known to be back.
+    // The end waits only a moment for the server, so make sure first that it is back.
     let count = server.messages().len();
     wait_for(|| server.messages().len() > count);
     writer.close();
@@ -91,7 +91,7 @@ fn a_server_that_is_killed_again_and_again_misses_nothing() {
     assert!(received.records > 280);
     assert!(received.duplicates > 0, "no record stood in doubt");
 
-    // The end was closed in order, so a new start sends what is new and nothing else.
+    // The last connection was closed in order, so a new start sends only new records.
     let count = server.messages().len();
     let (audit, writer) = start(&options);
     refuse(&audit);
@@ -146,7 +146,7 @@ fn records_that_are_gone_are_passed_over_and_told() {
     let segments = segments::list(directory.path()).unwrap();
     let second = segments[1].first;
 
-    // A file that came from elsewhere, and seems to have what is due.
+    // A file from elsewhere seems to hold the record that is due.
     let foreign = tempfile::tempdir().unwrap();
     let (audit, writer) = start(&super::super::tests::options(foreign.path()));
     (0..10).for_each(|_| tunnel(&audit));
@@ -161,7 +161,7 @@ fn records_that_are_gone_are_passed_over_and_told() {
     cursor.seek(1);
     assert_eq!(cursor.read(last).unwrap().unwrap().seq, 1);
     super::super::compress::delete(&segments[0]).unwrap();
-    // The segment that is being read stays until it is read.
+    // The segment that is being read stays readable until its end.
     for seq in 2..=last {
         assert!(cursor.read(seq - 1).unwrap().is_none(), "not durable yet");
         assert_eq!(cursor.read(last).unwrap().unwrap().seq, seq);
@@ -249,7 +249,7 @@ fn a_tls_server_must_be_vouched_for() {
     let name = format!("tls://localhost:{}", server.address.port());
 
     let metrics = Arc::new(Metrics::new());
-    // One is vouched for by nobody, the other has a certificate of another name.
+    // No known authority signed the first certificate, and the second is for another name.
     let by_address = format!("tls://{}", server.address);
     for (name, ca) in [(&name, other), (&by_address, ca.clone())] {
         let (audit, writer) = start_with(&shipped(directory.path(), name, Some(ca)), &metrics);

@@ -1,4 +1,4 @@
-//! A syslog server's stand-in, and an authority that vouches for it.
+//! A stand-in for a syslog server, and an authority that signs its certificate.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read};
@@ -13,7 +13,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-/// Takes octet-counted messages, and can be killed with everything it hasn't read.
+/// A server that takes octet-counted messages, and can be killed together with the bytes that it
+/// hasn't read.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     messages: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -72,8 +73,8 @@ impl Server {
     }
 }
 
-/// An address that the kernel gives to nobody else while a server is down: below the ports that it
-/// deals out by itself.
+/// An address that stays free while a server is down: its port is below those that the kernel
+/// assigns by itself.
 pub(super) fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
@@ -134,7 +135,7 @@ fn take(mut stream: impl BufRead, messages: &Mutex<Vec<Vec<u8>>>) {
     }
 }
 
-/// Waits for bytes until it is told to stop.
+/// Waits for bytes until the server is stopped.
 struct Patient<'a>(TcpStream, &'a AtomicBool);
 
 impl Read for Patient<'_> {
@@ -161,7 +162,7 @@ impl io::Write for Patient<'_> {
     }
 }
 
-/// A PEM file of an authority, and a server for "localhost" that it vouches for.
+/// Makes a PEM file of an authority, and a server with its certificate for "localhost".
 pub(super) fn authority(directory: &Path, name: &str) -> (PathBuf, Arc<ServerConfig>) {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,5 @@
-//! Servers that are away for long, that hang, drip or talk: told, counted, and never waited for.
+//! Tests servers that are away for long, that hang, that read slowly or that talk: logged, counted,
+//! and never waited for.
 
 use std::io::Write as _;
 use std::iter;
@@ -54,12 +55,12 @@ fn what_is_pruned_while_a_server_is_away_is_a_gap_of_the_copy() {
     );
     assert!(metrics.encode().contains(&counted), "{}", metrics.encode());
     verify(directory.path(), Some(key.clone()), Some(&path), |_| ()).unwrap();
-    // The keys between are gone with the records; the seals hold up to there.
+    // The keys in between are gone with the records, so the seals are proved up to there.
     let sealed = verify(&path, Some(key), None, |_| ()).unwrap();
     assert_eq!(sealed.sealed_to, Some(before as u64));
 
-    // What was deleted from the copy itself, no pruning explains: not one more record of it, nor
-    // one behind.
+    // No pruning explains a record that was deleted from the copy itself, before the hole or behind
+    // it.
     for (from, to) in [
         (before, before + 1),
         (messages.len() - 3, messages.len() - 2),
@@ -75,7 +76,7 @@ fn what_is_pruned_while_a_server_is_away_is_a_gap_of_the_copy() {
 fn what_a_server_has_not_read_it_has_not_got() {
     let directory = tempfile::tempdir().unwrap();
     let address = free_address();
-    // The kernel takes the connections, and acknowledges what comes.
+    // The kernel takes the connections, and acknowledges the bytes.
     let stalled = TcpListener::bind(address).unwrap();
     let name = format!("tcp://{address}");
     let metrics = Arc::new(Metrics::new());
@@ -95,7 +96,7 @@ fn what_a_server_has_not_read_it_has_not_got() {
     let server = Server::at(address, None);
     let (audit, writer) = start_with(&shipped(directory.path(), &name, None), &metrics);
     refuse(&audit);
-    // Not only an end confirms.
+    // Records are confirmed also before the end.
     wait_for(|| {
         let text = fs::read_to_string(directory.path().join("ship.json"));
         text.is_ok_and(|text| text.contains(":24}"))
@@ -120,7 +121,7 @@ fn a_server_that_drips_is_one_that_hangs() {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                // The header of a handshake record that never comes to its end; over TCP, talk.
+                // Over TLS, a handshake record that never ends; over TCP, endless bytes.
                 let mut bytes = [22, 3, 3, 0x40, 0].into_iter().chain(iter::repeat(0));
                 thread::spawn(move || {
                     while stream.write_all(&[bytes.next().unwrap()]).is_ok() {
@@ -137,7 +138,7 @@ fn a_server_that_drips_is_one_that_hangs() {
             let line = format!("audit_ship_up{{server=\"{name}\"}} {up}\n");
             metrics.encode().contains(&line)
         };
-        // The first failure takes a moment, and is told.
+        // The first failure takes a moment, and is logged.
         let lag = format!("audit_ship_lag{{server=\"{name}\"}} 2\n");
         wait_for(|| told(0) && metrics.encode().contains(&lag));
         writer.close();

@@ -1,4 +1,4 @@
-//! `audit report`: a month, by client and destination, for people and for spreadsheets.
+//! `audit report`: sums up a month by client and destination, for people and for spreadsheets.
 
 mod table;
 
@@ -16,7 +16,8 @@ use crate::cli::{ConfigArg, out};
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct ReportArgs {
-    /// The trails, each a directory, a file, or `-` for standard input [default: the configured directory]
+    /// The trails, each a directory, a file, or `-` for standard input [default: the configured
+    /// directory]
     #[arg(value_name = "DIR|FILE|-")]
     trails: Vec<PathBuf>,
     #[command(flatten)]
@@ -60,7 +61,7 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
     bar.finish_and_clear();
     let report = report?;
     if let Some(path) = &args.format.xlsx {
-        // Made in memory: a workbook that can't be made leaves the file that is there as it is.
+        // The workbook is made in memory. If that fails, a file that is there stays as it is.
         fs::write(path, xlsx::bytes(&report)?).with_context(|| path.display().to_string())?;
         warn(&report);
     } else {
@@ -83,7 +84,8 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
     })
 }
 
-/// Whether every trail is what it was, as far as the chain tells. A gap that is declared is in the report, and no fault of it.
+/// Whether every trail is unchanged, as far as the chain proves it. A declared gap is in the
+/// report, and isn't an error.
 fn is_sound(report: &Report) -> bool {
     report
         .trails
@@ -91,7 +93,7 @@ fn is_sound(report: &Report) -> bool {
         .all(|trail| trail.verdict != ChainVerdict::Broken && trail.unread == 0)
 }
 
-/// Says on standard error what rows alone don't.
+/// Reports broken trails on standard error, because the rows of a file don't show them.
 fn warn(report: &Report) {
     for trail in &report.trails {
         if let Some(broken) = &trail.broken {

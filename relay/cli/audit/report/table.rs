@@ -1,4 +1,4 @@
-//! The report for people.
+//! Writes the report as a table for people.
 
 use std::io::{self, Write};
 
@@ -83,7 +83,7 @@ fn span(span: &Span) -> String {
     )
 }
 
-/// Rows in columns; what doesn't fit a column moves the rest of its line.
+/// Writes rows in columns, each as wide as its widest cell.
 fn write_rows(rows: &[Row], out: &mut impl Write) -> io::Result<()> {
     let mut lines = vec![HEADS.map(str::to_owned).to_vec()];
     lines.extend(rows.iter().map(cells));
@@ -154,5 +154,5 @@ const HEADS: [&str; 10] = [
     "DAYS WITHOUT",
     "NOTES",
 ];
-/// Columns that are flush right.
+/// The columns that are flush right.
 const NUMBERS: std::ops::Range<usize> = 2..6;

@@ -1,4 +1,4 @@
-//! Which records are shown.
+//! The options that choose which records `audit tail` shows.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -28,7 +28,7 @@ pub(super) struct Filter {
     until: Option<Timestamp>,
 }
 
-/// A network, or a name; an address is a network of one.
+/// A network, or the name of a client. An address is a network of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum ClientFilter {
     Net(IpNet),
@@ -72,7 +72,7 @@ impl ClientFilter {
     }
 }
 
-/// The client of refusals that were counted together.
+/// The client's address in a record of refusals that were counted together.
 fn counted_address(record: &Record) -> Option<IpAddr> {
     record.data::<Refusals>().map(|refusals| refusals.address)
 }
@@ -101,7 +101,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
     time_at(text, Timestamp::now())
 }
 
-/// A time, the beginning of a day in UTC, or how long before `now`.
+/// Parses a time, the beginning of a day in UTC, or how long before `now`.
 fn time_at(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Some(ago) = ago(text) {
         return now.checked_sub(ago).map_err(|error| error.to_string());

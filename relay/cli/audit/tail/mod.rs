@@ -1,4 +1,4 @@
-//! `audit tail`: the trail for people, as it is or as it grows.
+//! `audit tail`: shows the trail to people, as it is or as it grows.
 
 mod filter;
 
@@ -35,7 +35,7 @@ pub(in crate::cli) struct TailArgs {
     json: bool,
 }
 
-/// What is shown: the bytes of a record, what it says, or why a line is none.
+/// A line that is shown: the bytes of a record, the record itself, or the reason why it is none.
 enum TailLine {
     Bytes(Vec<u8>),
     Record(Box<Record>),
@@ -67,8 +67,10 @@ pub(super) fn run(args: &TailArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// From the segment that has the first record since then. Times are in the order of the records but where the clock was set back;
-/// by less than a day, that hides nothing.
+/// Follows the trail from the segment that has the first record since that time.
+///
+/// The times follow the order of the records, unless the clock was set back. The margin of a day
+/// covers that up to a day.
 fn all_since(path: &Path, since: Timestamp) -> io::Result<Follower> {
     let follower = Follower::open(path, 0)?;
     let early = since
@@ -81,7 +83,8 @@ fn all_since(path: &Path, since: Timestamp) -> io::Result<Follower> {
     }
 }
 
-/// The last `wanted` records that match, and where they end. It looks twice as far back until there are enough.
+/// Finds the last `wanted` records that match, and the follower after them. It reads twice as many
+/// segments until there are enough.
 fn last(path: &Path, wanted: usize, args: &TailArgs) -> io::Result<(Follower, VecDeque<TailLine>)> {
     let beginnings = Follower::open(path, 0)?.beginnings()?;
     let mut segments = 1_usize;
@@ -122,7 +125,7 @@ fn select(line: Result<Line<'_>, String>, args: &TailArgs) -> Option<TailLine> {
     if args.json {
         return Some(TailLine::Bytes(line.bytes.to_vec()));
     }
-    // A seal every few minutes says nothing to people.
+    // People have no use for a checkpoint every few minutes.
     (record.event != Event::Checkpoint).then(|| TailLine::Record(Box::new(record)))
 }
 
@@ -180,7 +183,7 @@ fn decision(record: &Record) -> (Style, &'static str) {
     }
 }
 
-/// The event, and its data as `key=value`.
+/// Shows the event, and its data as `key=value`.
 fn show_relay(out: &mut impl Write, record: &Record) -> io::Result<()> {
     let style = match record.event {
         Event::AuditGap | Event::ConfigRejected | Event::ClockStepped => out::BAD,
@@ -206,10 +209,10 @@ fn show_relay(out: &mut impl Write, record: &Record) -> io::Result<()> {
     writeln!(out)
 }
 
-/// Waits, and tells whether whoever reads standard output has gone meanwhile.
+/// Waits, and returns whether the reader of standard output has gone meanwhile.
 fn is_abandoned_after(pause: Timespec) -> io::Result<bool> {
     let stdout = io::stdout();
-    // Without a wish, only an end is told.
+    // Without a requested event, poll reports only that the other end was closed.
     let mut polled = [PollFd::new(&stdout, PollFlags::empty())];
     match poll(&mut polled, Some(&pause)) {
         Ok(ended) => Ok(ended > 0),

@@ -1,4 +1,4 @@
-//! What sessions hand over, and the writer takes: records that have no numbers yet.
+//! The queue between the sessions and the writer: records that have no numbers yet.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,90 +9,95 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::durability::Durability;
 use super::options::{OnFailure, Sync};
-use super::progress::Progress;
 use super::throttle::Throttle;
 use crate::telemetry::Metrics;
 
 /// Shared by all sessions and the writer.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct Inbox {
     pub(super) relay: Arc<str>,
     pub(super) sync: Sync,
     pub(super) on_failure: OnFailure,
     pub(super) queue: Mutex<Queue>,
     pub(super) wake: Condvar,
-    pub(super) progress: Arc<Progress>,
+    pub(super) durability: Arc<Durability>,
     pub(super) metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) batch: Batch,
-    /// Records that the writer has taken and not made durable.
+    /// Records that the writer has taken and hasn't made durable.
     pub(super) writing: usize,
     pub(super) throttle: Throttle,
-    /// Bytes that refusals may still take of the segment; without any, further ones are counted together.
+    /// Bytes that refusals may still take of the segment. When none are left, further refusals are
+    /// counted together.
     pub(super) refusal_room: u64,
     /// Requests that left no record because the trail couldn't take it.
     pub(super) uncounted: u64,
     pub(super) state: WriterState,
-    /// Since when the writer has been at the records that it took.
+    /// When the writer began its present round, if it is in one.
     pub(super) busy_since: Option<Instant>,
     pub(super) closing: bool,
     #[cfg(test)]
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<WriterFault>,
 }
 
-/// How the writer fares.
+/// Whether the writer writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum WriterState {
     #[default]
     Writing,
-    /// Its last try failed, and there will be another.
+    /// Its last try failed, and it will try again.
     Failing,
     /// Its thread is gone.
     Gone,
 }
 
-/// Records that have no numbers yet.
+/// Records that were handed over together.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) records: Vec<Pending>,
-    /// The JSON members of each from `relay` on, without braces, one behind the other: a record of its own allocation would be
-    /// freed by another thread than made it.
+    /// The JSON members of every record, one behind the other, from `relay` on and without braces.
+    ///
+    /// They share one buffer, because a buffer for each record would be freed by another thread
+    /// than the one that allocated it. Allocators are slow at that.
     pub(super) members: Vec<u8>,
 }
 
-/// What is known of a record beside its members.
+/// A record of a batch, without its members.
 #[derive(Debug)]
 pub(super) struct Pending {
     pub(super) time: Timestamp,
-    /// Of its members, in bytes.
+    /// The bytes that its members take in [`Batch::members`].
     pub(super) length: usize,
+    /// Wakes the session that waits until the record is durable.
     pub(super) ack: Option<oneshot::Sender<()>>,
 }
 
-/// What became of a record that was handed over.
+/// What happened to a record that was handed over.
 #[derive(Debug)]
 pub(super) enum Handed {
     Over,
-    /// Tells when it is durable; or ends without, and it waits in memory.
+    /// The receiver gets a message when the record is durable. If it is closed without one, the
+    /// record waits in memory.
     Durably(oneshot::Receiver<()>),
-    /// There was no room for it: it is counted only.
+    /// There was no room for the record, so it was only counted.
     Counted,
 }
 
-/// What a record is, as far as the queue treats them differently.
+/// The kinds of records that the queue treats differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordKind {
     Opening,
-    /// The end of something that was opened, or the relay's own.
+    /// The end of a tunnel that was opened, or an event of the relay itself.
     Closing,
     Refusal,
 }
 
-/// A record of the relay itself, without what the chain adds.
+/// A record of the relay itself, without the members that the chain adds.
 #[derive(Debug, Serialize)]
 pub(super) struct RelayRecord<'a> {
     relay: &'a str,
@@ -110,7 +115,7 @@ impl<'a> RelayRecord<'a> {
     }
 }
 
-/// Serialises a record into `json`, and gives its members: the text without the braces.
+/// Serialises a record into `json` and returns its members, which is the text without the braces.
 pub(super) fn members<'a>(record: &impl Serialize, json: &'a mut Vec<u8>) -> &'a [u8] {
     json.clear();
     // Serialising plain data to a Vec can't fail.
@@ -120,18 +125,20 @@ pub(super) fn members<'a>(record: &impl Serialize, json: &'a mut Vec<u8>) -> &'a
         .unwrap_or_default()
 }
 
-impl Intake {
+impl Inbox {
     pub(super) fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing panics under the lock but an allocation, and a queue is consistent between any two of its statements.
+        // Only an allocation can panic under the lock, and the queue is consistent between any two
+        // statements.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether new requests may be served, as far as the trail is concerned.
+    /// Whether the trail lets new requests be served.
     pub(super) fn admits(&self) -> bool {
         self.on_failure == OnFailure::Count || !self.lock().is_failing()
     }
 
-    /// Hands a record over. For an opening one under `sync = "always"` the receiver tells when it is durable.
+    /// Hands a record over. An opening record under `sync = "always"` gets a receiver that reports
+    /// when it is durable.
     pub(super) fn write(&self, record: &impl Serialize, kind: RecordKind) -> Handed {
         JSON.with_borrow_mut(|json| self.hand_over(members(record, json), kind))
     }
@@ -142,13 +149,14 @@ impl Intake {
             .unzip();
         let mut queue = self.lock();
         let waiting = queue.batch.len() + queue.writing;
-        // Closing records are bounded by the sessions that are open.
+        // Closing records are taken even then, because the number of open sessions bounds them.
         let is_full = queue.is_failing() && kind != RecordKind::Closing && waiting >= MAX_WAITING;
         if is_full || queue.state == WriterState::Gone {
             queue.uncounted += 1;
             return Handed::Counted;
         }
-        // The clock is read under the lock, so that times are in the order of the trail.
+        // Read the clock under the lock. Otherwise two sessions could hand over in another order
+        // than that of their times.
         let time = Timestamp::now();
         if kind == RecordKind::Refusal {
             let line = (members.len() + CHAINED) as u64;
@@ -185,7 +193,8 @@ impl Batch {
         self.records.push(record);
     }
 
-    /// Empties it. Its room is kept for the next ones, but for what an outage has piled up.
+    /// Empties the batch. It keeps room for the next records, but not all that an outage has piled
+    /// up.
     pub(super) fn clear(&mut self) {
         self.records.clear();
         self.records.shrink_to(KEEP_RECORDS);
@@ -195,11 +204,13 @@ impl Batch {
 }
 
 impl Queue {
-    /// A call that doesn't come back, to a disk that hangs, is a failure as much as one that says so.
+    /// Whether the trail counts as failing. A call that never returns from a hanging disk is as bad
+    /// as an error.
     pub(super) fn is_failing(&self) -> bool {
         self.state != WriterState::Writing || self.is_stalled()
     }
 
+    /// Whether the writer has been in one round for too long.
     pub(super) fn is_stalled(&self) -> bool {
         self.busy_since
             .is_some_and(|since| since.elapsed() >= STALL)
@@ -207,29 +218,30 @@ impl Queue {
 }
 
 thread_local! {
-    /// Where a session's thread serialises a record before it hands the members over.
+    /// The buffer in which a session's thread serialises a record, so that the lock is held only to
+    /// copy it.
     static JSON: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How many records may wait while the trail can't be written, beside one for each open session.
+/// How many records may wait while the trail can't be written, besides one for each open session.
 pub(super) const MAX_WAITING: usize = 4096;
-/// Bytes that a line has beside its members, about.
+/// About how many bytes the chain adds to a record's members.
 const CHAINED: usize = 300;
-/// How many records' room an empty batch keeps.
+/// For how many records an empty batch keeps room.
 const KEEP_RECORDS: usize = 256;
 /// How long the writer may take over one round before the trail counts as unavailable.
 pub(super) const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
-/// What the tests let go wrong in the writer's thread.
+/// A fault that a test causes in the writer thread.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+pub(super) enum WriterFault {
     Panic,
     Hang(Duration),
 }
 
 #[cfg(test)]
-impl Fault {
+impl WriterFault {
     pub(super) fn happen(self) {
         match self {
             Self::Panic => panic!("a defect, made for a test"),
