@@ -1,4 +1,4 @@
-# callhome-relay in an image of its own, with nothing beside it. How to build, run and read it: docs/container.md.
+# The image has callhome-relay and no other program. docs/container.md says how to build and run it.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
@@ -23,7 +23,8 @@ COPY relay relay
 RUN touch */lib.rs relay/main.rs \
     && cargo build --profile dist --locked -p callhome-relay --config deploy/static.toml
 
-# What goes into the image. The parents of the state's directory too: some builders would give them to its owner.
+# These files go into the image. The parents of the state's directory are made here too, because
+# some builders would give them to its owner.
 RUN install -D --mode=0755 target/*/dist/callhome-relay image/usr/bin/callhome-relay \
     && install -D --mode=0644 /etc/ssl/certs/ca-certificates.crt image/etc/ssl/certs/ca-certificates.crt \
     && echo 'callhome-relay:x:65532:65532::/var/lib/callhome-relay:/nonexistent' > image/etc/passwd \
@@ -35,13 +36,14 @@ FROM scratch
 COPY --from=build /src/image/ /
 COPY --from=build --chown=65532:65532 /src/state/ /var/lib/callhome-relay/
 
-# The trail goes to the directory "audit" in here, and `demo` needs a place for its own.
+# The trail goes to the directory `audit` in here. `demo` needs a place for its own trail.
 ENV STATE_DIRECTORY=/var/lib/callhome-relay TMPDIR=/var/lib/callhome-relay
 VOLUME /var/lib/callhome-relay
 USER 65532:65532
 EXPOSE 3128
 
-# Whether it lives: an engine may restart what is unhealthy, and a restart helps neither one that drains nor a full disk.
+# The check asks only whether the relay lives. An engine may restart an unhealthy container, and a
+# restart helps neither a relay that drains nor a full disk.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5s CMD ["/usr/bin/callhome-relay", "health", "--live"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["/usr/bin/callhome-relay"]

@@ -1,9 +1,10 @@
-"""How long a relay needs from exec to the first tunnel, as a median.
+"""Measures how long a relay needs from exec to the first tunnel, as a median.
 
     measure.py COUNT CLEANUP COMMAND...
 
-Each time, COMMAND starts a relay on port 3128, and CLEANUP, for the shell, ends it. The command has to write the monotonic clock in
-nanoseconds to standard error as its last act before exec; what comes before that line is the engine's time.
+Each time, COMMAND starts a relay on port 3128, and the shell command CLEANUP ends it. The last act of
+COMMAND before exec is to write the monotonic clock, in nanoseconds, to standard error. The time before
+that line is the engine's.
 """
 
 import os

@@ -1,8 +1,9 @@
-"""Stands in for the billing server, over real TLS: answers a GET with a line, and a POST with the SHA-256 of what arrived.
+"""Acts as the billing server, over real TLS. It answers a GET with a line, and a POST with the
+SHA-256 of the body.
 
     stand-in.py CERTIFICATE KEY [ADDRESS]
 
-Listens on port 443. GET /slow takes five seconds, a line each.
+It listens on port 443. GET /slow takes five seconds, and sends a line each second.
 """
 
 import hashlib
@@ -31,6 +32,6 @@ certificate, key, *address = sys.argv[1:]
 tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
 tls.load_cert_chain(certificate, key)
 server = http.server.ThreadingHTTPServer((address[0] if address else "0.0.0.0", 443), Server)
-# The handshake is each connection's own thread's, or a client that is slow with it would hold up the others.
+# Each connection's own thread does the handshake. Otherwise a slow client would hold up the others.
 server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
 server.serve_forever()
