@@ -1,4 +1,6 @@
-//! The integration tests, one crate so that they link once.
+//! The tests that need nothing but cargo.
+//!
+//! Those of other programs are in `interop`, and those of a whole machine in `system`.
 #![cfg(test)]
 
 mod activation;
@@ -16,7 +18,6 @@ mod docs;
 mod draining;
 mod fronts;
 mod hostile;
-mod interop;
 mod layering;
 mod one_policy;
 mod pac;
@@ -26,6 +27,5 @@ mod report_only;
 mod sandbox;
 mod sni;
 mod support;
-mod syslog;
 mod systemd;
 mod trail;

@@ -8,12 +8,12 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::sni::hello_for;
 use crate::support::client::{answer, connect, dial_from};
 use crate::support::dns::{NameServer, Script};
 use crate::support::pki::{Pki, TLS13, shake_hands};
 use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, is_closing};
+use crate::support::sni::hello_for;
 
 /// A way in: its name, the listener for targets at a port, and what a client does there.
 struct Way {

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use super::{pages, reference};
+use super::reference;
 use crate::support::command::run;
+use crate::support::pages;
 
 #[test]
 fn manual_pages() {

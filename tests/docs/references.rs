@@ -6,7 +6,7 @@ use std::path::Path;
 
 use callhome_relay::proxy_error::Reason;
 
-use super::pages;
+use crate::support::pages;
 
 #[test]
 fn links_lead_somewhere() {

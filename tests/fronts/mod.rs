@@ -4,6 +4,5 @@ mod balancer;
 mod commands;
 mod garbage;
 mod https;
-mod in_person;
 mod mutual;
 mod tunnels;

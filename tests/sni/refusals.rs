@@ -7,10 +7,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::{CLIENT, HOST, hello_for, listener, relay_to};
 use crate::support::client::dial_from;
 use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, is_closing, upstream};
+use crate::support::sni::{CLIENT, HOST, hello_for, listener, relay_to};
 
 const UNRECOGNIZED_NAME: &[u8] = b"\x15\x03\x03\x00\x02\x02\x70";
 const INTERNAL_ERROR: &[u8] = b"\x15\x03\x03\x00\x02\x02\x50";

@@ -84,13 +84,8 @@ impl NameServer {
         Self::on(bind().await)
     }
 
-    /// At the port that name servers have, for who reads of them in resolv.conf.
-    pub(crate) async fn start_at(address: Ipv4Addr) -> Self {
-        let udp = UdpSocket::bind((address, 53)).await.unwrap();
-        Self::on((udp, TcpListener::bind((address, 53)).await.unwrap()))
-    }
-
-    fn on((udp, tcp): (UdpSocket, TcpListener)) -> Self {
+    /// Serves on these sockets, which have the same port.
+    pub(crate) fn on((udp, tcp): (UdpSocket, TcpListener)) -> Self {
         let address = udp.local_addr().unwrap();
         let zone = Arc::new(Mutex::new(Zone::default()));
         let mut tasks = JoinSet::new();
@@ -101,6 +96,11 @@ impl NameServer {
             zone,
             _tasks: tasks,
         }
+    }
+
+    /// The table of a relay's file that makes it the only server.
+    pub(crate) fn table(&self) -> String {
+        format!("[dns]\nservers = [\"{}\"]\n", self.address)
     }
 
     /// Sets or changes what happens for a name. A name without a script does not exist.

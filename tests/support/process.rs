@@ -100,6 +100,21 @@ impl Process {
         self.child.id()
     }
 
+    /// A field of every thread's /proc/PID/task/TID/status, once each.
+    pub(crate) fn status(&self, field: &str) -> Vec<String> {
+        let mut values = Vec::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.id())).unwrap() {
+            let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+            let mut lines = status.lines();
+            let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+            let value = value.unwrap_or_else(|| panic!("no {field}")).to_owned();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();

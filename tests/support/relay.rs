@@ -30,6 +30,12 @@ pub(crate) fn upstream(host: &str, port: u16) -> String {
     )
 }
 
+/// The policy that reports for this long what it would refuse.
+pub(crate) fn report_only(lasts: Duration) -> String {
+    let end = jiff::Timestamp::now() + lasts;
+    format!("[policy]\nmode = \"report-only\"\nreport_only_until = {end}\n")
+}
+
 impl Relay {
     /// Starts a relay with these further keys, which begin where the file's own tables end. There is no preset.
     pub(crate) async fn start(keys: &str) -> Self {

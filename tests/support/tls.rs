@@ -9,9 +9,10 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 use ring::digest::{Context, SHA256};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -19,8 +20,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 #[derive(Clone)]
 pub(crate) struct TlsServer {
     pub(crate) address: SocketAddr,
-    ca: CertificateDer<'static>,
-    /// The throw-away CA that its certificate comes from, for clients that read theirs from a file.
+    /// The throw-away CA that its certificate comes from.
     pub(crate) ca_pem: Arc<str>,
     connections: Arc<AtomicUsize>,
 }
@@ -30,14 +30,8 @@ impl TlsServer {
         Self::start_with(names, |stream| async { drop(take_upload(stream).await) }).await
     }
 
-    /// One that speaks HTTP: it takes a POST, and answers with the digest of its content. It leaves the closing to the client, to
-    /// which it only says that it has ended, in TLS, if asked to with `Connection: close`.
-    pub(crate) async fn start_http(names: &[&str]) -> Self {
-        Self::start_with(names, |stream| async { drop(take_post(stream).await) }).await
-    }
-
     /// A client that goes away has its own assertions, so `serve` needn't say what came of it.
-    async fn start_with<F>(
+    pub(crate) async fn start_with<F>(
         names: &[&str],
         serve: impl Fn(Stream) -> F + Clone + Send + 'static,
     ) -> Self
@@ -56,7 +50,6 @@ impl TlsServer {
         let server = Self {
             address: listener.local_addr().unwrap(),
             ca_pem: ca.pem().into(),
-            ca: ca.der().clone(),
             connections: Arc::default(),
         };
         let connections = server.connections.clone();
@@ -90,7 +83,7 @@ impl TlsServer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = client_config([self.ca.clone()]);
+        let config = client_config([self.ca()]);
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut stream = TlsConnector::from(config).connect(name, stream).await?;
         stream.write_all(body).await?;
@@ -100,9 +93,13 @@ impl TlsServer {
         Ok(answer)
     }
 
+    fn ca(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).unwrap()
+    }
+
     /// A client that wants `name` of this server and has no socket yet.
     pub(crate) fn client(&self, name: &str) -> ClientConnection {
-        client_of(name, [self.ca.clone()])
+        client_of(name, [self.ca()])
     }
 }
 
@@ -126,7 +123,7 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
-type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+pub(crate) type Stream = tokio_rustls::server::TlsStream<TcpStream>;
 
 async fn take_upload(mut stream: Stream) -> std::io::Result<()> {
     let digest = digest_of(&mut stream).await?;
@@ -134,39 +131,7 @@ async fn take_upload(mut stream: Stream) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
-async fn take_post(stream: Stream) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let (mut length, mut closes) = (0, false);
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.parse().unwrap();
-            }
-            Some((name, "close")) if name.eq_ignore_ascii_case("connection") => closes = true,
-            None if line.trim_end().is_empty() => break,
-            _ => {}
-        }
-    }
-    let digest = digest_of(&mut (&mut stream).take(length)).await?;
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{digest}",
-        digest.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    if closes {
-        stream.get_mut().get_mut().1.send_close_notify();
-    }
-    // A write may stay in the buffer of the TLS stream, when the task has used up its turn.
-    stream.flush().await?;
-    // What the client still says, `close_notify` with it, is read and not replied to: who closes TCP first is always the client.
-    let (mut stream, _) = stream.into_inner().into_inner();
-    while stream.read(&mut [0; 64]).await? > 0 {}
-    Ok(())
-}
-
-async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
+pub(crate) async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -80,6 +80,60 @@ impl Trail {
         trail
     }
 
+    /// A trail with one session for each kind of end that other programs' formats tell apart.
+    pub(crate) fn ends() -> Self {
+        let mut trail = Self::new();
+        trail.push(event("relay_started", "2026-11-24T14:00:00Z"));
+        trail.push(session("tunnel_opened", "2026-11-24T14:03:06Z", None));
+        trail.push(session(
+            "tunnel_closed",
+            "2026-11-24T14:03:07.123456Z",
+            None,
+        ));
+        let mut unlisted = session(
+            "request_denied",
+            "2026-11-24T14:03:08Z",
+            Some("port_not_allowed"),
+        );
+        unlisted["client"]["name"] = Value::Null;
+        unlisted["client"]["address"] = "fd00::1".into();
+        unlisted["target"]["host"] = "2001:db8::1".into();
+        trail.push(unlisted);
+        let mut late = session(
+            "tunnel_closed",
+            "2026-11-24T14:03:09Z",
+            Some("sni_mismatch"),
+        );
+        late["decision"] = "deny".into();
+        trail.push(late);
+        let mut failed = session(
+            "request_failed",
+            "2026-11-24T14:03:10Z",
+            Some("connection_timeout"),
+        );
+        failed["decision"] = "allow".into();
+        trail.push(failed);
+        let mut left = session("request_failed", "2026-11-24T14:03:11Z", None);
+        left["outcome"] = "abandoned".into();
+        left["decision"] = "allow".into();
+        trail.push(left);
+        let mut other = session(
+            "request_denied",
+            "2026-11-24T14:03:12Z",
+            Some("method_not_allowed"),
+        );
+        other["target"] = json!({"raw": "http://h/a b?***", "raw_length": 14, "host": null, "port": null, "address": null, "address_source": null});
+        trail.push(other);
+        let mut nothing = session(
+            "request_denied",
+            "2026-11-24T14:03:13Z",
+            Some("request_timeout"),
+        );
+        nothing["target"] = json!({"raw": null, "raw_length": 0, "host": null, "port": null, "address": null, "address_source": null});
+        trail.push(nothing);
+        trail
+    }
+
     pub(crate) fn push(&mut self, record: Value) {
         let Value::Object(members) = record else {
             panic!("{record}");

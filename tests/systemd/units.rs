@@ -1,68 +1,16 @@
-//! The files in `systemd/`, as far as they can be judged without running them.
+//! The files in `systemd/`, as far as they can be judged without systemd.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::command::{BINARY, run};
-
-/// The most that `systemd-analyze security` may say: "OK" goes up to 4.
-const EXPOSURE: f64 = 1.5;
-
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("systemd")
-        .join(name)
-}
-
-fn read(name: &str) -> String {
-    fs::read_to_string(shipped(name)).unwrap()
-}
-
-/// What a command says, all of it, and whether it succeeded.
-fn said(command: &mut Command) -> (bool, String) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
-}
+use crate::support::command::run;
+use crate::support::units::{read, said, shipped};
 
 /// The values of a key, in their order.
 fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
     unit.lines()
         .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
         .collect()
-}
-
-#[test]
-fn systemd_finds_nothing_wrong_with_the_units() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut command = Command::new("systemd-analyze");
-    command.arg("verify");
-    for name in ["callhome-relay.service", "callhome-relay-proxy.socket"] {
-        // The program must be there.
-        let text = read(name).replace("/usr/bin/callhome-relay ", &format!("{BINARY} "));
-        let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
-        command.arg(path);
-    }
-    assert_eq!(said(&mut command), (true, String::new()));
-}
-
-#[test]
-fn the_service_is_exposed_as_little_as_promised() {
-    let mut command = Command::new("systemd-analyze");
-    command.args(["security", "--offline=true", "--no-pager"]);
-    let (_, said) = said(command.arg(shipped("callhome-relay.service")));
-    let level = said
-        .rsplit_once("Overall exposure level for callhome-relay.service: ")
-        .and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok())
-        .unwrap_or_else(|| panic!("{said}"));
-    assert!(level <= EXPOSURE, "{said}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
+use crate::foreign::tools;
 use crate::support::client;
 use crate::support::process::{Process, relay, write_config};
 
@@ -29,6 +30,7 @@ impl Rsyslog {
 
     /// One that shows this certificate.
     fn with_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
+        tools::need(&["lmnsd_ossl"]);
         let files = format!(
             "defaultNetstreamDriver=\"ossl\" defaultNetstreamDriverCAFile=\"{certificate}\" \
              defaultNetstreamDriverCertFile=\"{certificate}\" defaultNetstreamDriverKeyFile=\"{key}\"",
@@ -41,6 +43,7 @@ impl Rsyslog {
     }
 
     fn with(directory: &Path, global: &str, imtcp: &str) -> Self {
+        tools::need(&["rsyslogd"]);
         static NEXT: AtomicU16 = AtomicU16::new(0);
         // Below the ports that the kernel deals out, so that it stays free while the daemon is down.
         let process = u16::try_from(std::process::id() % 200).unwrap();
@@ -71,7 +74,7 @@ impl Rsyslog {
     }
 
     async fn start(&mut self) {
-        let daemon = Command::new("/usr/sbin/rsyslogd")
+        let daemon = tools::command("rsyslogd")
             .arg("-n")
             .arg("-f")
             .arg(self.directory.join("rsyslog.conf"))
@@ -81,7 +84,7 @@ impl Rsyslog {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("rsyslogd, of Debian's package rsyslog");
+            .unwrap();
         self.daemon = Some(daemon);
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         wait("rsyslogd listens", || TcpStream::connect(address).is_ok()).await;

@@ -1,6 +1,4 @@
 //! Real clients upload through the relay: each program of `clients`, through each of the `ways` that it knows.
-//!
-//! `.ci/run` installs them. Where one is missing its tests fail, and say what to install.
 
 mod clients;
 mod ways;
@@ -16,8 +14,9 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::foreign::tools;
+use crate::haproxy::HaProxy;
 use crate::support::command::{Ran, finish_within};
-use crate::support::haproxy::HaProxy;
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest, pattern};
 
@@ -53,6 +52,7 @@ use ways::Way;
 
 /// What is allowed arrives and is recorded; what isn't fails, and the user is told why.
 async fn uploads(client: &Client, way: &Way) {
+    tools::need(client.tools);
     let server = TlsServer::start_http(&[NAME]).await;
     let (port, counted) = count(server.address).await;
     let mut relay = Relay::start(&[way.keys(port), upstream(NAME, port)].concat()).await;
@@ -67,7 +67,7 @@ async fn uploads(client: &Client, way: &Way) {
     let ran = client
         .run(&directory.upload(way, front, &format!("{NAME}:{port}")))
         .await;
-    assert_eq!(ran.code, Some(0), "{}{}", ran.stderr, client.missing());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(ran.stdout.lines().last(), Some(digest(&body).as_str()));
     let (up, down) = counted.await.unwrap();
     assert!(up > body.len() as u64 && down > 0);
@@ -146,11 +146,7 @@ impl Client {
         let command = (self.command)(upload);
         spawn_blocking(move || finish_within(command, PATIENCE))
             .await
-            .unwrap_or_else(|error| panic!("{error}{}", self.missing()))
-    }
-
-    fn missing(&self) -> String {
-        format!("\nIs it installed? It is in Debian's {}.", self.package)
+            .unwrap()
     }
 }
 

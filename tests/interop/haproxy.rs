@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+
+use crate::foreign::tools;
 
 pub(crate) struct HaProxy {
     pub(crate) address: SocketAddr,
@@ -31,7 +33,7 @@ impl HaProxy {
              listen front\n bind {address}\n server relay {relay} {options}\n"
         );
         fs::write(&file, text).unwrap();
-        let child = Command::new("/usr/sbin/haproxy")
+        let child = tools::command("haproxy")
             .args(["-db", "-f"])
             .arg(&file)
             .stdout(Stdio::null())

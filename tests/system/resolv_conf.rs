@@ -1,43 +1,26 @@
-//! Name servers are followed to another resolv.conf, as far as one can be read. /etc is the test's own, so it runs in namespaces;
-//! where none can be made, as in most containers, it is not run.
+//! Name servers are followed to another resolv.conf, as far as one can be read. /etc is the test's own.
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use rustix::process::Signal;
+use tokio::net::{TcpListener, UdpSocket};
 
-use super::wait;
+use crate::foreign::tools;
+use crate::namespace;
 use crate::support::client;
 use crate::support::dns::NameServer;
 use crate::support::process::{Process, write_config};
-
-fn in_namespaces(script: &str) -> Output {
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--map-root-user", "sh", "-c", script]);
-    command.output().unwrap()
-}
+use crate::support::wait;
 
 #[test]
 fn another_resolv_conf_is_followed() {
-    let prepare = "ip link set lo up && mount -t tmpfs none /etc && mount -t tmpfs none /run";
-    if !in_namespaces(prepare).status.success() {
-        eprintln!("not run: no namespaces can be made here");
-        return;
-    }
-    let script = format!(
-        "{prepare} && exec '{}' --exact --ignored --nocapture sandbox::names::in_namespaces_of_its_own",
-        std::env::current_exe().unwrap().display()
-    );
-    let output = in_namespaces(&script);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    tools::need(&["ip", "mount"]);
+    let prepare = "ip link set lo up\nmount -t tmpfs none /etc\nmount -t tmpfs none /run";
+    let test = "resolv_conf::in_namespaces_of_its_own";
+    namespace::run_test(&["--net", "--mount"], prepare, test);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,7 +29,9 @@ async fn in_namespaces_of_its_own() {
     let servers = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
     let mut asked = Vec::new();
     for address in servers {
-        asked.push(NameServer::start_at(address).await);
+        let udp = UdpSocket::bind((address, 53)).await.unwrap();
+        let tcp = TcpListener::bind((address, 53)).await.unwrap();
+        asked.push(NameServer::on((udp, tcp)));
     }
     let [first, second] = servers.map(|address| format!("nameserver {address}\n"));
     let managed = Path::new("/run/systemd/resolve/resolv.conf");
@@ -114,7 +99,7 @@ fn counts(asked: &[NameServer]) -> Vec<bool> {
 fn reload(process: &Process, until: &str) {
     let before = process.said().matches(until).count();
     process.signal(Signal::HUP);
-    wait(until, || process.said().matches(until).count() > before);
+    wait::until(until, || process.said().matches(until).count() > before);
 }
 
 fn replace(path: &Path, content: &str) {

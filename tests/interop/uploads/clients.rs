@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::ways::Way;
+use crate::foreign::tools;
 
 pub(super) struct Client {
-    /// What has it.
-    pub(super) package: &'static str,
+    /// What it needs of `tests/tools.txt`.
+    pub(super) tools: &'static [&'static str],
     pub(super) command: fn(&Upload<'_>) -> Command,
     /// It closes its connection to an HTTPS proxy without the `close_notify` of RFC 8446 section 6.1.
     pub(super) abrupt: bool,
@@ -25,7 +26,7 @@ pub(super) struct Upload<'a> {
 
 pub(super) fn curl() -> Client {
     Client {
-        package: "curl",
+        tools: &["curl"],
         abrupt: false,
         command: |upload| {
             let mut command = curl_upload(upload);
@@ -62,7 +63,7 @@ pub(super) fn curl_without_proxy() -> Client {
 }
 
 fn curl_upload(upload: &Upload<'_>) -> Command {
-    let mut command = Command::new("curl");
+    let mut command = tools::command("curl");
     command
         .args(["--silent", "--verbose", "--cacert"])
         .arg(upload.ca())
@@ -77,7 +78,7 @@ fn curl_upload(upload: &Upload<'_>) -> Command {
 /// server has to say that it has.
 pub(super) fn openssl() -> Client {
     Client {
-        package: "openssl",
+        tools: &["openssl"],
         abrupt: false,
         command: |upload| {
             let mut command = openssl_upload(upload);
@@ -121,7 +122,7 @@ shift 3
 
 pub(super) fn requests() -> Client {
     Client {
-        package: "python3-requests",
+        tools: &["python3", "requests"],
         abrupt: true,
         command: |upload| python("requests", upload),
         refusal: "403 destination_not_allowed",
@@ -130,7 +131,7 @@ pub(super) fn requests() -> Client {
 
 pub(super) fn httpx() -> Client {
     Client {
-        package: "python3-httpx",
+        tools: &["python3", "httpx"],
         abrupt: false,
         command: |upload| python("httpx", upload),
         refusal: "403 destination_not_allowed",
@@ -139,7 +140,7 @@ pub(super) fn httpx() -> Client {
 
 pub(super) fn java() -> Client {
     Client {
-        package: "default-jdk-headless",
+        tools: &["javac"],
         abrupt: false,
         command: |upload| {
             let mut command = Command::new("java");
@@ -153,10 +154,10 @@ pub(super) fn java() -> Client {
 
 pub(super) fn undici() -> Client {
     Client {
-        package: "nodejs and node-undici",
+        tools: &["node", "undici"],
         abrupt: true,
         command: |upload| {
-            let mut command = Command::new("node");
+            let mut command = tools::command("node");
             command.env("NODE_PATH", "/usr/share/nodejs");
             script(command, "upload.mjs", upload)
         },
@@ -167,7 +168,7 @@ pub(super) fn undici() -> Client {
 
 /// The interpreter that sees Debian's packages, whichever one comes first on the path.
 fn python(library: &str, upload: &Upload<'_>) -> Command {
-    let mut command = Command::new("/usr/bin/python3");
+    let mut command = tools::command("python3");
     command.arg(source("upload.py")).arg(library);
     arguments(command, upload)
 }
@@ -189,7 +190,7 @@ fn arguments(mut command: Command, upload: &Upload<'_>) -> Command {
 
 fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/interop")
+        .join("tests/interop/uploads")
         .join(file)
 }
 

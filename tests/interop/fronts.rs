@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use crate::foreign::tools;
+use crate::haproxy::HaProxy;
 use crate::support::command::{Ran, binary, finish_within};
-use crate::support::haproxy::HaProxy;
 use crate::support::pki::{Pki, Use};
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest};
@@ -41,7 +42,7 @@ impl Upload {
 
     /// curl, through a proxy, with these further arguments.
     async fn curl(&self, proxy: &str, args: &[&str]) -> Ran {
-        let mut command = Command::new("curl");
+        let mut command = tools::command("curl");
         let file = |name: &str| self.directory.path().join(name).display().to_string();
         command
             .args(["--silent", "--show-error", "--fail", "--noproxy", ""])
@@ -165,7 +166,7 @@ async fn curl_with_a_proxy_header() {
     .await;
     let url = format!("http://{}/proxy.pac", relay.proxy);
     let curl = |args: &[&str]| {
-        let mut command = Command::new("curl");
+        let mut command = tools::command("curl");
         command
             .args(["--silent", "--show-error", "--noproxy", "*"])
             .args(args)

@@ -1,0 +1,67 @@
+//! A destination without TLS that says one word to each client, and a relay's file for it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// A directory with a configuration for one listener, and the keys of a destination that answers in clear.
+pub(crate) fn configured(listener: &str, destination: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!(
+        "name = \"test\"\npreset = \"none\"\n{listener}\n{destination}\n[dns]\nservers = [\"127.0.0.1:9\"]\n\
+         [timeouts]\ndrain = \"5s\"\n[limits]\nrate_per_client = \"100000/s\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
+         [audit]\ndirectory = \"{}\"\n",
+        directory.path().join("audit").display()
+    );
+    std::fs::write(directory.path().join("relay.toml"), text).unwrap();
+    directory
+}
+
+pub(crate) fn listener(name: &str, bind: impl std::fmt::Display) -> String {
+    format!("[[listener]]\nname = \"{name}\"\nbind = \"{bind}\"\n")
+}
+
+pub(crate) fn file(directory: &TempDir) -> String {
+    directory.path().join("relay.toml").display().to_string()
+}
+
+/// A destination without TLS: it says one word to whoever comes.
+pub(crate) fn greeter() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().write_all(b"hello");
+        }
+    });
+    address
+}
+
+pub(crate) fn destination(server: SocketAddr) -> String {
+    format!(
+        "[[destination]]\nname = \"plain\"\nhosts = [\"plain.example\"]\nports = [{}]\nsni = \"any\"\ntls_only = false\n\
+         addresses = [\"127.0.0.1\"]\nip_ranges = [\"127.0.0.1\"]\n",
+        server.port()
+    )
+}
+
+/// One attempt: what came of it, whole.
+pub(crate) fn attempt(proxy: SocketAddr, server: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(proxy)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // As most of those that a restart would hit: connected, and with nothing said yet.
+    thread::sleep(Duration::from_millis(2));
+    let target = format!("plain.example:{}", server.port());
+    write!(
+        stream,
+        "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
+    )?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    Ok(said)
+}
+
+const PATIENCE: Duration = Duration::from_secs(15);
