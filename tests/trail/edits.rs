@@ -18,6 +18,7 @@ pub(super) struct Trail {
     original: PathBuf,
     pub(super) copy: PathBuf,
     pub(super) segments: Vec<(String, Lines)>,
+    pub(super) records: u64,
 }
 
 /// Where the first bad record must be said to be.
@@ -31,25 +32,25 @@ pub(super) struct Expected {
 pub(super) struct Numbers(pub(super) u64);
 
 impl Trail {
-    /// Writes ten thousand records into `original`, of which most segments are compressed.
-    pub(super) fn write(directory: &Path) -> Self {
+    /// Writes this many records into `original`, in about five segments of which most are compressed.
+    pub(super) fn write(directory: &Path, records: usize) -> Self {
         let original = directory.join("original");
         let copy = directory.join("copy");
         fs::create_dir(&copy).unwrap();
         let options = Options {
             sync: Sync::Never,
-            ..options(&original, 600 << 10)
+            ..options(&original, 60 * records as u64)
         };
         let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
         // A checkpoint begins the trail, and one ends it.
-        for n in 0..usize::try_from(RECORDS).unwrap() - 2 {
+        for n in 0..records - 2 {
             let data = Data::Stopped {
                 cause: "test",
                 tunnels_cut: n,
             };
             audit.relay_event(Event::RelayStopped, &data);
-            if n % 200 == 0 {
-                // Or all of it would go in one write.
+            if n.is_multiple_of(records / 50) {
+                // Without a pause all records would go in one write, and so in one segment.
                 std::thread::sleep(Duration::from_millis(7));
             }
         }
@@ -78,12 +79,13 @@ impl Trail {
                 (name, lines)
             })
             .collect();
-        let records: usize = segments.iter().map(|it| it.1.len()).sum();
-        assert_eq!(records as u64, RECORDS);
+        let written: usize = segments.iter().map(|it| it.1.len()).sum();
+        assert_eq!(written, records);
         Self {
             original,
             copy,
             segments,
+            records: records as u64,
         }
     }
 
@@ -278,5 +280,3 @@ pub(super) fn put(path: &Path, text: &[u8]) {
 pub(super) fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "zst")
 }
-
-pub(super) const RECORDS: u64 = 10_000;

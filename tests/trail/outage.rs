@@ -45,8 +45,8 @@ async fn a_reader_that_blocks_is_an_outage_until_it_reads() {
         text
     });
     drop(wait::found(|| async { client::tunnel(process.proxy, &target(echo)).await.ok() }).await);
-    process.signal(Signal::TERM);
-    process.signal(Signal::TERM);
+    // Unlike SIGTERM, this doesn't go on accepting for a load balancer's sake.
+    process.signal(Signal::INT);
     process.wait();
     let copy = directory.path().join("copy.jsonl");
     fs::write(&copy, reader.join().unwrap()).unwrap();
