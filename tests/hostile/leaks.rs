@@ -48,8 +48,9 @@ impl Process {
     fn start(keys: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("relay.toml");
+        // Without a sandbox, because the kernel shows a confined process's descriptors to root only.
         let text = format!(
-            "preset = \"none\"\n{keys}\n[dns]\nservers = [\"127.0.0.1:9\"]\n\
+            "preset = \"none\"\n{keys}\n[dns]\nservers = [\"127.0.0.1:9\"]\n[sandbox]\nmode = \"off\"\n\
              [[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
              [audit]\ndirectory = \"{}\"\n",
             directory.path().join("audit").display()

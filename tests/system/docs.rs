@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
 use crate::foreign::tools;
-use crate::namespace;
+use crate::namespace::{self, need_root};
 use crate::support::command::{BINARY, finish_within};
 use crate::support::dns::NameServer;
 use crate::support::pages::{self, Block, ELSEWHERE, Page};
@@ -45,6 +45,7 @@ directory = "/var/lib/callhome-relay/audit"
 
 #[test]
 fn what_the_pages_say_works() {
+    need_root();
     tools::need(&["ip", "nft", "mount", "bash", "curl", "openssl", "pidof"]);
     let layer = tempfile::tempdir().unwrap();
     // The machine's own /etc and /var are below, and nothing is written to them.

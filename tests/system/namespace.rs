@@ -42,7 +42,7 @@ pub(crate) fn root_shell(script: &str) -> Command {
 /// Ends the test, as failed, unless it runs as root.
 pub(crate) fn need_root() {
     if !geteuid().is_root() {
-        cannot_run("missing: root, for tests that become another user or mount a disk");
+        cannot_run("missing: root, for tests that become another user, mount a disk or write to /var");
     }
 }
 

@@ -43,7 +43,6 @@ impl Rsyslog {
     }
 
     fn with(directory: &Path, global: &str, imtcp: &str) -> Self {
-        tools::need(&["rsyslogd"]);
         static NEXT: AtomicU16 = AtomicU16::new(0);
         // Below the ports that the kernel deals out, so that it stays free while the daemon is down.
         let process = u16::try_from(std::process::id() % 200).unwrap();
