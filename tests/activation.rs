@@ -1,4 +1,5 @@
-//! Socket activation: the listening sockets belong to who starts the relay, and outlive it.
+//! Socket activation: the listening sockets belong to the process that starts the relay, and
+//! outlive the relay.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -15,10 +16,10 @@ use crate::support::command::{finish, shell};
 use crate::support::greeter::{attempt, configured, destination, file, greeter, listener};
 use crate::support::process::Process;
 
-/// What `systemd` does for a unit: the sockets are descriptors from 3 on, and three variables say so.
+/// Passes a socket in as `systemd` does: as descriptor 3, with three variables that describe it.
 const PASS: &str = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=$1 exec \"$0\" serve --config \"$2\"";
 
-/// The relay with this socket as its own.
+/// Starts the relay with this socket as its own.
 fn started_with(socket: &TcpListener, name: &str, directory: &TempDir) -> Command {
     let mut command = shell(PASS, &[name, &file(directory)]);
     command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
@@ -65,7 +66,8 @@ fn a_restart_loses_no_attempt() {
         process.signal(Signal::TERM);
         let stopping = Instant::now();
         assert!(process.wait().success());
-        // It neither goes on accepting for a load balancer's sake nor waits for who hasn't come yet.
+        // The relay skips the pause for load balancers, and doesn't wait for clients that haven't
+        // come yet.
         assert!(
             stopping.elapsed() < Duration::from_secs(4),
             "{:?}",
@@ -80,7 +82,7 @@ fn a_restart_loses_no_attempt() {
     }
 }
 
-/// Whoever passes sockets in names each as its listener is named; both names are in the error.
+/// A socket has to be passed in under its listener's name. Otherwise the error names both.
 #[test]
 fn sockets_that_are_not_the_listeners_are_a_start_error() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -132,7 +134,7 @@ fn sockets_that_are_not_the_listeners_are_a_start_error() {
     }
 }
 
-/// What was meant for another process is left alone, and nothing changes.
+/// Sockets meant for another process are left alone, and the relay binds as usual.
 #[test]
 fn without_sockets_of_its_own_it_binds() {
     let directory = configured(&listener("proxy", "127.0.0.1:0"), "");

@@ -1,4 +1,5 @@
-//! The trail in other programs' formats: what is in it, and that nothing gets out of its line, field or cell.
+//! The trail in other programs' formats: what they contain, and that no text leaves its line, field
+//! or cell.
 
 use std::path::Path;
 
@@ -110,7 +111,7 @@ fn a_copy_that_syslog_kept_gives_the_same() {
     let file = trail.file();
     let text = std::fs::read_to_string(&file).unwrap();
     let copy = trail.beside("messages");
-    // Records come at least once, and behind what the server writes before them.
+    // A log server may receive a record twice, and writes text of its own before each.
     let lines = text.lines().zip(text.lines().skip(1));
     let mut kept: Vec<String> = lines
         .flat_map(|(one, two)| [one, two])

@@ -1,4 +1,5 @@
-//! `check`, as an operator runs it: the binary, a file, and servers that are right or wrong in one way each.
+//! `check`, as an operator runs it: the binary, a file, and servers that are right or wrong in one
+//! way each.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -48,7 +49,7 @@ impl Ca {
         self.directory.path().join("ca.pem")
     }
 
-    /// A server's configuration with a certificate that `edit` has had a hand in.
+    /// Configures a server with a certificate that `edit` has changed.
     fn issue(&self, name: &str, edit: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         edit(&mut params);
@@ -60,7 +61,7 @@ impl Ca {
     }
 }
 
-/// An HTTPS server that answers every request with 403 and a clock of its own.
+/// Starts an HTTPS server that answers every request with 403 and a clock of its own.
 struct Https {
     address: SocketAddr,
     requests: Arc<AtomicUsize>,
@@ -113,7 +114,7 @@ impl Https {
     }
 }
 
-/// One run of the command.
+/// Holds the result of one run.
 struct Ran {
     code: Option<i32>,
     out: String,
@@ -121,7 +122,7 @@ struct Ran {
 }
 
 impl Ran {
-    /// The line of a hop of the only destination, without its name.
+    /// Returns the line of a hop of the only destination, without its name.
     fn hop(&self, hop: &str) -> String {
         let mut hops = self.out.lines().filter_map(|line| {
             let mut words = line.split_whitespace();
@@ -139,7 +140,7 @@ impl Ran {
         assert!(line.contains(expected), "{line:?} lacks {expected:?}");
     }
 
-    /// How each hop came out, up to the clock.
+    /// Returns how each hop came out, up to the clock.
     fn statuses(&self) -> Vec<String> {
         ["name", "ranges", "tcp", "tls", "http", "clock"]
             .map(|hop| self.hop(hop).split(' ').next().unwrap().to_owned())
@@ -147,7 +148,8 @@ impl Ran {
     }
 }
 
-/// The command on a file with these keys and no preset, on a machine that trusts `ca` and nothing else.
+/// Prepares the command on a file with these keys and no preset. The machine trusts `ca` and
+/// nothing else.
 fn command(directory: &TempDir, keys: &str, args: &[&str], ca: Option<&Ca>) -> Command {
     let dns = if keys.contains("[dns]") {
         ""
@@ -193,7 +195,7 @@ async fn check(keys: &str) -> Ran {
     check_with(keys, &[], None).await
 }
 
-/// A destination whose name is looked up at `dns`.
+/// Adds a destination whose name is looked up at `dns`.
 fn looked_up(dns: &NameServer, ranges: &str) -> String {
     format!(
         "[[destination]]\nname = \"upstream\"\nhosts = [\"{HOST}\"]\n{ranges}\n\
@@ -232,7 +234,7 @@ async fn a_ca_that_nobody_trusts_is_named_and_gets_no_request() {
     let ca = Ca::named("Who Is This");
     let server = Https::start(ca.good()).await;
     let other = Ca::named("Somebody Else");
-    // Neither with roots of another CA, nor on a machine without any.
+    // The check fails both with the roots of another CA and on a machine without any.
     for trusted in [Some(&other), None] {
         let ran = check_with(&server.destination(), &[], trusted).await;
         let rootless = ran.out.contains("this machine has no root certificates");
@@ -311,7 +313,7 @@ async fn addresses_are_screened_before_anything_is_dialled() {
     ran.has("ranges", "10.9.9.9 (private_use)");
     assert_eq!(ran.code, Some(1));
 
-    // One that is let through beside one that isn't.
+    // One address is let through, and the other isn't.
     let refused = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = refused.local_addr().unwrap().port();
     drop(refused);
@@ -461,7 +463,7 @@ async fn offline_sends_nothing() {
     assert!(ran.out.contains("nothing was walked"), "{}", ran.out);
     assert_eq!((ran.code, dns.all_queries()), (Some(0), 0));
 
-    // The same server is asked without it, so that the count could have been another.
+    // Without `--offline` the same server is asked, so a count of 0 does show something.
     let keys = looked_up(&dns, "");
     assert_eq!(check(&keys).await.code, Some(1));
     assert!(dns.all_queries() > 0);

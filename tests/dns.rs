@@ -1,4 +1,5 @@
-//! The resolver against a name server on loopback: what real servers do, and what broken and hostile ones do.
+//! The resolver against a name server on loopback: what real servers do, and what broken and
+//! hostile ones do.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ fn options(servers: &[SocketAddr]) -> Options {
     }
 }
 
-/// Files that aren't there, so that the machine's own have no say.
+/// Paths where no file is, so that the machine's own files don't count.
 fn no_files() -> SystemFiles {
     SystemFiles {
         hosts: "/nonexistent/hosts".into(),
@@ -47,7 +48,7 @@ fn resolver(server: &NameServer) -> Resolver {
     resolver_of(&[server.address])
 }
 
-/// Where no server is.
+/// An address where no server is.
 async fn nobody() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.local_addr().unwrap()
@@ -72,7 +73,8 @@ fn found(addresses: &[&str], source: AddressSource) -> Result<Resolution, Failur
     })
 }
 
-/// Moves the runtime's clock. Only while nothing is under way: a paused clock runs ahead of the sockets.
+/// Moves the runtime's clock. It must only be called while nothing is under way, because a paused
+/// clock runs ahead of the sockets.
 async fn pass(seconds: u64) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(seconds)).await;
@@ -114,7 +116,7 @@ async fn the_ttl_is_bounded_on_both_sides() {
         server.addresses(NAME, &["192.0.2.1"], ttl);
         let resolver = resolver(&server);
         resolver.resolve(&name(NAME)).await.unwrap();
-        // A server that rebinds the name is believed only when the time is up.
+        // A server that rebinds the name is believed only after the TTL.
         server.addresses(NAME, &["127.0.0.1"], ttl);
         pass(kept - 1).await;
         let cached = resolver.resolve(&name(NAME)).await;
@@ -271,7 +273,7 @@ async fn an_expired_answer_serves_while_every_server_fails() {
         let stale = found(&["192.0.2.1"], AddressSource::Stale);
         assert_eq!(resolver.resolve(&name(NAME)).await, stale, "{broken:?}");
 
-        // For a while nobody waits for the servers again.
+        // For a while no request waits for the servers again.
         let asked = server.all_queries();
         assert_eq!(resolver.resolve(&name(NAME)).await, stale, "{broken:?}");
         assert_eq!(server.all_queries(), asked);
@@ -508,7 +510,7 @@ async fn who_gives_up_takes_nothing_from_the_others() {
         let resolver = resolver.clone();
         async move { resolver.resolve(&name(NAME)).await }
     });
-    // The first has asked, and is gone before the answer.
+    // The first has asked and is gone before the answer.
     tokio::task::yield_now().await;
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
@@ -546,7 +548,7 @@ fn sessions_on_other_runtimes_may_end_while_they_ask() {
     assert_eq!(result.unwrap().addresses, parse(&["192.0.2.1"]));
     assert_eq!(server.queries(NAME, RecordType::A), 1);
 
-    // When the home runtime is gone, nobody waits for ever, and nobody deadlocks.
+    // After the home runtime has gone, no task waits for ever and none deadlocks.
     drop(home);
     let lost = session().block_on(async {
         timeout(

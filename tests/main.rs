@@ -1,6 +1,7 @@
-//! The tests that need nothing but cargo.
+//! The target `integration`: tests that need nothing but cargo.
 //!
-//! Those of other programs are in `interop`, and those of a whole machine in `system`.
+//! Tests with other programs are in `interop`. Tests that need namespaces, systemd's tools or root
+//! are in `system`.
 #![cfg(test)]
 
 mod activation;

@@ -1,4 +1,4 @@
-//! `/proxy.pac` as a page: its fields, and who gets it. `tests/interop/pac.rs` runs what is in it.
+//! `/proxy.pac` as a page: its fields, and who gets it. `tests/interop/pac.rs` runs its script.
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +24,8 @@ async fn the_page_is_what_clients_take_for_such_a_file() {
     assert_eq!(page.status, 200);
     let media_type = "application/x-ns-proxy-autoconfig";
     assert_eq!(page.field("Content-Type"), Some(media_type));
-    // Of one client, for a moment: another may go elsewhere, and a reload changes it.
+    // The file is for one client and for a moment, because other clients have others and a reload
+    // changes it.
     assert_eq!(page.field("Cache-Control"), Some("private, max-age=300"));
     assert_eq!(page.field("Vary"), Some("host"));
     assert!(!page.body.contains("%22"), "{}", page.body);
@@ -66,7 +67,7 @@ async fn a_host_that_could_leave_its_string_gets_no_file() {
         assert_eq!((answer.status, &*answer.phrase), (400, "malformed_request"));
         assert!(!answer.body.contains("Find"), "{answer:?}");
     }
-    // Answered in kind, which `ask` doesn't read.
+    // The answer to HTTP/1.0 is HTTP/1.0, which `ask` doesn't read.
     let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
     stream
         .write_all(b"GET /proxy.pac HTTP/1.0\r\n\r\n")

@@ -1,4 +1,4 @@
-//! `report-only`: names that are on no list pass, and nothing else does, for as long as was said.
+//! `report-only`: names that are on no list pass, and nothing else does, for the time configured.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn only_names_pass() {
         upstream("listed.example", 443)
     ))
     .await;
-    // It passes policy, and fails because nobody knows it: that is what the trail must show.
+    // It passes policy and fails because the name doesn't exist. The trail must show both.
     let answer = ask(relay.proxy, connect("unlisted.example:443").as_bytes()).await;
     assert_eq!(answer.phrase, "dns_failed");
     let record = relay.closing(0).await;
@@ -76,7 +76,7 @@ async fn it_ends_by_itself() {
     assert_eq!(asks().await.phrase, "destination_not_allowed");
     assert_eq!(relay.closing(1).await["enforced"], true);
 
-    // The same file is as good as before, with the mode over; a relay starts with it.
+    // The same file is still valid although its mode has ended, so a relay starts with it.
     assert_eq!(relay.reload(&keys).await["event"], "config_loaded");
     assert_eq!(asks().await.phrase, "destination_not_allowed");
 }

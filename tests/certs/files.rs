@@ -1,4 +1,4 @@
-//! What is written, by whom it can be read, and what is left alone.
+//! What the command writes, who can read it, and what it leaves alone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -83,7 +83,7 @@ fn nothing_is_overwritten_and_nothing_made_beside_it() {
         assert!(ran.stderr.contains("is there already"), "{}", ran.stderr);
         assert_eq!(pki.contents(), before, "{args:?}");
     }
-    // A link that leads nowhere is there too; what it names must not appear.
+    // A dangling link counts as a file. The file that it names must not appear.
     let aim = pki.beside("aim");
     std::os::unix::fs::symlink(&aim, pki.dir().join("client-b.key")).unwrap();
     assert_eq!(pki.make(&["--client", "b"]).code, Some(1));
@@ -93,7 +93,7 @@ fn nothing_is_overwritten_and_nothing_made_beside_it() {
 #[test]
 fn a_write_that_fails_leaves_nothing() {
     let pki = Made::new();
-    // Longer than a file's name may be, with what is written around it.
+    // With its prefix and ending this name is longer than a file's name may be.
     let long = [
         "a".repeat(63),
         "b".repeat(63),
@@ -127,7 +127,7 @@ fn of_many_at_once_one_makes_the_ca() {
         .filter(|made| *made)
         .count();
     assert!(made >= 1);
-    // Whoever succeeded has a certificate of the CA that stayed.
+    // Each run that succeeded has a certificate of the CA that stayed.
     let contents = pki.contents();
     assert_eq!(contents.len(), 2 + 2 * made, "{:?}", contents.keys());
     for name in contents
@@ -199,7 +199,7 @@ fn wrong_usage_makes_no_directory() {
     }
 }
 
-/// A fingerprint as OpenSSL writes it, which is what a client's administrator compares.
+/// Writes a fingerprint as OpenSSL does, because an administrator compares it with that.
 fn fingerprint(certificate: &[u8]) -> String {
     let digest = digest(certificate).to_uppercase();
     let bytes: Vec<&str> = (0..digest.len())

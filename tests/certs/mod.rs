@@ -1,4 +1,5 @@
-//! `certs`: rustls takes what it makes, each certificate for its own use alone; what is there stays as it is.
+//! `certs`: rustls accepts what it makes, each certificate for its own use alone. Existing files
+//! stay as they are.
 
 mod files;
 mod peers;
@@ -17,8 +18,8 @@ use rustls::{
 
 use crate::support::certs::Made;
 
-/// A handshake in memory, of a client that trusts `trusted` and shows `client`, with a server that shows `server` and wants clients
-/// of `admitted`.
+/// Shakes hands in memory. The client trusts `trusted` and shows `client`; the server shows
+/// `server` and admits clients of `admitted`.
 fn shake(
     trusted: &Made,
     admitted: &Made,
@@ -69,7 +70,7 @@ fn shake(
     Ok((client, server))
 }
 
-/// Takes the clients that this directory's CA has issued a certificate for.
+/// Accepts the clients that this directory's CA has issued a certificate for.
 fn clients_of(pki: &Made) -> Arc<dyn ClientCertVerifier> {
     WebPkiClientVerifier::builder_with_provider(roots(pki), provider())
         .build()

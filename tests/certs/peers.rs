@@ -1,4 +1,4 @@
-//! What a certificate says, and who takes it for what.
+//! What a certificate contains, and who accepts it for what.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -115,12 +115,12 @@ fn rustls_refuses_them_for_anything_else() {
             .to_string()
     };
     for (why, result) in [
-        // Another name than it was made for.
+        // The certificate was made for another name.
         (
             "not valid for name",
             shake(&pki, &pki, CLIENT_STEM, &pki, "relay", "other.example", tls),
         ),
-        // Another site's CA, on either side.
+        // The certificate is of another site's CA, on either side.
         (
             "UnknownIssuer",
             shake(&other, &pki, CLIENT_STEM, &pki, "relay", RELAY, tls),
@@ -129,7 +129,7 @@ fn rustls_refuses_them_for_anything_else() {
             "UnknownIssuer",
             shake(&pki, &other, CLIENT_STEM, &pki, "relay", RELAY, tls),
         ),
-        // Who has the relay's key is no client, and a client is no relay.
+        // The relay's key makes no client, and a client's key no relay.
         (
             "extended key usage",
             shake(&pki, &pki, "relay", &pki, "relay", RELAY, tls),
@@ -138,7 +138,7 @@ fn rustls_refuses_them_for_anything_else() {
             "extended key usage",
             shake(&pki, &pki, CLIENT_STEM, &pki, CLIENT_STEM, CLIENT, tls),
         ),
-        // And the CA is neither.
+        // The CA's key makes neither.
         ("", shake(&pki, &pki, "ca", &pki, "relay", RELAY, tls)),
     ] {
         let error = refused(result);

@@ -1,4 +1,4 @@
-//! `demo`: what it shows has happened.
+//! `demo`: what it shows has really happened.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The commands of the pages are in blocks, and each block's page is read where it is run.
+//! Every command of the pages is in a block, and every page is run by a test or a script.
 
 use std::fs;
 

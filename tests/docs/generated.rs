@@ -1,4 +1,4 @@
-//! What is made from the code and kept beside it. `UPDATE_EXPECT=1` writes it anew.
+//! Files that are made from the code and kept beside it. `UPDATE_EXPECT=1` writes them anew.
 
 use std::fs;
 use std::path::Path;

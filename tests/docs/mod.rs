@@ -1,5 +1,5 @@
-//! The pages: what is generated is as the code has it, and what they name exists. `tests/system/docs.rs` runs what they show to
-//! type or to write.
+//! The pages: generated ones match the code, and what they name exists. `tests/system/docs.rs` runs
+//! what they show to type or to write.
 
 mod blocks;
 mod generated;

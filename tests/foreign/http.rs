@@ -1,12 +1,13 @@
-//! The TLS server as clients see it that speak HTTP.
+//! The TLS server for clients that speak HTTP.
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::support::tls::{Stream, TlsServer, digest_of};
 
 impl TlsServer {
-    /// Starts a server that takes one POST a connection and answers with the digest of its content. The client closes the
-    /// connection; the server only ends TLS, and only if it was asked to by `Connection: close`.
+    /// Starts a server that takes one POST on each connection and answers with the digest of its
+    /// content. The client closes the connection. The server ends TLS, but only if it was asked to
+    /// by `Connection: close`.
     pub(crate) async fn start_http(names: &[&str]) -> Self {
         Self::start_with(names, |stream| async { drop(take_post(stream).await) }).await
     }
@@ -36,9 +37,10 @@ async fn take_post(stream: Stream) -> std::io::Result<()> {
     if closes {
         stream.get_mut().get_mut().1.send_close_notify();
     }
-    // The TLS stream may still hold the answer in its buffer, because a task that has used up its turn can't write.
+    // A write may stay in the TLS stream's buffer when the task has used up its turn, so flush it.
     stream.flush().await?;
-    // Read what the client still sends, `close_notify` included, and answer none of it: then the client always closes TCP first.
+    // Read what the client still sends, `close_notify` included, and answer nothing. Then the
+    // client is always the first to close TCP.
     let (mut stream, _) = stream.into_inner().into_inner();
     while stream.read(&mut [0; 64]).await? > 0 {}
     Ok(())

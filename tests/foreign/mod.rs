@@ -1,5 +1,5 @@
-//! What the targets `interop` and `system` share beyond `support`: the programs that others wrote, and a server for those among
-//! them that upload by HTTP.
+//! What the targets `interop` and `system` share beyond `support`: the tools that they run, and a
+//! server for those tools that upload by HTTP.
 
 pub(crate) mod http;
 pub(crate) mod tools;

@@ -1,4 +1,4 @@
-//! The tools of `tests/tools.txt`: where each one is, and how a test fails that doesn't find its own.
+//! The tools of `tests/tools.txt`: where each is, and how a test fails that can't find its tool.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
@@ -7,40 +7,42 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-/// A command that runs this tool. The test ends here, as failed, where the tool isn't installed.
+/// Prepares a command that runs this tool. Fails the test if the tool isn't installed.
 pub(crate) fn command(name: &str) -> Command {
     Command::new(Tool::named(name).found())
 }
 
-/// Ends the test, as failed, unless each of these tools is installed. It is for tools that a script or another tool runs.
+/// Fails the test unless each of these tools is installed. Use it for tools that a script or
+/// another tool runs.
 pub(crate) fn need(names: &[&str]) {
     for name in names {
         Tool::named(name).found();
     }
 }
 
-/// Ends the test as failed and says why in one line, which is written once however many tests fail for it.
+/// Fails the test and says why in one line, which is written once even if many tests fail for the
+/// same reason.
 pub(crate) fn cannot_run(why: &str) -> ! {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     if TOLD.lock().unwrap().insert(why.to_owned()) {
-        // Unlike `eprintln!`, this isn't held back until the test's own report.
+        // `eprintln!` would hold the line back until the report on this test.
         let _ = writeln!(io::stderr(), "{why}");
     }
-    // A panic would print its place and a backtrace for each test; resuming one prints nothing.
+    // A panic would print its place and a backtrace for each test. Resuming one prints nothing.
     resume_unwind(Box::new(()))
 }
 
-/// The path for children: Debian keeps some tools where only root's shell looks.
+/// Returns the path for child processes. Debian keeps some tools where only root's shell looks.
 pub(crate) fn path() -> String {
     let path = std::env::var("PATH").unwrap_or_default();
     format!("{path}:/usr/sbin:/sbin")
 }
 
-/// One line of the list.
+/// A line of the list.
 struct Tool {
     name: &'static str,
     package: &'static str,
-    /// The file that shows that the tool is there; without one it is a program on the path.
+    /// This file shows that the tool is installed. Without it the tool is a program on the path.
     file: Option<&'static str>,
 }
 
@@ -81,7 +83,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// A file by its path, in which one directory may be `*`.
+/// Returns the file with this path, in which one directory may be `*`.
 fn matching(pattern: &str) -> Option<PathBuf> {
     let Some((directory, rest)) = pattern.split_once("/*/") else {
         return Some(PathBuf::from(pattern)).filter(|file| file.exists());

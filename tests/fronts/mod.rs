@@ -1,4 +1,5 @@
-//! Listeners that ask for more than a request: a balancer's PROXY header, TLS, a client's certificate.
+//! Listeners that ask for more than a request: a balancer's PROXY header, TLS, a client's
+//! certificate.
 
 mod balancer;
 mod commands;

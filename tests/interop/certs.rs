@@ -1,4 +1,4 @@
-//! `certs`: OpenSSL takes what it makes, each certificate for its own use alone.
+//! `certs`: OpenSSL accepts what it makes, each certificate for its own use alone.
 
 use std::path::Path;
 use std::process::Command;
@@ -79,7 +79,7 @@ fn openssl_shows_the_fingerprint_that_the_command_told() {
     assert!(ran.stdout.contains(fingerprint), "{}", ran.stdout);
 }
 
-/// `certs/make`, which drives the command and has OpenSSL judge what came of it.
+/// `certs/make` drives the command and has OpenSSL judge the result.
 #[test]
 fn the_script_makes_and_judges() {
     tools::need(&["openssl"]);

@@ -1,4 +1,4 @@
-//! The exported logs, as a program that reads such logs takes them.
+//! goaccess reads the exported logs.
 
 use serde_json::Value;
 

@@ -18,7 +18,7 @@ pub(crate) struct HaProxy {
 }
 
 impl HaProxy {
-    /// One that reaches the relay by these options of its `server` line.
+    /// Starts a balancer that reaches the relay by these options of its `server` line.
     pub(crate) async fn start(relay: SocketAddr, options: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0")

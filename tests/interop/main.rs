@@ -1,6 +1,7 @@
-//! Programs that others wrote, as clients, balancers and readers of a running relay.
+//! Tests with the programs of others: clients, balancers and log readers, each with a running relay
+//! or what it wrote.
 //!
-//! `tests/run` installs them and runs these tests; a plain `cargo test` leaves them out.
+//! `tests/run` installs the programs and runs these tests. A plain `cargo test` leaves them out.
 #![cfg(test)]
 
 mod certs;

@@ -1,4 +1,4 @@
-//! `/proxy.pac`, as the engines that run it understand it: Node's on its own, and Chromium in person.
+//! `/proxy.pac`, run by Node alone and by Chromium.
 
 use std::io::Write as _;
 use std::process::Stdio;
@@ -17,7 +17,8 @@ use crate::support::command::finish_within;
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest};
 
-/// One client that may go anywhere, and one that may not: what is closer to a host than its own wildcard is another's.
+/// One client may go anywhere and another may not. Some hosts are nearer to another destination
+/// than to their own wildcard.
 const SITE: &str = r#"
 [[client]]
 name = "all"
@@ -59,11 +60,12 @@ async fn hosts_go_where_policy_has_them() {
         let found = evaluate(&fetch_from(source, &relay).await.body, &hosts);
         let client = config.policy.admit(source.parse().unwrap()).unwrap();
         for (host, found) in hosts.iter().zip(found) {
-            // The relay itself, asked for the port that each destination has.
+            // The relay itself is asked, for the port that each destination has.
             let relayed = [443, 8443].into_iter().any(|port| {
                 let target = Authority::parse(format!("{host}:{port}").as_bytes());
                 target.is_ok_and(|target| {
-                    // Text can't be held against a range: a literal that policy allows is left to go directly.
+                    // A PAC file can't compare text with a range, so it sends a literal address
+                    // directly, even an allowed one.
                     if let Host::Literal(_) = target.host {
                         return false;
                     }
@@ -79,7 +81,7 @@ async fn hosts_go_where_policy_has_them() {
     assert!(ways[0] > 50 && ways[1] > 50, "{ways:?}");
 }
 
-/// The same, said by hand for a few.
+/// The same for a few hosts, with the answers written by hand.
 #[tokio::test]
 async fn only_what_is_allowed_goes_to_the_relay() {
     let relay = Relay::start(SITE).await;
@@ -115,7 +117,7 @@ async fn only_what_is_allowed_goes_to_the_relay() {
         let way = if relayed { via.as_str() } else { "DIRECT" };
         assert_eq!(found, way, "{host}");
     }
-    // Nor does a client read what is only for others.
+    // Nor does a client's file name the hosts of others.
     assert!(!script.contains("autologs"), "{script}");
 }
 
@@ -147,7 +149,7 @@ async fn configured_relays_come_in_their_order_and_by_reload() {
     let keys =
         format!("{SITE}\n[pac]\nrelays = [\"relay-b.example:3128\", \"relay-a.example:8080\"]\n");
     assert_eq!(relay.reload(&keys).await["event"], "config_loaded");
-    // No DIRECT behind them: where no relay answers, the upload fails and is noticed.
+    // There is no DIRECT behind them: where no relay answers, the upload fails and is noticed.
     assert_eq!(
         ask().await,
         "PROXY relay-b.example:3128; PROXY relay-a.example:8080"
@@ -187,7 +189,7 @@ async fn chromium_in_person() {
     assert_eq!(relay.count_of(asked), 0);
 }
 
-/// What Chromium makes of a page, with the relay's file as its proxy's.
+/// Returns what Chromium shows of a page, with the relay's file as its proxy file.
 async fn browse(relay: &Relay, url: &str) -> String {
     let profile = tempfile::tempdir().unwrap();
     let mut command = tools::command("chromium");
@@ -214,8 +216,8 @@ async fn fetch_from(source: &str, relay: &Relay) -> Answer {
     page
 }
 
-/// What the script says of each host, in a world that has nothing but the language: a call of any helper of the format, those that
-/// ask DNS among them, is an error.
+/// Returns the script's answer for each host. The script runs with nothing but the language, so
+/// calling any helper of the format, such as those that ask DNS, is an error.
 fn evaluate(script: &str, hosts: &[String]) -> Vec<String> {
     const RUN: &str = "
 const { pac, hosts } = JSON.parse(require('fs').readFileSync(0, 'utf8'));
@@ -242,7 +244,8 @@ console.log(JSON.stringify(ways));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Names on the lists and around them: longer and shorter by a label, by a letter, in capitals, with dots at the end.
+/// Returns names on the lists and around them: longer and shorter by a label, by a letter, in
+/// capitals, with dots at the end.
 fn hosts() -> Vec<String> {
     let listed = [
         "ch3.zerto.com",

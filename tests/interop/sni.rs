@@ -10,7 +10,7 @@ use crate::support::relay::{Relay, upstream};
 use crate::support::sni::{CLIENT, HOST, listener, relay_to};
 use crate::support::tls::{TlsServer, digest};
 
-/// The lines of the page that show how to try it, on a port and a name that exist here.
+/// Runs the lines of the page that show how to try it, with a port and a name that exist here.
 #[tokio::test]
 async fn curl_as_the_page_has_it() {
     let lines: Vec<&str> = include_str!("../../docs/zvm.md")
@@ -53,7 +53,7 @@ async fn curl_as_the_page_has_it() {
     }
 }
 
-/// What OpenSSL calls the alerts, and who is told which.
+/// OpenSSL names the alerts, and each refusal has its own.
 #[tokio::test]
 async fn openssl_is_told_by_an_alert() {
     let closed = {

@@ -12,7 +12,7 @@ use crate::support::command::finish;
 use crate::support::process::{Process, relay, write_config};
 use crate::support::wait;
 
-/// The relay where there is no such system call.
+/// Prepares the relay where this system call doesn't exist.
 fn without_landlock(directory: &Path) -> Command {
     let mut command = own_test("sandbox::kernel::becomes_a_relay");
     command.env("DIRECTORY", directory);
@@ -40,7 +40,7 @@ fn auto_takes_the_rest_and_says_what_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     write_config(directory.path(), "[sandbox]\nmode = \"auto\"", "");
     let process = Process::spawn(without_landlock(directory.path()));
-    // One filter is the test's.
+    // One of the two filters is the test's.
     assert_eq!(process.status("Seccomp_filters"), ["2"]);
     assert_eq!(process.status("NoNewPrivs"), ["1"]);
     let measures = super::running::measures(directory.path());

@@ -1,4 +1,4 @@
-//! What the relay gives up at its start, and that it can do without.
+//! What the relay gives up at its start, and that it works without it.
 
 mod inside;
 mod kernel;
@@ -6,7 +6,7 @@ mod running;
 
 use std::process::Command;
 
-/// This very program, which runs one of its ignored tests.
+/// Prepares this test program to run one of its ignored tests.
 fn own_test(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "--ignored", "--nocapture", name]);

@@ -1,4 +1,5 @@
-//! The real relay with `mode = "require"`: what holds for each of its threads, and that life goes on.
+//! The real relay with `mode = "require"`: what holds for each of its threads, and that it goes on
+//! working.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::support::plain::PlainServer;
 use crate::support::process::{Process, relay, write_config};
 use crate::support::wait::{self, PATIENCE};
 
-/// The measures that the trail has.
+/// Returns the measures that the trail lists.
 pub(super) fn measures(directory: &Path) -> Value {
     let mut measures = Value::Null;
     wait::until("relay_started", || {
@@ -125,7 +126,7 @@ async fn files_are_replaced_and_the_trail_goes_on() {
     let first = pki.certificate("relay.pem").to_vec();
     assert_eq!(shown(&process).await, first);
 
-    // Another certificate by another file, and another configuration by another one.
+    // The certificate and the configuration are each replaced by another file.
     pki.issue("next", Use::Server, &["relay.example"]);
     replace(
         &pki.path("relay.key"),
@@ -143,7 +144,7 @@ async fn files_are_replaced_and_the_trail_goes_on() {
     assert_ne!(shown(&process).await, first);
     assert_eq!(shown(&process).await, pki.certificate("next.pem").to_vec());
 
-    // Tunnels fill segments; those are closed, compressed, and go.
+    // Tunnels fill segments, which are closed, compressed and pruned.
     let audit = directory.path().join("audit");
     let is_over = || {
         let names = fs::read_dir(&audit)

@@ -8,7 +8,8 @@ use crate::support::sni::{CLIENT, HOST, is_refused, listener, listener_at, vendo
 
 #[tokio::test]
 async fn the_relay_is_not_dialled_by_an_address_that_it_knows() {
-    // Of an interface, with the listener's own port; and published, whatever its port.
+    // One address is an interface's, with the listener's own port. The other is published, whatever
+    // its port.
     let own = own_address(1).to_string();
     let interface = format!(
         "{}{}",
@@ -35,7 +36,8 @@ async fn the_relay_is_not_dialled_by_an_address_that_it_knows() {
     }
 }
 
-/// Neither relay has an address of its own in the way, and still what was sent comes back to the first.
+/// Neither relay is dialled at an address that it knows as its own, and the ClientHello still comes
+/// back to the first.
 #[tokio::test]
 async fn two_relays_in_a_circle_see_the_same_hello_again() {
     let (address, next) = (own_address(2).to_string(), own_address(3).to_string());
@@ -53,7 +55,7 @@ async fn two_relays_in_a_circle_see_the_same_hello_again() {
     assert_eq!(refused["reason"], "loop_detected", "{refused}");
     assert_eq!(refused["target"]["host"], HOST);
     assert!(refused["error"].as_str().unwrap().contains("already"));
-    // Both tunnels are over with it, and there was no third.
+    // Both tunnels have ended, and there was no third.
     one.record(|it| it["event"] == "tunnel_closed").await;
     other.record(|it| it["event"] == "tunnel_closed").await;
     assert_eq!(

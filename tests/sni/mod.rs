@@ -1,4 +1,5 @@
-//! Clients that were given no proxy: their DNS points them at the relay, and the server name is the target.
+//! Clients that were given no proxy: their DNS points them at the relay, and the server name is the
+//! target.
 
 mod loops;
 mod refusals;
@@ -14,7 +15,7 @@ async fn what_is_allowed_passes_through_unchanged() {
     let relay = relay_to(HOST, port, "").await;
     let body: Vec<u8> = (0..8_u32 << 18).flat_map(u32::to_le_bytes).collect();
     let stream = crate::support::client::dial_from(CLIENT, relay.proxy).await;
-    // The server's certificate is seen, and the digest is of what it got.
+    // The client sees the server's certificate, and the digest is of what the server received.
     let received = server.upload(stream, HOST, &body).await.unwrap();
     assert_eq!(received, digest(&body));
 
@@ -44,7 +45,7 @@ async fn what_is_allowed_passes_through_unchanged() {
     );
 }
 
-/// A tunnel stands on the policy that let it through, as every other.
+/// A new policy ends a tunnel that it no longer allows, here as everywhere.
 #[tokio::test]
 async fn a_new_policy_ends_what_it_refuses() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -11,16 +11,16 @@ use tempfile::TempDir;
 
 use super::command::{Ran, binary, finish};
 
-/// The directory of one run, or of several.
+/// The directory that the command writes to, in one run or in several.
 pub(crate) struct Made(TempDir);
 
 impl Made {
-    /// With nothing made yet.
+    /// Returns a directory in which nothing is made yet.
     pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// With a certificate for the relay and one for a client.
+    /// Returns a directory with a certificate for the relay and one for a client.
     pub(crate) fn full() -> Self {
         let pki = Self::new();
         let names = [
@@ -47,7 +47,7 @@ impl Made {
         self.0.path().join("a/pki")
     }
 
-    /// A path outside the directory, and on its disk.
+    /// Returns a path beside the directory, on the same disk.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -68,7 +68,7 @@ impl Made {
         PrivateKeyDer::from_pem_file(self.path(name)).unwrap()
     }
 
-    /// Every file, hidden ones too.
+    /// Returns the content of every file, hidden ones too.
     pub(crate) fn contents(&self) -> BTreeMap<String, String> {
         let entries = fs::read_dir(self.dir()).into_iter().flatten();
         let name = |entry: std::io::Result<fs::DirEntry>| {
@@ -92,9 +92,9 @@ pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// The name that the relay's certificate has.
+/// The name in the relay's certificate.
 pub(crate) const RELAY: &str = "relay.dmz.example";
-/// The name that the client's certificate has.
+/// The name in the client's certificate.
 pub(crate) const CLIENT: &str = "zvm-ams-1";
 /// The client's files without their endings.
 pub(crate) const CLIENT_STEM: &str = "client-zvm-ams-1";

@@ -2,7 +2,7 @@
 
 use super::command::Ran;
 
-/// Holds its output against what the demo has to show: each step as it was seen and as it was recorded.
+/// Checks that the demo shows each step, both as a client saw it and as the trail has it.
 pub(crate) fn shows_every_step(ran: &Ran) {
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
     assert_eq!(ran.stderr, "");

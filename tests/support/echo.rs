@@ -1,4 +1,4 @@
-//! A destination without TLS that says who connects, then echoes.
+//! A destination without TLS that first sends its client's address, then echoes.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,8 @@ use tokio::net::TcpListener;
 
 use super::relay::upstream;
 
-/// Starts it. Its first line is the peer's address, which the trail has as `upstream_local`.
+/// Starts the server. Its first line is the peer's address, which the trail has as
+/// `upstream_local`.
 pub(crate) async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -23,7 +24,7 @@ pub(crate) async fn echo() -> SocketAddr {
     address
 }
 
-/// The destination's table in a relay's file.
+/// Returns the destination's table for a relay's file.
 pub(crate) fn destination(echo: SocketAddr) -> String {
     format!(
         "{}tls_only = false\nsni = \"any\"\n",
@@ -31,7 +32,7 @@ pub(crate) fn destination(echo: SocketAddr) -> String {
     )
 }
 
-/// What a client asks for that wants to go there.
+/// Returns the target that a client has to ask for.
 pub(crate) fn target(echo: SocketAddr) -> String {
     format!("{HOST}:{}", echo.port())
 }

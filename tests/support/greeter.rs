@@ -1,4 +1,4 @@
-//! A destination without TLS that says one word to each client, and a relay's file for it.
+//! A destination without TLS that sends one word to each client, and a relay's file for it.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// A directory with a configuration for one listener, and the keys of a destination that answers in clear.
+/// Returns a directory with a file for one listener, and the keys of a destination that answers in
+/// clear.
 pub(crate) fn configured(listener: &str, destination: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let text = format!(
@@ -28,7 +29,7 @@ pub(crate) fn file(directory: &TempDir) -> String {
     directory.path().join("relay.toml").display().to_string()
 }
 
-/// A destination without TLS: it says one word to whoever comes.
+/// Starts a server without TLS that sends one word to each client.
 pub(crate) fn greeter() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -48,11 +49,11 @@ pub(crate) fn destination(server: SocketAddr) -> String {
     )
 }
 
-/// One attempt: what came of it, whole.
+/// Makes one attempt, and returns all that came back.
 pub(crate) fn attempt(proxy: SocketAddr, server: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(proxy)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    // As most of those that a restart would hit: connected, and with nothing said yet.
+    // Most clients that a restart hits are in this state: connected, with nothing sent yet.
     thread::sleep(Duration::from_millis(2));
     let target = format!("plain.example:{}", server.port());
     write!(

@@ -1,4 +1,4 @@
-//! A datagram socket in systemd's place, which the relay tells what it does and that it lives.
+//! A datagram socket in systemd's place, to which the relay reports what it does and that it lives.
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::process::{Process, relay, write_config};
 
-/// The manager's end, in a directory that the relay has its own things in, too.
+/// The manager's socket, in a directory that the relay's own files are in, too.
 pub(crate) struct Manager {
     pub(crate) directory: TempDir,
     pub(crate) socket: UnixDatagram,
@@ -28,7 +28,8 @@ impl Manager {
         write_config(self.directory.path(), keys, "sync = \"20ms\"");
     }
 
-    /// The relay as this manager starts it. Without a watchdog unless the variables for one are given.
+    /// Starts the relay as this manager does. It has no watchdog unless the variables for one are
+    /// given.
     pub(crate) fn start(&self, environment: &[(&str, &str)]) -> Process {
         let mut command = relay();
         command
@@ -43,14 +44,14 @@ impl Manager {
         self.directory.path().join("relay.toml")
     }
 
-    /// The next message.
+    /// Returns the next message.
     pub(crate) fn received(&self) -> String {
         let mut buffer = [0; 8192];
         let length = self.socket.recv(&mut buffer).expect("a message in time");
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
-    /// The next that isn't the watchdog's.
+    /// Returns the next message that isn't the watchdog's.
     pub(crate) fn event(&self) -> String {
         loop {
             let message = self.received();
@@ -65,7 +66,7 @@ impl Manager {
     }
 }
 
-/// Opens a connection and asks for a tunnel; the answer isn't awaited.
+/// Opens a connection and asks for a tunnel, without waiting for the answer.
 pub(crate) fn ask(proxy: SocketAddr, target: &str) -> TcpStream {
     use std::io::Write;
 

@@ -1,7 +1,8 @@
-//! What the tests are written in: a relay that runs, a name server that is told what to say, a TLS server, a client; trails that
-//! are made up, and what hostile text looks like.
+//! The vocabulary of the tests: a relay, a name server, a TLS server, a client, made-up trails,
+//! hostile text.
 //!
-//! All three targets include it, and `integration` uses all of it. What only `interop` or `system` uses is theirs.
+//! All three targets include this folder, and `integration` uses all of it. What only `interop` or
+//! `system` uses is in their folders, and what both use in `foreign`.
 
 pub(crate) mod certs;
 pub(crate) mod client;

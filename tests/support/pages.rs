@@ -1,15 +1,15 @@
-//! The pages, and the blocks of code in them.
+//! The documentation's pages, and the blocks of code in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Pages whose commands need an engine or a service manager: the scripts that run them read them the same way.
+/// Pages whose commands need an engine or a service manager, with the scripts that run them.
 pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
     ("docs/container.md", ".ci/container"),
     ("docs/systemd.md", "tests/systemd/lifecycle.sh"),
 ];
 
-/// The project's directory.
+/// Returns the project's directory.
 pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -21,16 +21,16 @@ pub(crate) struct Page {
     pub(crate) text: String,
 }
 
-/// What stands between two fences.
+/// The text between two fences.
 pub(crate) struct Block {
     /// The page and the line of its first fence.
     pub(crate) place: String,
-    /// What follows the first fence: a language, and for a file that is to be written its path.
+    /// The text behind the first fence: a language, and for a file that is to be written its path.
     pub(crate) info: String,
     pub(crate) text: String,
 }
 
-/// All of them.
+/// Returns all pages.
 pub(crate) fn all() -> Vec<Page> {
     let mut names: Vec<PathBuf> = [
         "README.md",
@@ -85,7 +85,7 @@ impl Page {
         blocks
     }
 
-    /// The page without its blocks.
+    /// Returns the page without its blocks.
     pub(crate) fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
         let mut inside = false;
         (1..).zip(self.text.lines()).filter(move |(_, line)| {
@@ -97,7 +97,8 @@ impl Page {
 }
 
 impl Block {
-    /// The commands of a block for the shell, without comments; a line that goes on is one with the next.
+    /// Returns the commands of a shell block, without comments. A line that goes on is one with the
+    /// next.
     pub(crate) fn commands(&self) -> Vec<String> {
         let joined = self.text.replace("\\\n", " ");
         joined

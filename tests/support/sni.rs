@@ -7,8 +7,8 @@ use super::plain::read_to_end;
 use super::relay::{Relay, upstream};
 use super::tls::client_hello;
 
-/// The listener for targets at a port. It comes before the file's own proxy, so [`Relay::proxy`] is
-/// its address.
+/// Returns the listener for targets at a port. It comes before the file's own proxy, so
+/// [`Relay::proxy`] is its address.
 pub(crate) fn listener(target_port: u16) -> String {
     listener_at("127.0.0.1:0", target_port)
 }
@@ -19,7 +19,7 @@ pub(crate) fn listener_at(bind: &str, target_port: u16) -> String {
     )
 }
 
-/// The only destination, with an address that it has in public.
+/// Returns the only destination, with the address that it has in public.
 pub(crate) fn vendor(address: &str, ranges: &str, port: u16) -> String {
     format!(
         "[[destination]]\nname = \"vendor\"\nhosts = [\"{HOST}\"]\nports = [{port}]\naddresses = [\"{address}\"]\n\
@@ -27,12 +27,12 @@ pub(crate) fn vendor(address: &str, ranges: &str, port: u16) -> String {
     )
 }
 
-/// A relay for one host at a port of loopback.
+/// Starts a relay for one host at a port of loopback.
 pub(crate) async fn relay_to(host: &str, port: u16, keys: &str) -> Relay {
     Relay::start(&format!("{}{}{keys}", listener(port), upstream(host, port))).await
 }
 
-/// A ClientHello for any server name, even one that no client library would send.
+/// Returns a ClientHello for any server name, even one that no client library would send.
 pub(crate) fn hello_for(server_name: &[u8]) -> Vec<u8> {
     // The placeholder has the same length, so that only its bytes have to be replaced.
     let placeholder = "a".repeat(server_name.len());
@@ -54,5 +54,5 @@ pub(crate) async fn is_refused(mut stream: TcpStream) {
 }
 
 pub(crate) const HOST: &str = "billing.example";
-/// The client's own address, which the relay's outgoing sockets don't have.
+/// The client's address, which the relay's outgoing sockets don't have.
 pub(crate) const CLIENT: &str = "127.0.0.2";

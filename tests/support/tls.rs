@@ -1,4 +1,5 @@
-//! A billing server's stand-in: real TLS, a throw-away certificate, an answer that says what arrived.
+//! A stand-in for a billing server: real TLS, a throw-away certificate, and an answer that tells
+//! what arrived.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Takes uploads: reads until the client's `close_notify`, answers with the SHA-256 of what came, in hexadecimal.
+/// Takes uploads: reads until the client's `close_notify`, and answers with the SHA-256 in
+/// hexadecimal.
 #[derive(Clone)]
 pub(crate) struct TlsServer {
     pub(crate) address: SocketAddr,
@@ -30,7 +32,7 @@ impl TlsServer {
         Self::start_with(names, |stream| async { drop(take_upload(stream).await) }).await
     }
 
-    /// A client that goes away has its own assertions, so `serve` needn't say what came of it.
+    /// Ignores how `serve` ends, because a client that goes away has its own assertions.
     pub(crate) async fn start_with<F>(
         names: &[&str],
         serve: impl Fn(Stream) -> F + Clone + Send + 'static,
@@ -68,12 +70,12 @@ impl TlsServer {
         server
     }
 
-    /// TCP connections so far, whatever came of them.
+    /// Returns how many TCP connections there were, however they ended.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Shakes hands over `stream` and uploads `body`; gives the digest that the server answers with.
+    /// Shakes hands over `stream`, uploads `body`, and returns the digest from the server's answer.
     pub(crate) async fn upload<S>(
         &self,
         stream: S,
@@ -97,25 +99,26 @@ impl TlsServer {
         CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).unwrap()
     }
 
-    /// A client that wants `name` of this server and has no socket yet.
+    /// Returns a client that wants `name` of this server and has no socket yet.
     pub(crate) fn client(&self, name: &str) -> ClientConnection {
         client_of(name, [self.ca()])
     }
 }
 
-/// What a client sends first that wants this server. An address is no server name (RFC 6066, 3), so it leaves the name out.
+/// Returns a client's first bytes for this server. An address is no server name (RFC 6066, 3), so
+/// the client leaves it out.
 pub(crate) fn client_hello(server: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     client_of(server, []).write_tls(&mut bytes).unwrap();
     bytes
 }
 
-/// SHA-256 in hexadecimal.
+/// Returns the SHA-256 in hexadecimal.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     hex(ring::digest::digest(&SHA256, bytes).as_ref())
 }
 
-/// Bytes that differ from each other wherever something could be lost, doubled or moved.
+/// Returns bytes in which a lost, doubled or moved part shows.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length.div_ceil(4))
         .flat_map(|n| u32::try_from(n).unwrap().to_le_bytes())
@@ -142,7 +145,8 @@ pub(crate) async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io:
     }
 }
 
-/// A CA of this moment. Its name is its own: OpenSSL takes a certificate whose issuer has the same name for a self-signed one.
+/// Makes a CA. Its name is its own, because OpenSSL takes a certificate with its issuer's name for
+/// a self-signed one.
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -154,7 +158,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A server's, with a certificate of its own from the issuer.
+/// Configures a server with a certificate of its own from the issuer.
 pub(crate) fn server_config(
     params: &CertificateParams,
     issuer: &Issuer<'_, KeyPair>,

@@ -14,7 +14,7 @@ pub(crate) fn read(name: &str) -> String {
     fs::read_to_string(shipped(name)).unwrap()
 }
 
-/// What a command says, all of it, and whether it succeeded.
+/// Returns whether a command succeeded, and all that it printed.
 pub(crate) fn said(command: &mut Command) -> (bool, String) {
     let output = command
         .output()

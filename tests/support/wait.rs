@@ -1,8 +1,8 @@
-//! Waiting for what comes true by itself, with an end to the patience.
+//! Waiting for what happens by itself, but not for ever.
 
 use std::time::{Duration, Instant};
 
-/// Waits until this is so.
+/// Waits until the condition holds.
 pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {
@@ -11,7 +11,7 @@ pub(crate) fn until(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
-/// Polls until there is something.
+/// Polls until there is something, and returns it.
 pub(crate) async fn found<T, F: Future<Output = Option<T>>>(mut poll: impl FnMut() -> F) -> T {
     let start = Instant::now();
     loop {

@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::schema;
 
-/// Verifies a trail, and holds each of its records against the schema.
+/// Verifies a trail, and compares each of its records with the schema.
 pub(crate) fn whole(audit: &Path) -> Report {
     schema::validate(audit);
     verify(audit, None, None, |_| ()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Every record, those of closed segments first.
+/// Returns every record, those of closed segments first.
 pub(crate) fn records(audit: &Path) -> Vec<Value> {
     let mut reader = Reader::open(audit).unwrap();
     let mut records = Vec::new();

@@ -10,7 +10,7 @@ use crate::support::client::own_address;
 use crate::support::greeter::{attempt, configured, destination, file, greeter, listener};
 use crate::support::process::relay;
 
-/// The real thing, which starts the relay when somebody comes.
+/// systemd's tool starts the relay when the first client comes.
 #[test]
 fn started_by_systemd_socket_activate() {
     let server = greeter();
@@ -30,7 +30,7 @@ fn started_by_systemd_socket_activate() {
     let said = loop {
         match attempt(proxy, server) {
             Ok(said) => break said,
-            // It doesn't listen yet.
+            // The tool doesn't listen yet.
             Err(_) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
             Err(error) => panic!("{error}"),
         }
@@ -38,7 +38,7 @@ fn started_by_systemd_socket_activate() {
     assert_eq!(said, "HTTP/1.1 200 Connection established\r\n\r\nhello");
 }
 
-/// Ended with the test, however that ends.
+/// Kills the process when the test ends, however it ends.
 struct Running(Child);
 
 impl Drop for Running {

@@ -1,5 +1,5 @@
-//! Every command and every file of the pages, in their order, as their reader would type them: in a network namespace where the
-//! names and addresses of the pages exist, with a stand-in for the vendor behind them.
+//! Runs every command and writes every file of the pages, in their order, as their reader would.
+//! The network namespace has the names and addresses of the pages, and a stand-in for the vendor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ use crate::support::dns::NameServer;
 use crate::support::pages::{self, Block, ELSEWHERE, Page};
 use crate::support::tls::TlsServer;
 
-/// Before each page: the relay that it talks of, with a trail that has something in it and a copy of that at a log server.
+/// Each page starts with this relay, which has a trail, and with a copy of the trail as a log
+/// server has it.
 const SITE: &str = r#"
 name = "dmz-1"
 zerto_v9_ip_ranges = ["192.0.2.0/24"]
@@ -48,7 +49,7 @@ fn what_the_pages_say_works() {
     need_root();
     tools::need(&["ip", "nft", "mount", "bash", "curl", "openssl", "pidof"]);
     let layer = tempfile::tempdir().unwrap();
-    // The machine's own /etc and /var are below, and nothing is written to them.
+    // The overlays keep the machine's own /etc and /var unchanged.
     let prepare = format!(
         "ip link set lo up\n\
          for address in 192.0.2.7 10.20.0.11; do ip address add $address/32 dev lo; done\n\
@@ -96,7 +97,7 @@ async fn in_a_namespace() {
     .unwrap();
 }
 
-/// What is sent to a port of an address arrives at another port of loopback.
+/// Redirects what is sent to a port of an address to another port of loopback.
 fn forward(address: &str, port: u16, to: u16) {
     let rules = [
         "add table ip docs".to_owned(),
@@ -169,7 +170,7 @@ impl Session {
 
     fn type_in(&mut self, block: &Block) {
         for line in block.commands() {
-            // These two run this test.
+            // These two would run this test again.
             if line.starts_with("cargo test ") || line.starts_with("tests/run") {
                 continue;
             }
@@ -183,7 +184,8 @@ impl Session {
         }
     }
 
-    /// A file that is named is there for the commands that follow. Each is one that the relay takes.
+    /// Writes a file for the commands that follow, under its name if it has one. The relay must
+    /// accept each.
     fn write(&self, block: &Block, file: &str) {
         let path = if file.is_empty() {
             "fragment.toml"
@@ -198,7 +200,7 @@ impl Session {
         self.run_command(&format!("callhome-relay check --offline --config {path}"));
     }
 
-    /// What the page says is to be copied there.
+    /// Copies a certificate to the place that the page names.
     fn have_certificate(&self, file: &str, text: &str) {
         let place = Path::new("/etc/callhome-relay").join(file);
         if text.contains(place.to_str().unwrap()) && !place.exists() {
@@ -224,7 +226,7 @@ impl Session {
         ran.stdout
     }
 
-    /// In place of the one that serves already.
+    /// Starts this relay in place of the one that serves already.
     fn serve(&mut self, line: &str) {
         self.stop();
         let mut command = self.bash(&format!("exec {line}"));

@@ -1,4 +1,5 @@
-//! System calls that go wrong while a file exists, by a library that is loaded before the C library.
+//! System calls that go wrong while a file exists, by a library that is loaded before the C
+//! library.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,8 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// The call that the variable `FAULTY` names doesn't return: `fdatasync` or `connect`.
+    /// The call that the variable `FAULTY` names doesn't return. It may be `fdatasync` or
+    /// `connect`.
     pub(crate) fn hanging(directory: &Path) -> Self {
         Self::compile(directory, HANGING)
     }
@@ -39,7 +41,7 @@ impl Fault {
         }
     }
 
-    /// What the relay's environment needs for it.
+    /// Returns the variables that the relay's environment needs.
     pub(crate) fn environment(&self) -> [(&str, &str); 2] {
         [("LD_PRELOAD", &self.library), ("FAULT", &self.file)]
     }

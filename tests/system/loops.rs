@@ -1,4 +1,4 @@
-//! Ways back to the relay by translators of addresses, which it knows nothing of.
+//! Ways back to the relay through a translator of addresses, which the relay can't see.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::support::client::dial_from;
 use crate::support::command::Serving;
 use crate::support::sni::{CLIENT, HOST, is_refused, listener_at, vendor};
 
-/// A translator sends back to the relay what the relay dials.
+/// The translator sends back to the relay what the relay dials.
 #[test]
 fn a_translator_that_the_relay_does_not_know() {
     tools::need(&["ip", "nft"]);
@@ -22,7 +22,7 @@ fn a_translator_that_the_relay_does_not_know() {
         nft add rule ip loop out ip daddr 203.0.113.1 tcp dport 443 dnat to 10.9.9.1:8443";
     namespace::run_test(&["--net"], prepare, "loops::seen_by_its_source");
 
-    // The same, and the translator gives the connection another source.
+    // This one also replaces the source address.
     let source = "\
         nft 'add chain ip loop post { type nat hook postrouting priority 100 ; }'
         nft add rule ip loop post ip daddr 10.9.9.1 tcp dport 8443 ct status dnat snat to 10.9.9.77";
@@ -42,7 +42,7 @@ async fn seen_by_its_hello() {
     comes_back("this ClientHello is passing through this relay already").await;
 }
 
-/// With an inventory, in which the relay itself isn't.
+/// Tries it with an inventory in which the relay itself isn't.
 async fn comes_back(how: &str) {
     let keys = format!(
         "hosts = []\n{}{}[[client]]\nname = \"zvm\"\nsources = [\"{CLIENT}\"]\n[audit]\ndirectory = \"AUDIT\"\n",
@@ -53,7 +53,7 @@ async fn comes_back(how: &str) {
     let keys = keys.replace("AUDIT", &directory.path().display().to_string());
     let relay = Serving::start(&keys);
     is_refused(dial_from(CLIENT, "127.0.0.1:8443".parse().unwrap()).await).await;
-    // And it is said where somebody reads it.
+    // An operator finds it in the log, too.
     relay.wait_for("the relay has reached itself");
     let trail = directory.path().join("access.jsonl");
     let refused = loop {

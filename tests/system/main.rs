@@ -1,6 +1,7 @@
-//! What takes a machine: networks and mounts of a test's own, systemd's tools, a syslog server, a C compiler, root.
+//! Tests that change a machine: its networks, its mounts, its libraries. They need systemd's tools,
+//! a syslog server, a C compiler and root.
 //!
-//! `tests/run` installs them and runs these tests; a plain `cargo test` leaves them out.
+//! `tests/run` installs the tools and runs these tests. A plain `cargo test` leaves them out.
 #![cfg(test)]
 
 mod activation;

@@ -1,5 +1,5 @@
-//! Namespaces of a test's own: there it may change the network and mount disks, and nothing of that
-//! reaches the machine.
+//! Namespaces of a test's own. A test may change the network and mount disks there without changing
+//! the machine.
 
 use std::process::Command;
 
@@ -7,8 +7,9 @@ use rustix::process::geteuid;
 
 use crate::foreign::tools::{self, cannot_run};
 
-/// Prepares a shell that runs this script in new namespaces, given by `unshare`'s options, as a user
-/// who is root there only. The test fails where none can be made, as in most containers.
+/// Prepares a shell that runs this script in new namespaces of these kinds, which are options of
+/// `unshare`. Its user is root there only. The test fails where none can be made, as in most
+/// containers.
 pub(crate) fn shell(kinds: &[&str], script: &str) -> Command {
     let unshare = |run: &[&str]| {
         let mut command = tools::command("unshare");
@@ -30,8 +31,8 @@ pub(crate) fn shell(kinds: &[&str], script: &str) -> Command {
     unshare(&["sh", "-c", script])
 }
 
-/// Prepares a shell with mounts of its own and the machine's own root, which any change of the
-/// machine's limits takes.
+/// Prepares a shell with mounts of its own and the machine's own root, which `chattr` and large
+/// mounts need.
 pub(crate) fn root_shell(script: &str) -> Command {
     need_root();
     let mut command = tools::command("unshare");
@@ -39,14 +40,16 @@ pub(crate) fn root_shell(script: &str) -> Command {
     command
 }
 
-/// Ends the test, as failed, unless it runs as root.
+/// Fails the test unless it runs as root.
 pub(crate) fn need_root() {
     if !geteuid().is_root() {
-        cannot_run("missing: root, for tests that become another user, mount a disk or write to /var");
+        cannot_run(
+            "missing: root, for tests that become another user, mount a disk or write to /var",
+        );
     }
 }
 
-/// Runs one of this program's ignored tests in new namespaces, after the script has prepared them.
+/// Runs an ignored test of this program in new namespaces, which the script prepares.
 pub(crate) fn run_test(kinds: &[&str], prepare: &str, test: &str) {
     let script = format!(
         "set -e\n{prepare}\nexec '{}' --exact --ignored --nocapture {test}",

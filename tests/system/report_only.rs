@@ -12,7 +12,8 @@ use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, report_only};
 use crate::support::tls::client_hello;
 
-/// A tunnel that only report-only allowed needs a public address, so this runs where there is no internet.
+/// A tunnel that only report-only allows needs a public address, so this runs where there is no
+/// internet.
 #[test]
 fn its_tunnels_end_with_it() {
     tools::need(&["ip"]);
@@ -46,7 +47,7 @@ async fn in_a_namespace() {
     .unwrap();
     let mut kept_upstream = listed.accept().await;
 
-    // The name in the ClientHello is held against the target here too.
+    // Here too the name in the ClientHello is compared with the target.
     let mut mistaken = client::tunnel(relay.proxy, &format!("mistaken.example:{port}"))
         .await
         .unwrap();
@@ -84,5 +85,5 @@ async fn in_a_namespace() {
     assert_eq!(read_to_end(&mut kept_upstream).await, b"still here");
 }
 
-/// Routed to somebody on the internet, and to loopback inside the namespace.
+/// An address of the internet, which is on loopback inside the namespace.
 const PUBLIC: &str = "11.22.33.44";

@@ -1,4 +1,5 @@
-//! Name servers are followed to another resolv.conf, as far as one can be read. /etc is the test's own.
+//! The relay follows its name servers to a new resolv.conf, as far as it can read it. /etc is the
+//! test's own.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -38,7 +39,7 @@ async fn in_namespaces_of_its_own() {
     let plain = Path::new("/etc/resolv.conf");
     fs::create_dir_all(managed.parent().unwrap()).unwrap();
 
-    // What most systems have: a link to a file that is replaced.
+    // Most systems have a link to a file that is replaced.
     replace(managed, &first);
     symlink("../run/systemd/resolve/resolv.conf", plain).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -51,7 +52,8 @@ async fn in_namespaces_of_its_own() {
     assert_eq!(counts(&asked), [true, true]);
     drop(process);
 
-    // A file of its own: what is written into it is followed. What replaces it isn't, and the log says why.
+    // What is written into a plain file is followed. A file that replaces it isn't, and the log
+    // tells why.
     fs::remove_file(plain).unwrap();
     fs::write(plain, &first).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -66,7 +68,7 @@ async fn in_namespaces_of_its_own() {
         &process,
         "/etc/resolv.conf isn't the file that was there at the start",
     );
-    // The old ones go on to serve.
+    // The old servers are still used.
     let before = asked[1].all_queries();
     ask(&process, "four.example").await;
     assert!(asked[1].all_queries() > before);
@@ -82,7 +84,7 @@ fn start(directory: &Path) -> Process {
     Process::serve(directory)
 }
 
-/// Asks for a name that the servers don't know: what counts is who was asked.
+/// Asks for a name that the servers don't have, because only the queries count.
 async fn ask(process: &Process, name: &str) {
     let head = client::connect(&format!("{name}:443"));
     let answer = client::ask(process.proxy, head.as_bytes()).await;

@@ -16,7 +16,8 @@ use crate::foreign::tools;
 use crate::support::client;
 use crate::support::process::{Process, relay, write_config};
 
-/// rsyslogd in the foreground, on loopback, with a configuration of its own: every message goes into a file as it came.
+/// A foreground rsyslogd on loopback with its own configuration, which writes every message to a
+/// file unchanged.
 struct Rsyslog {
     directory: PathBuf,
     port: u16,
@@ -28,7 +29,7 @@ impl Rsyslog {
         Self::with(directory, "", "")
     }
 
-    /// One that shows this certificate.
+    /// Prepares a server that shows this certificate.
     fn with_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
         tools::need(&["lmnsd_ossl"]);
         let files = format!(
@@ -44,7 +45,8 @@ impl Rsyslog {
 
     fn with(directory: &Path, global: &str, imtcp: &str) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        // Below the ports that the kernel deals out, so that it stays free while the daemon is down.
+        // This port is below those that the kernel hands out, so it stays free while the daemon is
+        // down.
         let process = u16::try_from(std::process::id() % 200).unwrap();
         let port = loop {
             let port = 30_000 + process * 10 + NEXT.fetch_add(1, Ordering::SeqCst);
@@ -54,7 +56,7 @@ impl Rsyslog {
         };
         let own = directory.join("rsyslog");
         fs::create_dir(&own).unwrap();
-        // As docs/syslog.md has it, but for what makes it a process of its own.
+        // This is the configuration of docs/syslog.md, and what makes it a process of its own.
         let text = format!(
             "global(maxMessageSize=\"300k\" workDirectory=\"{own}\" {global})\n\
              main_queue(queue.workerThreads=\"1\")\n\
@@ -93,7 +95,7 @@ impl Rsyslog {
         let mut daemon = self.daemon.take().unwrap();
         kill_process(Pid::from_child(&daemon), signal).unwrap();
         daemon.wait().unwrap();
-        // A pid file that a kill leaves behind keeps the next one from starting.
+        // A kill leaves a pid file behind, which would keep the next daemon from starting.
         let _ = fs::remove_file(self.directory.join("pid"));
     }
 
@@ -126,7 +128,7 @@ async fn what_rsyslog_keeps_is_a_witness() {
     );
     let mut process = Process::serve(directory.path());
 
-    // It isn't there at first; then it is stopped as it should be, and killed.
+    // The server is missing at first. Then it is stopped properly, and killed.
     refusals(process.proxy, 20).await;
     for end in [Signal::TERM, Signal::KILL, Signal::TERM] {
         rsyslog.start().await;
@@ -155,7 +157,7 @@ async fn what_rsyslog_keeps_is_a_witness() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
 
-    // One record that isn't what it was: the copy still tells.
+    // One record is gone from the trail, and the copy still shows it.
     let active = audit.join("access.jsonl");
     let text = fs::read_to_string(&active).unwrap();
     let last = text.trim_end().lines().last().unwrap();
@@ -202,13 +204,13 @@ async fn over_tls_it_is_the_same() {
 
     let audit = directory.path().join("audit");
     let (original, _) = both_whole(&audit, &rsyslog.received());
-    // The end was confirmed, so a next start would not send it again.
+    // The server has confirmed the end, so a next start would not send it again.
     let position = fs::read_to_string(audit.join("ship.json")).unwrap();
     let last = format!(":{}}}}}", original.to);
     assert!(position.ends_with(&last), "{position}");
 }
 
-/// So many requests for a name on no list; each leaves a record.
+/// Sends this many requests for a name on no list. Each leaves a record.
 async fn refusals(proxy: SocketAddr, count: usize) {
     for _ in 0..count {
         let answer = client::tunnel(proxy, "elsewhere.example:443")
@@ -226,7 +228,7 @@ async fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Proves the trail and its copy, which has all of it.
+/// Verifies the trail and its copy, which has all of it.
 fn both_whole(audit: &Path, received: &Path) -> (Report, Report) {
     let original = verify(audit, None, None, |_| ()).unwrap();
     let copy = verify(received, None, None, |_| ()).unwrap();

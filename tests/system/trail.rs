@@ -20,7 +20,7 @@ use crate::support::process::{Process, relay, write_config};
 use crate::support::wait;
 use crate::support::written::{records, whole};
 
-/// The destination that the echo server is, and room for many requests.
+/// Returns the echo server's destination, and room for many requests.
 fn keys(echo: SocketAddr) -> String {
     format!(
         "{}[limits]\nrate_per_client = \"100000/s\"\n",
@@ -28,7 +28,8 @@ fn keys(echo: SocketAddr) -> String {
     )
 }
 
-/// A disk that is full: new requests are refused, open tunnels go on, and when there is room again nothing is missing.
+/// On a full disk new requests are refused and open tunnels go on. Once there is room again,
+/// nothing is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -42,7 +43,7 @@ async fn a_full_disk_loses_nothing() {
     exchange(&mut tunnel).await;
     let filler = inside.join("filler");
     fill(&filler);
-    // The tunnel that is open goes on; new ones are refused as soon as a write has failed.
+    // The open tunnel goes on, and new ones are refused as soon as a write has failed.
     let refused =
         wait::found(|| async { client::tunnel(process.proxy, &target(echo)).await.err() }).await;
     assert_eq!(
@@ -77,12 +78,12 @@ async fn a_full_disk_loses_nothing() {
         (count("tunnel_opened") >= 2 && ended && count("audit_gap") > 0).then(|| whole(&inside))
     })
     .await;
-    // Every refused request is in the one count.
+    // One count has every refused request.
     assert_eq!(report.gaps.len(), 1, "{:?}", report.gaps);
     assert!(report.gaps[0].count >= Some(1));
 }
 
-/// A disk whose sync fails: the same.
+/// A disk whose sync fails loses nothing either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_sync_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -121,7 +122,8 @@ async fn a_failing_sync_loses_nothing() {
     );
 }
 
-/// `on_failure = "count"`: a full disk stops nobody, and what was not recorded is counted when there is room again.
+/// With `on_failure = "count"` a full disk stops no client. What wasn't recorded is counted when
+/// there is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counting_serves_through_a_full_disk() {
     let directory = tempfile::tempdir().unwrap();
@@ -137,7 +139,8 @@ async fn counting_serves_through_a_full_disk() {
     exchange(&mut client::tunnel(process.proxy, &target(echo)).await.unwrap()).await;
     let filler = inside.join("filler");
     fill(&filler);
-    // More than wait in memory: those are recorded later, the others only counted.
+    // These are more than wait in memory. Those that wait are recorded later, and the others only
+    // counted.
     let started = Instant::now();
     let mut served = 0_u64;
     while served < 4500 {
@@ -176,8 +179,8 @@ async fn counting_serves_through_a_full_disk() {
     .await;
 }
 
-/// A full disk, and a file on it that can't be renamed: while it can't be set aside nothing is written behind what it holds,
-/// and in the end nothing is missing.
+/// The disk is full and a file on it can't be renamed. While the file can't be set aside, nothing
+/// is written behind its content, and in the end nothing is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_cant_even_be_set_aside_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -197,7 +200,7 @@ async fn a_file_that_cant_even_be_set_aside_loses_nothing() {
     assert_eq!(refused.phrase, "audit_unavailable");
     exchange(&mut tunnel).await;
     drop(tunnel);
-    // Room alone doesn't help: long enough for more than one try.
+    // Room alone doesn't help, so wait for more than one retry.
     fs::remove_file(&filler).unwrap();
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let refused = client::tunnel(process.proxy, &target(echo)).await;
@@ -218,7 +221,8 @@ async fn a_file_that_cant_even_be_set_aside_loses_nothing() {
     );
 }
 
-/// A disk that is read-only from the start is said to be; the relay doesn't run without its trail.
+/// A disk that is read-only from the start is an error that tells so, because the relay doesn't run
+/// without its trail.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_only_disk_at_the_start_is_an_error_that_says_so() {
     let directory = tempfile::tempdir().unwrap();
@@ -239,7 +243,8 @@ async fn a_read_only_disk_at_the_start_is_an_error_that_says_so() {
     assert!(said.contains("Read-only file system"), "{said}");
 }
 
-/// The relay with its trail on a file system of its own, which can be filled; and where that is seen.
+/// Starts the relay with its trail on a small file system of its own. Also returns where a test can
+/// see it.
 fn on_small_disk(directory: &Path, audit: &Path, size: &str) -> (Process, PathBuf) {
     let script =
         format!("mount -t tmpfs -o size={size} none \"$1\" && exec \"$2\" serve --config \"$3\"");
@@ -285,7 +290,7 @@ fn fill(path: &Path) {
     let mut file = fs::File::create(path).unwrap();
     let mut size = 1 << 20;
     while size > 0 {
-        // What a failed write has written stays; it is what the next is short of.
+        // A failed write may have written a part, which the next attempt has less room for.
         if file.write_all(&vec![b'x'; size]).is_err() {
             size /= 2;
         }

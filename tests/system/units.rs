@@ -6,7 +6,7 @@ use crate::foreign::tools;
 use crate::support::command::BINARY;
 use crate::support::units::{read, said, shipped};
 
-/// The most that `systemd-analyze security` may say: "OK" goes up to 4.
+/// The highest level that `systemd-analyze security` may report. "OK" goes up to 4.
 const EXPOSURE: f64 = 1.5;
 
 #[test]
@@ -15,7 +15,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     let mut command = tools::command("systemd-analyze");
     command.arg("verify");
     for name in ["callhome-relay.service", "callhome-relay-proxy.socket"] {
-        // The program must be there.
+        // `systemd-analyze` wants the program to exist.
         let text = read(name).replace("/usr/bin/callhome-relay ", &format!("{BINARY} "));
         let path = directory.path().join(name);
         fs::write(&path, text).unwrap();

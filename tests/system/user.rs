@@ -1,4 +1,4 @@
-//! A relay that is started as root becomes another user. Only root can show that.
+//! A relay that root starts becomes another user, which only root can test.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -12,7 +12,7 @@ use crate::namespace::need_root;
 use crate::support::command::finish;
 use crate::support::process::{Process, relay, write_config};
 
-/// A directory that any user may pass.
+/// Returns a directory that any user may pass through.
 fn directory() -> TempDir {
     need_root();
     let directory = tempfile::tempdir().unwrap();
@@ -25,7 +25,7 @@ fn configure(directory: &Path, user: &str) {
     write_config(directory, &keys, "");
 }
 
-/// Runs to its end, and gives the user that it ran as.
+/// Runs the relay to its end, and returns the user that it ran as.
 fn run(directory: &Path) -> String {
     let mut process = Process::serve(directory);
     let user = process.status("Uid");
@@ -93,7 +93,7 @@ fn what_somebody_else_made_stays_theirs() {
     let audit = directory.path().join("audit");
     fs::create_dir(&audit).unwrap();
     configure(directory.path(), "nobody");
-    // An empty one may be anybody's; and one with something else in it is.
+    // An empty directory may be anybody's, and so may one with other files in it.
     for file in ["", "access.jsonl"] {
         if !file.is_empty() {
             fs::write(audit.join(file), "").unwrap();
@@ -104,7 +104,7 @@ fn what_somebody_else_made_stays_theirs() {
         assert_eq!(fs::metadata(&audit).unwrap().uid(), 0);
     }
 
-    // A file of the trail's that has another name elsewhere is more than that.
+    // A file of the trail that has another name elsewhere may be more than a part of the trail.
     fs::remove_dir_all(&audit).unwrap();
     configure(directory.path(), "root");
     run(directory.path());

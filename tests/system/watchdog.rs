@@ -1,4 +1,4 @@
-//! When the relay stops to tell systemd that it lives.
+//! When the relay stops telling systemd that it lives.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ fn a_trail_whose_disk_hangs_stops_the_watchdog() {
     let process = start(&manager, &fault, "fdatasync");
     manager.until_fed();
     fault.begin();
-    // Something to write.
+    // The trail needs something to write.
     drop(ask(process.proxy, "b.example:443"));
     until_silent(&manager);
     fault.end();
@@ -34,19 +34,19 @@ fn a_worker_that_hangs_stops_the_watchdog() {
     manager.until_fed();
 }
 
-/// The relay with a watchdog, and with this call at the mercy of the fault.
+/// Starts the relay with a watchdog, and with the fault in this call.
 fn start(manager: &Manager, fault: &Fault, call: &str) -> Process {
     let mut environment = vec![("WATCHDOG_USEC", MICROSECONDS), ("FAULTY", call)];
     environment.extend(fault.environment());
     manager.start(&environment)
 }
 
-/// Completes when the watchdog was last fed a whole period ago.
+/// Returns when the watchdog was last fed a whole period ago.
 fn until_silent(manager: &Manager) {
     manager.socket.set_read_timeout(Some(PERIOD)).unwrap();
     let start = Instant::now();
     let mut buffer = [0; 8192];
-    // Another message would be a status, which comes with a sign of life.
+    // Another message could only be a status, which comes with a sign of life.
     while manager.socket.recv(&mut buffer).is_ok() {
         assert!(start.elapsed() < PATIENCE, "it still says that all is well");
     }

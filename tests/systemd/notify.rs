@@ -53,7 +53,7 @@ fn a_life_under_a_service_manager() {
 
     process.signal(Signal::INT);
     let stopping = manager.received();
-    // The drain, and what comes before and after it.
+    // The time covers the drain, and what comes before and after it.
     let within = stopping.strip_prefix("STOPPING=1\nEXTEND_TIMEOUT_USEC=");
     let within = within.and_then(|rest| rest.split('\n').next()?.parse().ok());
     let within = Duration::from_micros(within.unwrap_or_else(|| panic!("{stopping:?}")));
@@ -72,7 +72,7 @@ fn a_life_under_a_service_manager() {
     assert!(more.is_err(), "it says things twice");
 }
 
-/// SIGTERM is told once, though accepting goes on first.
+/// SIGTERM is reported once, although accepting goes on first.
 #[test]
 fn an_announced_drain_is_told_at_once() {
     let manager = Manager::with("");
@@ -101,7 +101,7 @@ fn the_watchdog_is_fed_in_time_and_with_the_status() {
     for _ in 0..beats {
         manager.until_fed();
     }
-    // Twice a period, which the load of a test machine may stretch.
+    // It is fed twice a period, which the load of a test machine may stretch.
     assert!(start.elapsed() < PERIOD * beats, "{:?}", start.elapsed());
     assert!(
         start.elapsed() >= PERIOD / 4 * beats,
@@ -110,7 +110,7 @@ fn the_watchdog_is_fed_in_time_and_with_the_status() {
     );
 }
 
-/// What another process shall say isn't said.
+/// The relay doesn't feed a watchdog that waits for another process.
 #[test]
 fn a_watchdog_for_another_process_is_not_fed() {
     let manager = Manager::with("");
@@ -121,7 +121,8 @@ fn a_watchdog_for_another_process_is_not_fed() {
     assert!(manager.socket.recv(&mut [0; 16]).is_err());
 }
 
-/// Only who asked for messages gets any; who can't be reached is no reason not to serve.
+/// Only a manager that asked for messages gets any, and one that can't be reached doesn't keep the
+/// relay from serving.
 #[test]
 fn without_a_manager_it_serves() {
     let manager = Manager::with("");

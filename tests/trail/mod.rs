@@ -18,8 +18,8 @@ mod injection;
 mod outage;
 mod tamper;
 
-/// Fifty sudden ends under load, and after each: the chain is whole, every tunnel that a client saw open is in the trail, and
-/// each of them has an end.
+/// Kills the relay fifty times under load. After each time the chain is whole, the trail has every
+/// tunnel that a client saw open, and each tunnel has an end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sudden_ends_lose_nothing_that_a_client_saw() {
     let directory = tempfile::tempdir().unwrap();
@@ -38,7 +38,7 @@ async fn sudden_ends_lose_nothing_that_a_client_saw() {
         let clients: Vec<_> = (0..4)
             .map(|_| tokio::spawn(tunnels(process.proxy, echo, stop.clone())))
             .collect();
-        // A moment that differs from round to round, by the clock's last digits.
+        // The moment differs from round to round by the clock's last digits.
         let jitter = u64::from(std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos() % 70);
         tokio::time::sleep(Duration::from_millis(30 + jitter)).await;
         process.signal(Signal::KILL);
@@ -52,7 +52,7 @@ async fn sudden_ends_lose_nothing_that_a_client_saw() {
     }
     assert!(seen.len() > 200, "{} tunnels are no load", seen.len());
 
-    // One more start writes down what the last end cut off.
+    // One more start records what the last kill cut off.
     let mut process = Process::serve(directory.path());
     process.signal(Signal::INT);
     assert!(process.wait().success());
@@ -92,8 +92,8 @@ async fn sudden_ends_lose_nothing_that_a_client_saw() {
     );
 }
 
-/// Opens tunnels until told to stop, or until the relay is gone; gives the relay's own address of each that was open, as the
-/// echo server saw it.
+/// Opens tunnels until it is stopped or the relay is gone. Returns the relay's own address of each
+/// open tunnel, as the echo server saw it.
 async fn tunnels(proxy: SocketAddr, echo: SocketAddr, stop: Arc<AtomicBool>) -> Vec<String> {
     let mut seen = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -111,7 +111,7 @@ async fn tunnels(proxy: SocketAddr, echo: SocketAddr, stop: Arc<AtomicBool>) -> 
         if stream.read_exact(&mut answer).await.is_err() || !answer.starts_with(b"HTTP/1.1 200 ") {
             continue;
         }
-        // The echo server begins with the peer's address, which the trail has as upstream_local.
+        // The echo server begins with the peer's address, which the trail has as `upstream_local`.
         let mut line = Vec::new();
         while let Ok(byte) = stream.read_u8().await {
             if byte == b'\n' {

@@ -12,7 +12,8 @@ use crate::support::process::{Process, relay, write_config};
 use crate::support::wait;
 use crate::support::written::{records, whole};
 
-/// Standard output whose reader doesn't read: unavailable after a second, and back as soon as it reads.
+/// If the reader of standard output doesn't read, the trail is unavailable after a second. It is
+/// back as soon as the reader reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_blocks_is_an_outage_until_it_reads() {
     let directory = tempfile::tempdir().unwrap();
@@ -45,7 +46,7 @@ async fn a_reader_that_blocks_is_an_outage_until_it_reads() {
         text
     });
     drop(wait::found(|| async { client::tunnel(process.proxy, &target(echo)).await.ok() }).await);
-    // Unlike SIGTERM, this doesn't go on accepting for a load balancer's sake.
+    // Unlike SIGTERM, SIGINT skips the pause for load balancers.
     process.signal(Signal::INT);
     process.wait();
     let copy = directory.path().join("copy.jsonl");
@@ -56,7 +57,7 @@ async fn a_reader_that_blocks_is_an_outage_until_it_reads() {
     assert!(opened > 10, "{opened}");
 }
 
-/// One address that asks for what it may not have, as fast as it can.
+/// One address asks as fast as it can for what it may not have.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_refusals_is_bounded_by_the_minute() {
     let directory = tempfile::tempdir().unwrap();
@@ -85,7 +86,8 @@ async fn a_flood_of_refusals_is_bounded_by_the_minute() {
         (own + counted == asked).then_some((own, counted))
     })
     .await;
-    // The rate of a client and its burst, of 20 a second by default; everything else is one record every ten seconds.
+    // A client's rate is 20 a second by default, with a burst of twice that. All other refusals
+    // share one record every ten seconds.
     assert!(counted.0 <= 40 + 20 * seconds, "{counted:?} of {asked}");
     assert!(counted.1 > 0, "{asked} requests are no flood");
 }

@@ -1,4 +1,5 @@
-//! Edits of every kind at places that look random, each found at the first record that isn't as it was written.
+//! Edits of every kind at places that look random. Each is found at the first record that isn't as
+//! it was written.
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +43,8 @@ fn tamper(records: usize, edits: usize, mut numbers: Numbers) {
     verify(&trail.copy, None, None, |_| ()).unwrap();
 }
 
-/// The names of segments are for people: what is in them says where they belong, and renaming changes no record.
+/// The names of segments are for people. Their content tells where they belong, so renaming changes
+/// no record.
 #[test]
 fn names_prove_nothing() {
     let directory = tempfile::tempdir().unwrap();
@@ -56,8 +58,8 @@ fn names_prove_nothing() {
     assert_eq!((report.records, report.duplicates), (trail.records, 0));
 }
 
-/// Someone with write access changes a record, computes every hash after it anew and takes away what knows better: the chain
-/// is none the wiser, as the documentation says; seals and witness are.
+/// An attacker changes a record, computes every later hash anew and removes the other evidence. As
+/// documented, the chain doesn't notice, but seals and witness do.
 #[test]
 fn a_chain_that_was_computed_anew_is_for_seals_and_witness() {
     let directory = tempfile::tempdir().unwrap();
@@ -97,11 +99,12 @@ fn a_chain_that_was_computed_anew_is_for_seals_and_witness() {
         by_witness.contains("the witness kept another"),
         "{by_witness}"
     );
-    // The relay's own copy of the seals, left where it was, is enough even without the key.
+    // The relay's own copy of the seals is enough if it is still there, even without the key.
     fs::copy(original.join("seals.jsonl"), trail.copy.join("seals.jsonl")).unwrap();
     let by_kept = broken(None, None);
     assert!(by_kept.contains("seals.jsonl kept another"), "{by_kept}");
 }
 
-/// Enough for segments of several hundred records; verifying them once an edit is what takes the time.
+/// Enough for segments of several hundred records. Verifying all of them after each edit takes the
+/// time.
 const RECORDS: usize = 2_000;

@@ -1,4 +1,4 @@
-//! The clients: how each is told to upload, and what it shows when it may not.
+//! The clients: the command for an upload by each, and what it shows when it is refused.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,16 +7,17 @@ use super::ways::Way;
 use crate::foreign::tools;
 
 pub(super) struct Client {
-    /// What it needs of `tests/tools.txt`.
+    /// The names in `tests/tools.txt` that it needs.
     pub(super) tools: &'static [&'static str],
     pub(super) command: fn(&Upload<'_>) -> Command,
-    /// It closes its connection to an HTTPS proxy without the `close_notify` of RFC 8446 section 6.1.
+    /// Whether it closes its connection to an HTTPS proxy without the `close_notify` of RFC 8446,
+    /// 6.1.
     pub(super) abrupt: bool,
-    /// What its user is shown of `403 destination_not_allowed`, in its own words.
+    /// What it shows its user for `403 destination_not_allowed`, in its own words.
     pub(super) refusal: &'static str,
 }
 
-/// What is uploaded, and where.
+/// An upload: its content and its target.
 pub(super) struct Upload<'a> {
     pub(super) way: &'a Way,
     pub(super) proxy: String,
@@ -67,15 +68,15 @@ fn curl_upload(upload: &Upload<'_>) -> Command {
     command
         .args(["--silent", "--verbose", "--cacert"])
         .arg(upload.ca())
-        // The server reads on without being asked to expect it.
+        // The server reads on without a client's `Expect`.
         .args(["--header", "Expect:", "--data-binary"])
         .arg(format!("@{}", upload.body().display()))
         .arg(upload.url());
     command
 }
 
-/// It speaks no HTTP after its CONNECT, so the request is written by hand; and as it doesn't know where the answer ends, the
-/// server has to say that it has.
+/// Uploads by `openssl s_client`. It speaks no HTTP after its CONNECT, so the script writes the
+/// request. It doesn't know where the answer ends, so the request has the server end TLS.
 pub(super) fn openssl() -> Client {
     Client {
         tools: &["openssl"],
@@ -144,7 +145,7 @@ pub(super) fn java() -> Client {
         abrupt: false,
         command: |upload| {
             let mut command = Command::new("java");
-            // What a program that is run once gains from being compiled well is less than it costs.
+            // A program that runs once gains less from compiling well than that costs.
             command.arg("-XX:TieredStopAtLevel=1");
             script(command, "Upload.java", upload)
         },
@@ -161,12 +162,12 @@ pub(super) fn undici() -> Client {
             command.env("NODE_PATH", "/usr/share/nodejs");
             script(command, "upload.mjs", upload)
         },
-        // Later versions have the number in it, as "response (403)".
+        // Later versions put the number into it, as "response (403)".
         refusal: "!== 200 when HTTP Tunneling",
     }
 }
 
-/// The interpreter that sees Debian's packages, whichever one comes first on the path.
+/// Runs the interpreter that sees Debian's packages, even if another one comes first on the path.
 fn python(library: &str, upload: &Upload<'_>) -> Command {
     let mut command = tools::command("python3");
     command.arg(source("upload.py")).arg(library);
@@ -178,7 +179,7 @@ fn script(mut command: Command, file: &str, upload: &Upload<'_>) -> Command {
     arguments(command, upload)
 }
 
-/// Those that all of this directory's programs take.
+/// Adds the arguments that all programs of this directory take.
 fn arguments(mut command: Command, upload: &Upload<'_>) -> Command {
     command
         .arg(&upload.proxy)

@@ -1,4 +1,5 @@
-//! Real clients upload through the relay: each program of `clients`, through each of the `ways` that it knows.
+//! Real clients upload through the relay: each program of `clients`, through each of the `ways`
+//! that it supports.
 
 mod clients;
 mod ways;
@@ -20,7 +21,7 @@ use crate::support::command::{Ran, finish_within};
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest, pattern};
 
-/// A test for each client and way.
+/// Defines a test for each client and way.
 macro_rules! interop {
     ($($client:ident: $($way:ident)*;)*) => {$(
         mod $client {
@@ -41,7 +42,7 @@ interop! {
     openssl: http balanced;
     openssl_without_proxy: sni sni_balanced;
     requests: http http_with_credentials https balanced;
-    // Of a proxy's certificate it trusts only what the machine does.
+    // httpx trusts a proxy's certificate only if the machine does.
     httpx: http http_with_credentials balanced;
     java: http balanced;
     undici: http https balanced;
@@ -50,7 +51,8 @@ interop! {
 use clients::{Client, Upload};
 use ways::Way;
 
-/// What is allowed arrives and is recorded; what isn't fails, and the user is told why.
+/// Checks that an allowed upload arrives and is recorded, and that a refused one fails and tells
+/// its user why.
 async fn uploads(client: &Client, way: &Way) {
     tools::need(client.tools);
     let server = TlsServer::start_http(&[NAME]).await;
@@ -100,7 +102,8 @@ async fn uploads(client: &Client, way: &Way) {
     assert!(!trail.contains(ways::SECRET));
 }
 
-/// Stands before the server and counts the bytes of its first connection, up and down: what the relay has to have counted.
+/// Counts the bytes of the server's first connection, up and down, which the relay must have
+/// counted too.
 async fn count(server: SocketAddr) -> (u16, JoinHandle<(u64, u64)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -151,5 +154,5 @@ impl Client {
 }
 
 const NAME: &str = "billing.example";
-/// A Java program is compiled first, on a machine that does other things too.
+/// A Java program is compiled first, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_mins(1);
