@@ -1,5 +1,5 @@
-//! Tests with the programs of others: clients, balancers and log readers, each with a running relay
-//! or what it wrote.
+//! These tests need the programs of others: clients and balancers of a running relay, and readers of
+//! what it wrote.
 //!
 //! `tests/run` installs the programs and runs these tests. A plain `cargo test` leaves them out.
 #![cfg(test)]
