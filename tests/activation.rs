@@ -1,9 +1,9 @@
-//! Socket activation: the listening sockets belong to who starts the relay, and outlive it.
+//! Socket activation: the listening sockets belong to the process that starts the relay, and
+//! outlive the relay.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -12,75 +12,18 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::support::client::own_address;
 use crate::support::command::{finish, shell};
-use crate::support::process::{Process, relay};
+use crate::support::greeter::{attempt, configured, destination, file, greeter, listener};
+use crate::support::process::Process;
 
-/// What `systemd` does for a unit: the sockets are descriptors from 3 on, and three variables say so.
+/// Passes a socket in as `systemd` does: as descriptor 3, with three variables that describe it.
 const PASS: &str = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=$1 exec \"$0\" serve --config \"$2\"";
 
-/// A directory with a configuration for one listener, and the keys of a destination that answers in clear.
-fn configured(listener: &str, destination: &str) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    let text = format!(
-        "name = \"test\"\npreset = \"none\"\n{listener}\n{destination}\n[dns]\nservers = [\"127.0.0.1:9\"]\n\
-         [timeouts]\ndrain = \"5s\"\n[limits]\nrate_per_client = \"100000/s\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
-         [audit]\ndirectory = \"{}\"\n",
-        directory.path().join("audit").display()
-    );
-    std::fs::write(directory.path().join("relay.toml"), text).unwrap();
-    directory
-}
-
-fn listener(name: &str, bind: impl std::fmt::Display) -> String {
-    format!("[[listener]]\nname = \"{name}\"\nbind = \"{bind}\"\n")
-}
-
-fn file(directory: &TempDir) -> String {
-    directory.path().join("relay.toml").display().to_string()
-}
-
-/// The relay with this socket as its own.
+/// Starts the relay with this socket as its own.
 fn started_with(socket: &TcpListener, name: &str, directory: &TempDir) -> Command {
     let mut command = shell(PASS, &[name, &file(directory)]);
     command.stdin(OwnedFd::from(socket.try_clone().unwrap()));
     command
-}
-
-/// A destination without TLS: it says one word to whoever comes.
-fn greeter() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let _ = stream.unwrap().write_all(b"hello");
-        }
-    });
-    address
-}
-
-fn destination(server: SocketAddr) -> String {
-    format!(
-        "[[destination]]\nname = \"plain\"\nhosts = [\"plain.example\"]\nports = [{}]\nsni = \"any\"\ntls_only = false\n\
-         addresses = [\"127.0.0.1\"]\nip_ranges = [\"127.0.0.1\"]\n",
-        server.port()
-    )
-}
-
-/// One attempt: what came of it, whole.
-fn attempt(proxy: SocketAddr, server: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(proxy)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    // As most of those that a restart would hit: connected, and with nothing said yet.
-    thread::sleep(Duration::from_millis(2));
-    let target = format!("plain.example:{}", server.port());
-    write!(
-        stream,
-        "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
-    )?;
-    let mut said = String::new();
-    stream.read_to_string(&mut said)?;
-    Ok(said)
 }
 
 #[test]
@@ -123,7 +66,8 @@ fn a_restart_loses_no_attempt() {
         process.signal(Signal::TERM);
         let stopping = Instant::now();
         assert!(process.wait().success());
-        // It neither goes on accepting for a load balancer's sake nor waits for who hasn't come yet.
+        // The relay skips the pause for load balancers, and doesn't wait for clients that haven't
+        // come yet.
         assert!(
             stopping.elapsed() < Duration::from_secs(4),
             "{:?}",
@@ -138,7 +82,7 @@ fn a_restart_loses_no_attempt() {
     }
 }
 
-/// Whoever passes sockets in names each as its listener is named; both names are in the error.
+/// A socket has to be passed in under its listener's name. Otherwise the error names both.
 #[test]
 fn sockets_that_are_not_the_listeners_are_a_start_error() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -190,7 +134,7 @@ fn sockets_that_are_not_the_listeners_are_a_start_error() {
     }
 }
 
-/// What was meant for another process is left alone, and nothing changes.
+/// Sockets meant for another process are left alone, and the relay binds as usual.
 #[test]
 fn without_sockets_of_its_own_it_binds() {
     let directory = configured(&listener("proxy", "127.0.0.1:0"), "");
@@ -202,48 +146,6 @@ fn without_sockets_of_its_own_it_binds() {
         let script = format!("{variables} exec \"$0\" serve --config \"$1\"");
         let process = Process::spawn(shell(&script, &[&file(&directory)]));
         assert!(TcpStream::connect(process.proxy).is_ok());
-    }
-}
-
-/// The real thing, which starts the relay when somebody comes.
-#[test]
-fn started_by_systemd_socket_activate() {
-    let server = greeter();
-    let proxy = SocketAddr::from((own_address(0), 3128));
-    let directory = configured(&listener("proxy", proxy), &destination(server));
-    let mut command = Command::new("systemd-socket-activate");
-    command
-        .args(["--listen", &proxy.to_string(), "--fdname", "proxy"])
-        .arg(relay().get_program())
-        .args(["serve", "--config", &file(&directory)]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let _running = Running(
-        command
-            .spawn()
-            .expect("systemd-socket-activate is installed"),
-    );
-    let start = Instant::now();
-    let said = loop {
-        match attempt(proxy, server) {
-            Ok(said) => break said,
-            // It doesn't listen yet.
-            Err(_) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(5)),
-            Err(error) => panic!("{error}"),
-        }
-    };
-    assert_eq!(said, "HTTP/1.1 200 Connection established\r\n\r\nhello");
-}
-
-/// Ended with the test, however that ends.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::support::process::relay;
 use crate::support::trail::options;
 
-/// A directory with a trail in `audit`: so many records, and a checkpoint at each end.
+/// Writes a trail into `audit` of a new directory: this many records, and a checkpoint at each end.
 fn trail(records: usize) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit");
@@ -150,7 +150,8 @@ fn a_witness_has_the_same_records() {
         .skip(2)
         .map(|line| format!("Nov 24 14:03:07 dmz-1 callhome-relay: {line}"))
         .collect();
-    // A part is worth as much as it has; other lines and a cut one are passed over.
+    // A part of the witness's copy proves the records that it has. Foreign lines and one that is
+    // cut are skipped.
     let partial = ["something else\n", &kept[0], &kept[2], &kept[3][..80]].concat();
     fs::write(&witness, partial).unwrap();
     let arguments = ["--witness", witness.to_str().unwrap()];
@@ -158,7 +159,7 @@ fn a_witness_has_the_same_records() {
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(text(&output).contains("witness  2 records are the same"));
 
-    // A server keeps the records of several relays in one file.
+    // A log server keeps the records of several relays in one file.
     let (_other_directory, other) = self::trail(5);
     let others = lines(&other.join("access.jsonl"));
     fs::write(&witness, [others.concat(), kept.concat()].concat()).unwrap();
@@ -176,7 +177,7 @@ fn a_witness_has_the_same_records() {
     assert_eq!(code(&output), 1);
     assert!(text(&output).contains("the witness"), "{output:?}");
 
-    // What was cut and what stands there now both reached the witness.
+    // The witness has both the records that were cut off and those that replaced them.
     let now = lines(&trail.join("access.jsonl"));
     fs::remove_file(trail.join("head.json")).unwrap();
     fs::remove_file(trail.join("seals.jsonl")).unwrap();
@@ -216,7 +217,7 @@ fn standard_input_and_single_files_are_trails_too() {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // It reads no further than the first bad line.
+        // The command stops reading at the first bad line.
         let _ = stdin.write_all(bytes);
         drop(stdin);
         child.wait_with_output().unwrap()
@@ -229,17 +230,15 @@ fn standard_input_and_single_files_are_trails_too() {
     fs::write(&compressed, zstd::encode_all(&*bytes, 3).unwrap()).unwrap();
     assert_eq!(code(&verify(&compressed, &[])), 0);
 
-    // What people do.
-    let sed = Command::new("sed")
-        .arg("s/\"tunnels_cut\":4/\"tunnels_cut\":0/")
-        .arg(&file)
-        .output()
-        .unwrap();
-    let output = from_stdin(&sed.stdout);
+    // An editor's change to one value.
+    let records = String::from_utf8(bytes.clone()).unwrap();
+    let changed = records.replace("\"tunnels_cut\":4", "\"tunnels_cut\":0");
+    assert_ne!(changed, records);
+    let output = from_stdin(changed.as_bytes());
     assert_eq!(code(&output), 1);
     let text = text(&output);
     assert!(text.starts_with("broken   standard input:6: "), "{text}");
-    let crlf = String::from_utf8(bytes).unwrap().replace('\n', "\r\n");
+    let crlf = records.replace('\n', "\r\n");
     assert_eq!(code(&from_stdin(crlf.as_bytes())), 1);
     assert_eq!(code(&from_stdin(b"")), 1);
     assert_eq!(code(&from_stdin(&vec![b'x'; 1 << 20])), 1);
@@ -273,7 +272,7 @@ fn keygen_makes_a_key_once() {
     assert_ne!(code(&again), 0);
     assert!(again.stdout.is_empty());
     assert_eq!(fs::read(trail.join("seal.key")).unwrap(), secret);
-    // The relay takes it up.
+    // The relay uses the key.
     write(&trail, 1, 64 << 20);
     assert_eq!(code(&verify(&trail, &["--key", key])), 0);
 }

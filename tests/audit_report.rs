@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::trail::{Trail, audit, event, printed, session};
 
-/// Three days of two machines, a gap and a step of the clock.
+/// Makes three days of two machines, with a gap and a step of the clock.
 fn november() -> Trail {
     let mut trail = Trail::new();
     trail.push(session("tunnel_closed", "2026-11-01T08:00:00Z", None));
@@ -96,7 +96,7 @@ fn the_workbook_has_real_dates_and_numbers() {
     let path = trail.beside("november.xlsx");
     report(&trail.file(), &["--xlsx", path.to_str().unwrap()]);
     let mut workbook: Xlsx<_> = calamine::open_workbook(&path).unwrap();
-    // The address that was only refused is in the summary alone.
+    // An address that was only refused appears in the summary alone.
     assert_eq!(workbook.sheet_names(), ["Summary", "zvm-1"]);
 
     let rows = |workbook: &mut Xlsx<_>, sheet: &str| -> Vec<Vec<Data>> {
@@ -165,7 +165,7 @@ fn a_broken_trail_is_summed_up_and_said_to_be_broken() {
             .contains("access.jsonl:1: it was changed")
     );
     assert_eq!(told["unread"], 1);
-    // The changed record isn't in it, the others are.
+    // The changed record is left out, and the others are counted.
     assert_eq!(report["rows"][0]["tunnels"], 1);
     assert_eq!(report["rows"][0]["bytes_up"], 5123);
 }

@@ -104,7 +104,7 @@ fn the_past_isnt_read_for_the_present() {
         )
         .unwrap();
     }
-    // Whoever reads the first segment comes upon it.
+    // The first segment is cut, so a command that reads it notices.
     let first = directory.join("access-000000000001.jsonl.zst");
     let bytes = std::fs::read(&first).unwrap();
     std::fs::write(&first, &bytes[..bytes.len() - 5]).unwrap();
@@ -223,7 +223,7 @@ fn it_ends_with_its_reader() {
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0]).unwrap();
     drop(stdout);
-    // No further record comes that it would fail to write.
+    // No further record comes, so the command can't notice by a failing write.
     let start = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -284,7 +284,7 @@ fn follow(directory: &Path, more: &[&str]) -> Child {
         .unwrap()
 }
 
-/// The child's lines, so that one that never comes is noticed.
+/// Reads the child's lines in a thread, so that a line that never comes is a failure.
 fn lines_of(child: &mut Child) -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel();
     let stdout = BufReader::new(child.stdout.take().unwrap());

@@ -1,4 +1,5 @@
-//! The clients that call home: what each sends to a proxy, byte for byte. `interop` has some of them in person.
+//! The clients that call home: what each sends to a proxy, byte for byte. `interop` runs some of
+//! them.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::support::client;
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{self, TlsServer, digest};
 
-/// A head with the target's port left to the server: `PORT` stands for it.
+/// Sends a head, with the server's port in place of `PORT`.
 async fn opens_a_tunnel(head: &str) {
     let mut client = Client::new().await;
     let head = client.head(head);
@@ -69,7 +70,7 @@ async fn openssl() {
         .await;
 }
 
-/// Its Host is the proxy's: what a client takes the field for can't decide anything.
+/// The Host field is the proxy's, so it must not decide anything, whatever a client puts there.
 #[tokio::test]
 async fn node() {
     opens_a_tunnel(
@@ -88,7 +89,7 @@ async fn node_agents() {
     }
 }
 
-/// The relay takes no credentials; a client that has some all the same is served, and they are kept nowhere.
+/// The relay takes no credentials. A client that sends some is served, and they are kept nowhere.
 #[tokio::test]
 async fn credentials_are_ignored_and_forgotten() {
     let mut client = Client::new().await;
@@ -117,14 +118,14 @@ async fn a_head_in_segments() {
         client.stream.set_nodelay(true).unwrap();
         for segment in head.as_bytes().chunks(size) {
             client.stream.write_all(segment).await.unwrap();
-            // Lets the relay's threads have it, so that most segments are read alone.
+            // Yields to the relay's threads, so that they read most segments one by one.
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
         client.uploads().await;
     }
 }
 
-/// A connection to a relay that has one destination, a server that digests.
+/// A connection to a relay whose only destination is a server that digests.
 struct Client {
     server: TlsServer,
     relay: Relay,
@@ -147,7 +148,7 @@ impl Client {
         head.replace("PORT", &self.server.address.port().to_string())
     }
 
-    /// Reads the 200, uploads, and reads of the upload in the trail.
+    /// Reads the 200, uploads, and reads about the upload in the trail.
     async fn uploads(mut self) -> Relay {
         let answer = client::answer(&mut self.stream).await;
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -1,4 +1,4 @@
-//! SIGTERM: the port is refused, what is open may end by itself, and what doesn't is ended.
+//! SIGTERM: the port is closed, open tunnels may end by themselves, and those that don't are ended.
 
 use callhome_relay::app::Instruction;
 use serde_json::Value;
@@ -29,7 +29,7 @@ impl Open {
     }
 }
 
-/// The last record but the checkpoint that seals it.
+/// Returns the last record before the checkpoint that seals it.
 fn stopped(relay: &Relay) -> Value {
     let mut records = relay.records();
     records.retain(|record| record["event"] != "checkpoint");
@@ -82,7 +82,8 @@ async fn a_second_signal_ends_it_at_once() {
     assert_eq!(stopped(&open.relay)["tunnels_cut"], 1);
 }
 
-/// Between the signal and the closing of the port a load balancer has time to notice: whoever comes is served.
+/// Between the signal and the closing of the port a load balancer has time to notice, so clients
+/// are still served.
 #[tokio::test]
 async fn a_connection_that_comes_while_it_is_announced_is_served() {
     let mut open = Open::with("[timeouts]\ndrain = \"0s\"\n").await;

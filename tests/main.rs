@@ -1,4 +1,7 @@
-//! The integration tests, one crate so that they link once.
+//! The target `integration`: tests that need nothing but cargo.
+//!
+//! Tests with other programs are in `interop`. Tests that need namespaces, systemd's tools or root
+//! are in `system`.
 #![cfg(test)]
 
 mod activation;
@@ -16,7 +19,6 @@ mod docs;
 mod draining;
 mod fronts;
 mod hostile;
-mod interop;
 mod layering;
 mod one_policy;
 mod pac;
@@ -26,6 +28,5 @@ mod report_only;
 mod sandbox;
 mod sni;
 mod support;
-mod syslog;
 mod systemd;
 mod trail;

@@ -1,5 +1,5 @@
-//! There is one policy, whichever way a client comes in: the same client and target get the same decision and the same record.
-//! A further way in is a further row of [`WAYS`].
+//! There is one policy, whichever way a client comes in: the same client and target get the same
+//! decision and the same record. A new way in needs a row in [`WAYS`].
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::sni::hello_for;
 use crate::support::client::{answer, connect, dial_from};
 use crate::support::dns::{NameServer, Script};
 use crate::support::pki::{Pki, TLS13, shake_hands};
 use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, is_closing};
+use crate::support::sni::hello_for;
 
 /// A way in: its name, the listener for targets at a port, and what a client does there.
 struct Way {
@@ -23,11 +23,11 @@ struct Way {
     through: Through,
 }
 
-/// What comes before that.
+/// What comes before the request.
 #[derive(Clone, Copy, PartialEq)]
 enum Through {
     Nothing,
-    /// TLS with the relay itself.
+    /// A TLS handshake with the relay itself.
     Tls,
     /// A balancer that announces the client.
     Balancer,
@@ -38,7 +38,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
 
-/// How a client says where it wants to go, and so how it is told that it may not.
+/// How a client names its target, which decides how it learns of a refusal.
 #[derive(Clone, Copy, PartialEq)]
 enum Front {
     Connect,
@@ -84,7 +84,7 @@ const WAYS: &[Way] = &[
     },
 ];
 
-/// What a client was told: nothing but its tunnel, or the reason. An alert stands for several.
+/// What a client learns: its tunnel alone, or the reason. Several reasons share an alert.
 #[derive(Debug, PartialEq)]
 enum Told {
     Open,
@@ -92,7 +92,7 @@ enum Told {
     Alert(Vec<u8>),
 }
 
-/// (client, host, where, what is decided)
+/// The columns are the client, the host, the place, and the decision.
 const MATRIX: &[(&str, &str, Place, &str)] = &[
     ("127.0.0.2", "vendor.example", Place::Served, "allow"),
     ("127.0.0.2", "Vendor.EXAMPLE", Place::Served, "allow"),
@@ -154,7 +154,7 @@ const MATRIX: &[(&str, &str, Place, &str)] = &[
         Place::Served,
         "loop_detected",
     ),
-    // Another client has other destinations, and a third is nobody's.
+    // Another client has other destinations, and a third is on no list.
     (
         "127.0.0.3",
         "vendor.example",
@@ -215,7 +215,7 @@ async fn every_way_in_decides_alike() {
         dns.address,
         served = server.address.port(),
     );
-    // The first way's; each further one is held against them.
+    // The first way's records are kept, and those of each further way are compared with them.
     let mut expected: Vec<Value> = Vec::new();
     for way in WAYS {
         let mut relays = BTreeMap::new();
@@ -270,7 +270,7 @@ impl Way {
         }
     }
 
-    /// Asks for a target and, where it is to be had, says hello to the server there.
+    /// Asks for a target, and sends a ClientHello where the server can be reached.
     #[expect(clippy::too_many_arguments, reason = "a row, and where it is tried")]
     async fn ask(
         &self,
@@ -314,7 +314,7 @@ impl Way {
 }
 
 impl Front {
-    /// By the one table of reasons.
+    /// Looks the alert up in the relay's table of reasons.
     fn tells(self, decided: &str) -> Told {
         let reason = Reason::ALL.iter().find(|it| it.token() == decided);
         match (self, reason) {
@@ -327,8 +327,8 @@ impl Front {
     }
 }
 
-/// Takes out what differs between any two sessions, and what a way in can't know: who sends a server name has written no
-/// `host:port`, and a refused CONNECT has been followed by no ClientHello.
+/// Removes what differs between any two sessions, and what a way in can't know. A client that sends
+/// a server name has written no `host:port`, and a refused CONNECT has no ClientHello behind it.
 fn strip(record: &mut Value) {
     let record = record.as_object_mut().unwrap();
     for key in [

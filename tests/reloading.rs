@@ -8,7 +8,7 @@ use crate::support::client::{self, ask, connect};
 use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, upstream};
 
-/// An open tunnel, with both its ends in the test's hands.
+/// Holds both ends of an open tunnel.
 struct Open {
     client: TcpStream,
     upstream: TcpStream,
@@ -90,7 +90,7 @@ async fn what_is_still_allowed_goes_on_and_what_is_not_ends() {
     assert_eq!(relay.closing(2).await["target"]["host"], "kept.example");
 }
 
-/// Each rule that could have changed: port, range, client, client's destinations.
+/// Each rule that may have changed is tried: port, range, client, client's destinations.
 #[tokio::test]
 async fn every_rule_revokes() {
     let server = PlainServer::start().await;
@@ -187,7 +187,7 @@ async fn what_cannot_be_taken_changes_nothing() {
         8
     );
 
-    // A good one is taken, and the complaint is over.
+    // A good configuration is taken, and the complaint disappears.
     let loaded = relay.reload(&keys).await;
     assert_eq!(loaded["event"], "config_loaded");
     let ready = client::get(relay.admin, "/readyz").await;

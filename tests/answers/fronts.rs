@@ -1,4 +1,5 @@
-//! Refused before a request could be read: for a balancer's header, or within the TLS handshake.
+//! Connections that are refused before a request is read: at a balancer's header or in the TLS
+//! handshake.
 
 use std::time::Duration;
 
@@ -27,7 +28,8 @@ pub(super) async fn proxy_header_invalid(row: &Row) {
         b"PROXY TCP9 10.0.0.1 10.0.0.2 1 2\r\n".to_vec(),
         vec![b'P'; 2],
         [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; 200]].concat(),
-        // Another version, another family, a length that lies in either way, and one that never ends.
+        // Headers with another version, another family, a length that is wrong in either direction,
+        // or no end.
         with(&[0x31, 0x11, 0, 12]),
         with(&[0x21, 0x41, 0, 0]),
         with(&[0x21, 0x11, 0, 4, 10, 0, 0, 1]),
@@ -49,7 +51,7 @@ pub(super) async fn proxy_header_invalid(row: &Row) {
 pub(super) async fn proxy_header_timeout(row: &Row) {
     let relay = Relay::start(BALANCED).await;
     let line = b"PROXY TCP4 10.0.0.1 10.0.0.2 51514 3128\r\n";
-    // It has its time in all, not from drop to drop.
+    // The timeout covers the whole header, so a client that sends drop by drop gains nothing.
     let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
     let (mut read, mut write) = stream.split();
     let drops = async {
@@ -69,7 +71,7 @@ pub(super) async fn proxy_header_timeout(row: &Row) {
     let waited = record["duration_ms"].as_f64().unwrap();
     assert!((200.0..3000.0).contains(&waited), "{record}");
 
-    // One without a byte is counted, and nothing else.
+    // A connection without a byte is counted and leaves no record.
     let mut silent = TcpStream::connect(relay.proxy).await.unwrap();
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
     relay
@@ -83,7 +85,7 @@ pub(super) async fn tls_handshake_failed(row: &Row) {
     let relay = Relay::start(&pki.listener(None, "")).await;
     let hello = client_hello("relay.example");
     for (number, (sent, alert)) in [
-        // What isn't TLS, or is cut off, or is of a version that is no more.
+        // Bytes that aren't TLS, that are cut off, or that are of an obsolete version.
         (&b"CONNECT a.example:443 HTTP/1.1\r\n\r\n"[..], true),
         (&[0; 100], true),
         (&hello[..hello.len() - 1], false),
@@ -111,7 +113,7 @@ pub(super) async fn tls_handshake_timeout(row: &Row) {
     .concat();
     let relay = Relay::start(&keys).await;
     let hello = client_hello("relay.example");
-    // After its first byte, before its last, and after the relay's flight.
+    // The client stops after its first byte, before its last, or after the relay's flight.
     for (number, sent) in [&hello[..1], &hello[..hello.len() - 1], &hello]
         .into_iter()
         .enumerate()
@@ -153,7 +155,7 @@ pub(super) async fn certificate_untrusted(row: &Row) {
     .await;
 }
 
-/// Shows what `prepare` names, in both versions, to a relay that knows zvm-1.
+/// Shows the certificate that `prepare` names, in both versions, to a relay that knows zvm-1.
 async fn refuses_certificate(row: &Row, prepare: impl Fn(&Pki, &Pki) -> Option<&'static str>) {
     let (pki, other) = (Pki::with_relay(), Pki::new());
     let clients = "[clients]\nunlisted = \"any\"\n[[client]]\nname = \"zvm\"\ncertificate_names = [\"zvm-1\"]\n";
@@ -161,7 +163,7 @@ async fn refuses_certificate(row: &Row, prepare: impl Fn(&Pki, &Pki) -> Option<&
     for (number, version) in [TLS12, TLS13].into_iter().enumerate() {
         let shows = prepare(&pki, &other).map(|stem| (&pki, stem));
         let stream = TcpStream::connect(relay.proxy).await.unwrap();
-        // In TLS 1.3 the client is done before the relay has looked at its certificate.
+        // In TLS 1.3 the client has finished before the relay checks its certificate.
         if let Ok(mut stream) = shake_hands(&pki.client(shows, version), stream).await {
             let read = timeout(Duration::from_secs(10), stream.read(&mut [0])).await;
             assert!(read.unwrap().is_err());
@@ -171,7 +173,7 @@ async fn refuses_certificate(row: &Row, prepare: impl Fn(&Pki, &Pki) -> Option<&
     }
 }
 
-/// The client was told by an alert or not at all; the record says the rest.
+/// The client gets an alert or nothing, and the record has the rest.
 async fn check(row: &Row, relay: &Relay, number: usize) -> Value {
     let record = relay.closing(number).await;
     assert_eq!(record["event"], "request_denied", "{record}");

@@ -1,4 +1,4 @@
-//! Refused for what was sent, whoever sent it and wherever to.
+//! Requests that are refused for their bytes, from any client and for any target.
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -9,7 +9,7 @@ use crate::support::client::{self, ask, connect};
 use crate::support::plain::read_to_end;
 use crate::support::relay::{Relay, is_closing};
 
-/// Nobody is reached here, and no rate is in the way.
+/// No request gets as far as the destination here, and the rate is too high to matter.
 const KEYS: &str = "destination = []\n[limits]\nrate_per_client = \"1000/s\"\n";
 
 pub(super) async fn malformed_request(row: &Row) {
@@ -61,7 +61,7 @@ pub(super) async fn malformed_request(row: &Row) {
         assert!(record["error"].is_string(), "{record}");
     }
 
-    // A client that ends its head early is told so, and that is not a timeout.
+    // A client that ends its head early gets this answer, because a timeout would be wrong.
     let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
     stream.write_all(connect.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -127,7 +127,8 @@ pub(super) async fn method_not_allowed(row: &Row) {
         assert_eq!(record["target"]["raw"], target);
     }
 
-    // A browser that posts a file is still sending when it has been answered; a reset would take the answer away.
+    // A browser that posts a file is still sending when the answer comes. A reset would destroy
+    // that answer.
     let body = vec![b'x'; 200 * 1024];
     let length = body.len();
     let head =
@@ -190,7 +191,7 @@ pub(super) async fn head_too_large(row: &Row) {
     assert_eq!(ask(relay.proxy, head.as_bytes()).await.status, 403);
 }
 
-/// Health probes connect and leave, and port scanners wait: neither fills the trail.
+/// Health probes connect and leave, and port scanners wait. Neither may fill the trail.
 #[tokio::test]
 async fn silence_is_counted_and_not_recorded() {
     let relay = Relay::start("[timeouts]\nrequest_head = \"50ms\"\n").await;
@@ -200,7 +201,7 @@ async fn silence_is_counted_and_not_recorded() {
     relay
         .until_metric("callhome_relay_connections_silent_total", 2)
         .await;
-    // What comes later in the trail is there, so what came before would be.
+    // Records are in order: now that a later one is there, an earlier one would be too.
     ask(relay.proxy, connect("a.example:443").as_bytes()).await;
     relay.closing(0).await;
     assert_eq!(relay.count_of(is_closing), 1);

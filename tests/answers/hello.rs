@@ -1,4 +1,5 @@
-//! Refused after the 200, for what the ClientHello says: the upstream server sees a connection and no byte.
+//! Tunnels that end after the 200 because of their ClientHello. The server sees a connection and no
+//! byte.
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -9,7 +10,7 @@ use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, is_closing, upstream};
 use crate::support::tls::client_hello;
 
-/// Fatal, `unrecognized_name` (RFC 8446, 6.2): it is the name that is wrong.
+/// A fatal `unrecognized_name` (RFC 8446, 6.2), because the name is wrong.
 const UNRECOGNIZED_NAME: &[u8] = &[21, 3, 3, 0, 2, 2, 112];
 
 pub(super) async fn sni_mismatch(row: &Row) {
@@ -19,7 +20,7 @@ pub(super) async fn sni_mismatch(row: &Row) {
         assert_eq!(record["tls"]["versions"][0], "1.3");
         assert_eq!(record["tls"]["ech"], false);
     }
-    // A name that may be left out may still not be another.
+    // Where a client may leave the name out, it still may not send another one.
     let lax = "sni = \"if-present\"\n";
     refuses(row, lax, &client_hello("other.example"), UNRECOGNIZED_NAME).await;
 }
@@ -34,7 +35,7 @@ pub(super) async fn not_tls(row: &Row) {
     for sent in [
         &b"GET / HTTP/1.1\r\nHost: billing.example\r\n\r\n"[..],
         b"SSH-2.0-OpenSSH_9.2\r\n",
-        // An alert is TLS, and no way to begin.
+        // An alert is TLS, but no client begins with one.
         &[21, 3, 1, 0, 2, 1, 0],
         &[0],
     ] {
@@ -54,7 +55,7 @@ pub(super) async fn client_hello_timeout(row: &Row) {
     }
 }
 
-/// Opens a tunnel, sends this in it, and reads that alert and the end.
+/// Opens a tunnel, sends these bytes in it, and reads that alert and the end.
 async fn refuses(row: &Row, keys: &str, sent: &[u8], alert: &[u8]) -> Value {
     assert!(row.verdict == Denied);
     let server = PlainServer::start().await;

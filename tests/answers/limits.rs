@@ -1,4 +1,4 @@
-//! Refused because it is too much, or too late.
+//! Requests that are refused because they are too many or too late.
 
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
@@ -18,7 +18,7 @@ pub(super) async fn rate_limited(row: &Row) {
     .await;
     let head = connect("a.example:443");
     let asks = async |source| ask_from(source, relay.proxy, head.as_bytes()).await;
-    // The burst is twice the count, and refusals count.
+    // The burst is twice the rate, and refusals count towards it.
     for (source, burst) in [("127.0.0.1", 6), ("127.0.0.9", 2)] {
         for _ in 0..burst {
             assert_eq!(asks(source).await.status, 403);
@@ -26,10 +26,10 @@ pub(super) async fn rate_limited(row: &Row) {
         let record = row.check(&relay, &asks(source).await).await;
         assert_eq!(record["client"]["address"], source);
         assert_eq!(record["target"]["raw"], "a.example:443");
-        // Further ones are counted together.
+        // Further refusals are counted together.
         assert_eq!(asks(source).await.status, 429);
     }
-    // Another client has a rate of its own.
+    // Another client has its own rate.
     assert_eq!(asks("127.0.0.2").await.status, 403);
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn at_capacity(row: &Row) {
     opens("127.0.0.9").await;
     refuses("127.0.0.10", "[limits] tunnels").await;
 
-    // A tunnel that ends makes room, for whom it was.
+    // A tunnel that ends frees a slot for its client.
     let (stream, upstream) = open.remove(0);
     drop((stream, upstream));
     relay
@@ -88,7 +88,8 @@ pub(super) async fn at_capacity(row: &Row) {
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-/// Before a byte is read there is no session and so no record: the answer says "-" and a metric counts.
+/// Before a byte is read there is no session and so no record. The answer says "-", and a metric
+/// counts it.
 #[tokio::test]
 async fn a_connection_too_many_is_answered_at_once() {
     let row = super::row("at_capacity");
@@ -106,7 +107,7 @@ async fn a_connection_too_many_is_answered_at_once() {
         relay
             .until_metric("callhome_relay_connections_open", 2)
             .await;
-        // It says nothing and is answered all the same.
+        // This client sends nothing and gets the answer all the same.
         let source = if per_client { "127.0.0.1" } else { "127.0.0.2" };
         let mut stream = client::dial_from(source, relay.proxy).await;
         let answer = client::answer(&mut stream).await;
@@ -128,7 +129,7 @@ async fn a_connection_too_many_is_answered_at_once() {
     }
 }
 
-/// A connection that was accepted before the stop, and asks after it.
+/// The connection was accepted before the stop and asks after it.
 pub(super) async fn draining(row: &Row) {
     let relay = Relay::start("[timeouts]\nrequest_head = \"5s\"\n").await;
     let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
@@ -146,7 +147,7 @@ pub(super) async fn draining(row: &Row) {
     assert_eq!(record["target"]["host"], "a.example");
 }
 
-/// Waits until nothing listens any more.
+/// Waits until the port is closed.
 async fn until_refused(relay: &Relay) {
     let start = std::time::Instant::now();
     while TcpStream::connect(relay.proxy).await.is_ok() {

@@ -1,7 +1,7 @@
-//! Every way not to be served: what the client reads, and what the trail says of it.
+//! Every way to be refused: what the client reads, and what the trail has.
 //!
-//! The table below is the contract, written down a second time: nothing in it comes from the relay's own. Each row has the
-//! test that brings it about through a running relay.
+//! The table below is the contract, written down a second time, so nothing in it comes from the
+//! relay. Each row has the test that causes this answer in a running relay.
 
 mod fronts;
 mod heads;
@@ -20,16 +20,16 @@ use crate::support::client::{self, Answer};
 use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, is_closing};
 
-/// What one reason looks like from outside.
+/// Describes how one reason looks from outside.
 pub(crate) struct Row {
     token: &'static str,
     status: u16,
-    /// RFC 9209, 2.3.
+    /// The error type of RFC 9209, 2.3.
     error: &'static str,
     verdict: Verdict,
 }
 
-/// Whether policy refused, or something didn't work.
+/// Tells a refusal by policy from a failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verdict {
     Denied,
@@ -56,7 +56,7 @@ macro_rules! answers {
     };
 }
 
-// Token, status, error type, verdict, and the module that has the test.
+// The columns are token, status, error type, verdict, and the module that has the test.
 answers! {
     malformed_request 400 http_request_error Denied heads;
     malformed_target 400 http_request_error Denied heads;
@@ -78,12 +78,13 @@ answers! {
     connection_refused 502 connection_refused Failed upstream;
     unreachable 502 destination_ip_unroutable Failed upstream;
     connection_timeout 504 connection_timeout Failed upstream;
-    // After the 200, where there is no status any more: the client reads a TLS alert or nothing, and `hello` says which.
+    // After the 200 there is no status any more. The client reads a TLS alert or nothing, and
+    // `hello` has which.
     sni_mismatch 403 http_request_denied Denied hello;
     sni_missing 403 http_request_denied Denied hello;
     not_tls 403 http_request_denied Denied hello;
     client_hello_timeout 408 http_request_error Denied hello;
-    // Before a request can be read, on listeners that ask for more than one.
+    // These happen before a request is read, on listeners that ask for more than one.
     proxy_header_invalid 400 http_request_error Denied fronts;
     proxy_header_timeout 408 http_request_error Denied fronts;
     tls_handshake_failed 400 http_request_error Denied fronts;
@@ -93,7 +94,8 @@ answers! {
     certificate_untrusted 403 http_request_denied Denied fronts;
 }
 
-/// `internal` is the one reason without a row: it is a defect by definition, so no client can bring it about.
+/// `internal` is the only reason without a row, because it reports a defect that no client can
+/// cause.
 #[test]
 fn every_reason_has_a_row() {
     let mut rows: Vec<_> = ROWS.iter().map(|row| row.token).collect();
@@ -104,7 +106,7 @@ fn every_reason_has_a_row() {
     assert_eq!(rows, reasons);
 }
 
-/// The answer of the one request that is served has nothing in it that a client could take for content.
+/// The answer that opens a tunnel has nothing in it that a client could take for content.
 #[tokio::test]
 async fn a_tunnel_opens_with_a_bare_200() {
     let server = PlainServer::start().await;
@@ -115,7 +117,7 @@ async fn a_tunnel_opens_with_a_bare_200() {
     let answer = client::answer(&mut stream).await;
     assert_eq!(answer.status, 200);
     assert!(answer.fields().is_empty(), "{answer:?}");
-    // Whoever was told that the tunnel is open is in the trail.
+    // The trail has every client that was told that its tunnel is open.
     let opened = relay
         .record(|record| record["event"] == "tunnel_opened")
         .await;
@@ -132,14 +134,15 @@ fn row(token: &str) -> &'static Row {
 }
 
 impl Row {
-    /// Holds an answer against this row and against its record, which it gives.
+    /// Holds an answer against this row and its record, and returns the record.
     async fn check(&self, relay: &Relay, answer: &Answer) -> Value {
         let session = self.check_answer(answer, "");
         self.check_record(relay, answer, &session).await
     }
 
-    /// Holds an answer against this row; `parameters` follow those that every Proxy-Status has. Gives the session that the body
-    /// names. That the body has the length it says, and ends in a FIN and no reset, has been seen in reading it.
+    /// Holds an answer against this row and returns the session that the body names. `parameters`
+    /// follow those that every Proxy-Status has. Reading the answer has already checked the body's
+    /// length and its FIN.
     fn check_answer(&self, answer: &Answer, parameters: &str) -> String {
         let Self {
             token,
@@ -167,7 +170,7 @@ impl Row {
         }
         assert_eq!(answer.field("Connection"), Some("close"));
         assert_eq!(answer.field("Transfer-Encoding"), None);
-        // Never: clients take it for a request for credentials.
+        // A 407 must never come, because clients would ask their user for credentials.
         assert_eq!(answer.field("Proxy-Authenticate"), None);
         let media_type = answer.field("Content-Type").unwrap();
         assert!(media_type.starts_with("text/plain"), "{media_type}");
@@ -190,7 +193,7 @@ impl Row {
         assert_eq!(record["event"], event, "{record}");
         assert_eq!(record["outcome"], outcome, "{record}");
         assert_eq!(record["reason"], self.token, "{record}");
-        // A failure is not policy's: it has what policy said before, if it was asked.
+        // A failure keeps the verdict of policy, if policy was asked, and is never a denial.
         if self.verdict == Denied {
             assert_eq!(record["decision"], "deny", "{record}");
         } else {
@@ -201,7 +204,7 @@ impl Row {
         assert_eq!(record["closed_by"], Value::Null);
         assert_eq!(record["bytes_up"], 0);
         assert_eq!(record["bytes_down"], 0);
-        // What the operator learns, the client doesn't.
+        // The client doesn't learn what the operator learns.
         if let Some(detail) = record["error"].as_str() {
             let told = |text: &str| text.contains(detail);
             assert!(!told(&answer.body), "{answer:?}");
@@ -216,7 +219,7 @@ impl Row {
     }
 }
 
-/// The operator's text has this in it.
+/// Checks that the operator's text contains this.
 fn assert_says(record: &Value, what: &str) {
     let detail = record["error"].as_str().unwrap_or_default();
     assert!(detail.contains(what), "no {what:?} in {record}");

@@ -1,4 +1,4 @@
-//! Refused by policy: who asks, for what, and where that leads.
+//! Requests that policy refuses: because of the client, the target, or the address it resolves to.
 
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ pub(super) async fn client_not_allowed(row: &Row) {
     let record = row.check(&relay, &answer).await;
     assert_eq!(record["client"]["address"], "127.0.0.4");
     assert_eq!(record["client"]["name"], Value::Null);
-    // Told after the head was read, so that the trail has what was asked for.
+    // The refusal comes after the head was read, so that the trail has the target.
     assert_eq!(record["target"]["raw"], "Other.Example:443");
     assert_eq!(record["destination"], Value::Null);
     assert_says(&record, "127.0.0.4");
@@ -35,7 +35,7 @@ pub(super) async fn destination_not_allowed(row: &Row) {
     };
     for target in [
         "elsewhere.example:443",
-        // No apex, no parent, no child, no look-alike.
+        // The apex, a parent, a child and a look-alike aren't on the list.
         "example:443",
         "a.billing.example:443",
         "billing.example.com:443",
@@ -51,7 +51,8 @@ pub(super) async fn destination_not_allowed(row: &Row) {
         assert_eq!(record["target"]["address"], Value::Null);
     }
 
-    // On the list, and not for this client: the record has the destination that refused.
+    // The target is on the list but not for this client, so the record names the destination that
+    // refused.
     let answer = ask_as("127.0.0.3", "billing.example:443").await;
     let record = row.check(&relay, &answer).await;
     assert_eq!(record["client"]["name"], "zvm-2");
@@ -123,7 +124,7 @@ pub(super) async fn address_not_allowed(row: &Row) {
     assert_eq!(record["destination"], "guarded");
 }
 
-/// Its own ports on every address that is its own, under whichever name.
+/// The relay refuses its own ports on each of its own addresses, under any name.
 pub(super) async fn loop_detected(row: &Row) {
     let server = PlainServer::start().await;
     let relay = Relay::start("").await;
@@ -138,7 +139,7 @@ pub(super) async fn loop_detected(row: &Row) {
         }
     }
 
-    // An address that is the relay's for the outside only must be named.
+    // An address that only the outside sees as the relay's has to be named in the file.
     let port = server.address.port();
     let keys = format!(
         "[policy]\nself_addresses = [\"127.0.0.1\"]\n{}",

@@ -1,4 +1,4 @@
-//! Refused because nothing could be written down.
+//! Requests that are refused because no record can be written.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use super::Row;
 use crate::support::client::{self, ask, connect};
 use crate::support::relay::Relay;
 
-/// The trail's directory goes away, and later comes back.
+/// The trail's directory goes away and later comes back.
 pub(super) async fn audit_unavailable(row: &Row) {
     let relay = Relay::start("[clients]\nunlisted = \"any\"\n").await;
     let head = connect("a.example:443");
@@ -20,7 +20,8 @@ pub(super) async fn audit_unavailable(row: &Row) {
     let away = audit.with_file_name("away");
     fs::rename(&audit, &away).unwrap();
 
-    // The first one finds out, because its own record can't be written; unless the records of the start, whose sync was due, did.
+    // The first request finds out, because its own record can't be written. A sync that was due may
+    // find out earlier.
     let told_before = ask(relay.proxy, head.as_bytes()).await.status == 503;
     until_ready(&relay, 503, "audit trail").await;
     for _ in 0..3 {
@@ -28,7 +29,7 @@ pub(super) async fn audit_unavailable(row: &Row) {
         row.check_answer(&answer, "");
     }
 
-    // It recovers by itself, nothing was lost on the way, and those that were refused are counted.
+    // The trail recovers by itself and has lost nothing. It counts the requests that were refused.
     fs::rename(&away, &audit).unwrap();
     until_ready(&relay, 200, "ready").await;
     let gap = relay.record(|record| record["event"] == "audit_gap").await;

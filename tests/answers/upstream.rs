@@ -1,4 +1,4 @@
-//! Allowed, and failed on the way.
+//! Requests that are allowed and then fail on the way.
 
 use hickory_resolver::proto::op::ResponseCode;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::support::dns::{NameServer, Script};
 use crate::support::plain::{PlainServer, SilentServer};
 use crate::support::relay::{Relay, upstream};
 
-/// A destination whose names this server resolves.
+/// Adds a destination whose names this server resolves.
 fn named(dns: &NameServer) -> String {
     format!(
         "[dns]\nservers = [\"{}\"]\ntimeout = \"300ms\"\n\
@@ -58,7 +58,7 @@ pub(super) async fn connection_refused(row: &Row) {
     assert_says(&record, &address.to_string());
 }
 
-/// The broadcast address of loopback: TCP has no way there, and the kernel says so without sending a packet.
+/// The broadcast address of loopback. The kernel refuses TCP to it without sending a packet.
 pub(super) async fn unreachable(row: &Row) {
     let record = fails_to_dial(row, 443, "127.255.255.255").await;
     assert_says(&record, "127.255.255.255:443");

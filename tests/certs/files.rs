@@ -1,19 +1,20 @@
-//! What is written, by whom it can be read, and what is left alone.
+//! What the command writes, who can read it, and what it leaves alone.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+use rustls::pki_types::UnixTime;
 
-use super::{CLIENT, CLIENT_STEM, Pki, RELAY, mode, openssl, shake};
-use crate::support::command::{BINARY, binary, finish, finish_within};
+use super::{clients_of, shake};
+use crate::support::certs::{CLIENT, CLIENT_STEM, Made, RELAY, mode};
+use crate::support::command::binary;
+use crate::support::tls::digest;
 
 #[test]
 fn a_set_is_made_and_the_keys_are_their_owners() {
-    let pki = Pki::new();
+    let pki = Made::new();
     let ran = pki.make(&[
         "--name",
         "Relay.DMZ.example.",
@@ -42,23 +43,14 @@ fn a_set_is_made_and_the_keys_are_their_owners() {
         let path = pki.path(name);
         assert!(ran.stdout.contains(&path), "{path} in {}", ran.stdout);
     }
-    // As OpenSSL says it, which is what the administrator of a client compares.
-    let told = finish(openssl(&[
-        "x509",
-        "-noout",
-        "-fingerprint",
-        "-sha256",
-        "-in",
-        &pki.path("ca.pem"),
-    ]));
-    let (_, fingerprint) = told.stdout.trim().split_once('=').unwrap();
-    assert!(ran.stdout.contains(fingerprint), "{}", ran.stdout);
+    let fingerprint = fingerprint(&pki.certificate("ca.pem"));
+    assert!(ran.stdout.contains(&fingerprint), "{}", ran.stdout);
     assert!(!ran.stdout.contains("PRIVATE") && ran.stderr.is_empty());
 }
 
 #[test]
 fn the_ca_that_is_there_issues_what_is_made_later() {
-    let pki = Pki::new();
+    let pki = Made::new();
     assert_eq!(pki.make(&["--client", CLIENT]).code, Some(0));
     let before = pki.contents();
     assert_eq!(before.len(), 4);
@@ -77,7 +69,7 @@ fn the_ca_that_is_there_issues_what_is_made_later() {
 
 #[test]
 fn nothing_is_overwritten_and_nothing_made_beside_it() {
-    let pki = Pki::full();
+    let pki = Made::full();
     let before = pki.contents();
     for args in [
         &["--name", RELAY][..],
@@ -91,8 +83,8 @@ fn nothing_is_overwritten_and_nothing_made_beside_it() {
         assert!(ran.stderr.contains("is there already"), "{}", ran.stderr);
         assert_eq!(pki.contents(), before, "{args:?}");
     }
-    // A link that leads nowhere is there too; what it names must not appear.
-    let aim = pki.0.path().join("aim");
+    // A dangling link counts as a file. The file that it names must not appear.
+    let aim = pki.beside("aim");
     std::os::unix::fs::symlink(&aim, pki.dir().join("client-b.key")).unwrap();
     assert_eq!(pki.make(&["--client", "b"]).code, Some(1));
     assert!(!aim.exists());
@@ -100,8 +92,8 @@ fn nothing_is_overwritten_and_nothing_made_beside_it() {
 
 #[test]
 fn a_write_that_fails_leaves_nothing() {
-    let pki = Pki::new();
-    // Longer than a file's name may be, with what is written around it.
+    let pki = Made::new();
+    // With its prefix and ending this name is longer than a file's name may be.
     let long = [
         "a".repeat(63),
         "b".repeat(63),
@@ -117,7 +109,7 @@ fn a_write_that_fails_leaves_nothing() {
 
 #[test]
 fn of_many_at_once_one_makes_the_ca() {
-    let pki = Pki::new();
+    let pki = Made::new();
     let dir = pki.dir().display().to_string();
     let children: Vec<_> = (0..8)
         .map(|n| {
@@ -135,7 +127,7 @@ fn of_many_at_once_one_makes_the_ca() {
         .filter(|made| *made)
         .count();
     assert!(made >= 1);
-    // Whoever succeeded has a certificate of the CA that stayed.
+    // Each run that succeeded has a certificate of the CA that stayed.
     let contents = pki.contents();
     assert_eq!(contents.len(), 2 + 2 * made, "{:?}", contents.keys());
     for name in contents
@@ -143,20 +135,15 @@ fn of_many_at_once_one_makes_the_ca() {
         .filter(|name| name.starts_with("client-"))
         .filter_map(|name| name.strip_suffix(".pem"))
     {
-        let ca = pki.path("ca.pem");
-        let ran = finish(openssl(&[
-            "verify",
-            "-CAfile",
-            &ca,
-            &pki.path(&format!("{name}.pem")),
-        ]));
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let certificate = pki.certificate(&format!("{name}.pem"));
+        let verified = clients_of(&pki).verify_client_cert(&certificate, &[], UnixTime::now());
+        assert!(verified.is_ok(), "{name}: {:?}", verified.err());
     }
 }
 
 #[test]
 fn a_ca_that_cannot_issue_is_refused() {
-    let good = Pki::full();
+    let good = Made::full();
     let (pem, key) = (good.read("ca.pem"), good.read("ca.key"));
     let short = short_lived_ca();
     for (pem, key, says) in [
@@ -172,7 +159,7 @@ fn a_ca_that_cannot_issue_is_refused() {
         (Some(&pem), Some(&good.read("relay.key")), "another key"),
         (Some(&short.0), Some(&short.1), "the CA ends on 2030-01-02"),
     ] {
-        let pki = Pki::new();
+        let pki = Made::new();
         fs::create_dir_all(pki.dir()).unwrap();
         for (name, content) in [("ca.pem", pem), ("ca.key", key)] {
             if let Some(content) = content {
@@ -204,7 +191,7 @@ fn wrong_usage_makes_no_directory() {
         &["--client", "a", "--days", "3651"],
         &["--client", "a", "--days", "-1"],
     ] {
-        let pki = Pki::new();
+        let pki = Made::new();
         let ran = pki.make(args);
         assert_eq!(ran.code, Some(2), "{args:?}");
         assert_eq!(ran.stdout, "");
@@ -212,33 +199,14 @@ fn wrong_usage_makes_no_directory() {
     }
 }
 
-/// `certs/make`, which drives the command and has OpenSSL judge what came of it.
-#[test]
-fn the_script_makes_and_judges() {
-    let pki = Pki::new();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("certs/make");
-    let dir = pki.dir().display().to_string();
-    let make = |args: &[&str]| {
-        let mut command = Command::new(&script);
-        command.args(args).env("CALLHOME_RELAY", BINARY);
-        finish_within(command, Duration::from_secs(30))
-    };
-    let ran = make(&[&dir, RELAY, CLIENT, "zvm-fra-1"]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    assert_eq!(
-        ran.stdout.matches(".pem: OK\n").count(),
-        3,
-        "{}",
-        ran.stdout
-    );
-    assert_eq!(
-        make(&[&dir, RELAY]).code,
-        Some(1),
-        "the relay has one already"
-    );
-    let usage = make(&[]);
-    assert_eq!(usage.code, Some(2));
-    assert!(usage.stderr.contains("certs/make DIR RELAY-NAME"));
+/// Writes a fingerprint as OpenSSL does, because an administrator compares it with that.
+fn fingerprint(certificate: &[u8]) -> String {
+    let digest = digest(certificate).to_uppercase();
+    let bytes: Vec<&str> = (0..digest.len())
+        .step_by(2)
+        .map(|at| &digest[at..at + 2])
+        .collect();
+    bytes.join(":")
 }
 
 fn short_lived_ca() -> (String, String) {

@@ -1,4 +1,4 @@
-//! What a certificate says, and who takes it for what.
+//! What a certificate contains, and who accepts it for what.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,12 +7,12 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
-use super::{CLIENT, CLIENT_STEM, Pki, RELAY, openssl, shake};
-use crate::support::command::finish;
+use super::shake;
+use crate::support::certs::{CLIENT, CLIENT_STEM, Made, RELAY};
 
 #[test]
 fn a_certificate_says_what_it_is_for_and_no_more() {
-    let pki = Pki::full();
+    let pki = Made::full();
     let now = i64::try_from(
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -79,62 +79,8 @@ fn a_certificate_says_what_it_is_for_and_no_more() {
 }
 
 #[test]
-fn openssl_takes_each_for_its_own_use() {
-    let pki = Pki::full();
-    let other = Pki::full();
-    let verify = |ca: &Pki, purpose: &str, more: &[&str], file: &str| {
-        let ca = ca.path("ca.pem");
-        let args = [
-            "verify",
-            "-x509_strict",
-            "-CAfile",
-            &ca,
-            "-purpose",
-            purpose,
-        ];
-        let ran = finish(openssl(&[&args, more, &[&pki.path(file)]].concat()));
-        ran.code == Some(0) && ran.stdout.trim().ends_with(": OK")
-    };
-    let client = "client-zvm-ams-1.pem";
-    assert!(verify(
-        &pki,
-        "sslserver",
-        &["-verify_hostname", RELAY],
-        "relay.pem"
-    ));
-    assert!(verify(
-        &pki,
-        "sslserver",
-        &["-verify_ip", "192.0.2.10"],
-        "relay.pem"
-    ));
-    assert!(verify(
-        &pki,
-        "sslserver",
-        &["-verify_ip", "2001:db8::1"],
-        "relay.pem"
-    ));
-    assert!(verify(
-        &pki,
-        "sslclient",
-        &["-verify_hostname", CLIENT],
-        client
-    ));
-    assert!(!verify(
-        &pki,
-        "sslserver",
-        &["-verify_hostname", "other.example"],
-        "relay.pem"
-    ));
-    assert!(!verify(&pki, "sslclient", &[], "relay.pem"));
-    assert!(!verify(&pki, "sslserver", &[], client));
-    assert!(!verify(&other, "sslserver", &[], "relay.pem"));
-    assert!(!verify(&other, "sslclient", &[], client));
-}
-
-#[test]
 fn rustls_shakes_hands_with_both_certificates() {
-    let pki = Pki::full();
+    let pki = Made::full();
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let (client, server) =
             shake(&pki, &pki, CLIENT_STEM, &pki, "relay", RELAY, version).unwrap();
@@ -160,7 +106,7 @@ fn rustls_shakes_hands_with_both_certificates() {
 
 #[test]
 fn rustls_refuses_them_for_anything_else() {
-    let (pki, other) = (Pki::full(), Pki::full());
+    let (pki, other) = (Made::full(), Made::full());
     let tls = &rustls::version::TLS13;
     let refused = |result: Result<_, rustls::Error>| {
         result
@@ -169,12 +115,12 @@ fn rustls_refuses_them_for_anything_else() {
             .to_string()
     };
     for (why, result) in [
-        // Another name than it was made for.
+        // The certificate was made for another name.
         (
             "not valid for name",
             shake(&pki, &pki, CLIENT_STEM, &pki, "relay", "other.example", tls),
         ),
-        // Another site's CA, on either side.
+        // The certificate is of another site's CA, on either side.
         (
             "UnknownIssuer",
             shake(&other, &pki, CLIENT_STEM, &pki, "relay", RELAY, tls),
@@ -183,7 +129,7 @@ fn rustls_refuses_them_for_anything_else() {
             "UnknownIssuer",
             shake(&pki, &other, CLIENT_STEM, &pki, "relay", RELAY, tls),
         ),
-        // Who has the relay's key is no client, and a client is no relay.
+        // The relay's key makes no client, and a client's key no relay.
         (
             "extended key usage",
             shake(&pki, &pki, "relay", &pki, "relay", RELAY, tls),
@@ -192,7 +138,7 @@ fn rustls_refuses_them_for_anything_else() {
             "extended key usage",
             shake(&pki, &pki, CLIENT_STEM, &pki, CLIENT_STEM, CLIENT, tls),
         ),
-        // And the CA is neither.
+        // The CA's key makes neither.
         ("", shake(&pki, &pki, "ca", &pki, "relay", RELAY, tls)),
     ] {
         let error = refused(result);

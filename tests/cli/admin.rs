@@ -1,4 +1,4 @@
-//! The admin listener of a relay that runs.
+//! The admin listener of a running relay.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! `config`, and what a file with mistakes gets to hear.
+//! `config`, and what it answers to a file with mistakes.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ fn what_is_shown_is_a_file_that_means_the_same() {
     command.env("CALLHOME_RELAY_CONFIG", again.path());
     let again = finish(command);
     assert_eq!(again.code, Some(0), "{}", again.stderr);
-    // Only the preset's provenance, which is in comments, doesn't come back.
+    // Only the preset's provenance is lost, because it is in comments.
     let keys = |ran: &Ran| {
         let lines = ran.stdout.lines();
         let keys = lines.filter(|line| !line.starts_with('#'));

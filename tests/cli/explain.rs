@@ -1,4 +1,4 @@
-//! `explain`: the decision and what it was made of.
+//! `explain`: the decision and how it came about.
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ fn explain_says_why_not() {
         ("10.20.0.11", "192.0.2.1:443", "destination_not_allowed"),
         ("10.20.0.11", "ch3.zerto.com:22", "port_not_allowed"),
         ("10.20.0.99", "ch3.zerto.com:443", "client_not_allowed"),
-        // zca-ams-1 is listed, and may not go there.
+        // zca-ams-1 is listed and may not go there.
         (
             "10.20.0.12",
             "files.example.com:8443",
@@ -135,7 +135,7 @@ fn explain(file: &ConfigFile, from: &str, to: &str, more: &[&str]) -> Ran {
     run(&[args.as_slice(), more].concat())
 }
 
-/// The value of a row of `explain`.
+/// Returns the value of a row of `explain`.
 fn row<'a>(ran: &'a Ran, label: &str) -> &'a str {
     ran.stdout
         .lines()

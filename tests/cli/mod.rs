@@ -1,4 +1,4 @@
-//! The commands, as a shell sees them: exit codes, what goes to which output, signals.
+//! The commands, as a shell sees them: exit codes, outputs, signals.
 
 mod admin;
 mod config;

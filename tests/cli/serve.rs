@@ -70,7 +70,7 @@ fn sigterm_announces_drains_and_ends_with_0() {
         (503, "not ready\ndown: draining\n")
     );
     assert_eq!(relay.get("/livez", &[]).0, 200);
-    // A load balancer hasn't looked yet, and still sends clients.
+    // A load balancer hasn't looked yet and still sends clients.
     assert_eq!(relay.connect("other.example:443").0, DENIED);
     let asked = run(&["health", "--admin", &relay.admin.to_string()]);
     assert_eq!(asked.code, Some(1));
@@ -162,7 +162,7 @@ fn what_needs_a_restart_is_named_and_the_rest_of_the_file_waits_with_it() {
     assert!(relay.connect(&target).0.contains(" 200 "));
 }
 
-/// A destination on loopback whose tunnels open without a ClientHello.
+/// Adds a destination on loopback whose tunnels open without a ClientHello.
 fn plain_destination(port: u16) -> String {
     format!(
         "[[destination]]\nname = \"plain\"\nhosts = [\"plain.example\"]\nports = [{port}]\naddresses = [\"127.0.0.1\"]\n\

@@ -1,4 +1,4 @@
-//! `zvm setup`: what a person pastes, and what the relay says of the one who pasted the wrong thing.
+//! `zvm setup`: what a person pastes, and how the relay answers if it was the wrong thing.
 
 use tree_sitter::{Node, Parser, Tree};
 
@@ -12,7 +12,7 @@ const RELAY: &str = "relay.dmz.example:3128";
 fn the_commands_are_there_to_be_pasted_the_script_first() {
     let ran = setup(RELAY, "text");
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    // A line to be pasted begins at the margin, so that a whole one is what is copied.
+    // A line to paste begins at the margin, so that selecting it whole copies only the command.
     let lines: Vec<&str> = ran.stdout.lines().collect();
     let place = |wanted: &str| {
         let place = lines.iter().position(|line| *line == wanted);
@@ -52,7 +52,8 @@ fn every_source_that_is_named_is_listed() {
     }
 }
 
-/// PowerShell 5.1 takes a file without a byte order mark for the machine's code page, and so does a console.
+/// PowerShell 5.1 reads a file without a byte order mark in the machine's code page, and so does a
+/// console.
 #[test]
 fn all_of_it_is_ascii_and_filled_in() {
     for relay in [RELAY, "192.0.2.1:3128", "[2001:db8::1]:8080"] {
@@ -100,7 +101,7 @@ fn the_powershell_is_well_formed() {
         let tree = parse(&script);
         assert!(!tree.root_node().has_error(), "{}", tree.root_node());
     }
-    // The grammar would notice.
+    // The grammar would notice a mistake.
     let script = setup(RELAY, "powershell").stdout;
     for (sound, broken) in [
         ("if ($PS", "if $PS"),
@@ -113,7 +114,7 @@ fn the_powershell_is_well_formed() {
     }
 }
 
-/// With `-WhatIf` nothing is set: the one call that sets stands inside the one `if` that asks.
+/// With `-WhatIf` nothing is set: the only call that sets is inside the only `if` that asks.
 #[test]
 fn the_powershell_changes_nothing_without_asking() {
     let script = setup(RELAY, "powershell").stdout;
@@ -153,7 +154,7 @@ fn the_powershell_changes_nothing_without_asking() {
     );
 }
 
-/// The mistake that `MANUAL_PROXY` invites, seen from the relay.
+/// `MANUAL_PROXY` invites this mistake, which the relay sees as follows.
 #[test]
 fn a_client_without_a_bypass_list_is_named_once() {
     const HINT: &str = "its bypass list is missing";
@@ -168,7 +169,7 @@ fn a_client_without_a_bypass_list_is_named_once() {
         assert_eq!(relay.connect(target).0, DENIED);
     }
     relay.wait_for(HINT);
-    // Behind what was said of the three.
+    // This line follows what is written about the three commands.
     relay.reload("[no-such-table]\n", "the configuration stays as it was");
     let log = relay.log();
     let lines: Vec<_> = log.lines().filter(|line| line.contains(HINT)).collect();

@@ -1,10 +1,11 @@
-//! What is made from the code and kept beside it. `UPDATE_EXPECT=1` writes it anew.
+//! Files that are made from the code and kept beside it. `UPDATE_EXPECT=1` writes them anew.
 
 use std::fs;
 use std::path::Path;
 
-use super::{pages, reference};
+use super::reference;
 use crate::support::command::run;
+use crate::support::pages;
 
 #[test]
 fn manual_pages() {

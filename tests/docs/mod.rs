@@ -1,7 +1,7 @@
-//! The pages: what is generated is as the code has it, what they name exists, and what they show to type or to write works.
+//! The pages: generated ones match the code, and what they name exists. `tests/system/docs.rs` runs
+//! what they show to type or to write.
 
+mod blocks;
 mod generated;
-mod pages;
 mod reference;
 mod references;
-mod session;

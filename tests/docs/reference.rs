@@ -1,8 +1,8 @@
-//! The configuration reference, out of the JSON Schema that the code gives.
+//! Makes the configuration reference from the code's JSON Schema.
 
 use serde_json::{Map, Value};
 
-/// The page.
+/// Returns the whole page.
 pub(super) fn page(schema: &Value) -> String {
     let mut page = String::from(HEAD);
     let (tables, keys): (Vec<_>, Vec<_>) = properties(schema)
@@ -22,7 +22,7 @@ pub(super) fn page(schema: &Value) -> String {
     page
 }
 
-/// One table of a section, with the keys of tables inside it among them.
+/// Returns the table of one section, which includes the keys of tables inside it.
 fn rows(keys: &[(&String, &Value)], table: &Value, prefix: &str) -> String {
     let mut rows = String::new();
     if prefix.is_empty() {
@@ -50,7 +50,7 @@ fn rows(keys: &[(&String, &Value)], table: &Value, prefix: &str) -> String {
     rows
 }
 
-/// What a value looks like.
+/// Describes what a value looks like.
 fn takes(value: &Value) -> String {
     let is = |kind: &str| match &value["type"] {
         Value::Array(kinds) => kinds.iter().any(|it| it == kind),
@@ -88,7 +88,7 @@ fn takes(value: &Value) -> String {
     }
 }
 
-/// What a key is for, and what holds when it isn't set.
+/// Describes what a key is for, and what holds when it isn't set.
 fn split(text: &str) -> (String, String) {
     let (what, default) = match text.rsplit_once("Default: ") {
         Some((what, default)) => (what.trim(), default.trim_end_matches('.')),

@@ -1,4 +1,4 @@
-//! What the pages name exists.
+//! Whatever the pages name exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use callhome_relay::proxy_error::Reason;
 
-use super::pages;
+use crate::support::pages;
 
 #[test]
 fn links_lead_somewhere() {
@@ -24,7 +24,7 @@ fn links_lead_somewhere() {
     }
 }
 
-/// One row a reason, with its status; and no other rows.
+/// The page has one row for each reason, with its status, and no other rows.
 #[test]
 fn troubleshooting_has_every_reason() {
     let page = pages::page("docs/troubleshooting.md");
@@ -70,7 +70,7 @@ fn the_threat_models_tests_exist() {
     }
 }
 
-/// All of the project's own Rust.
+/// Returns the text of all Rust files of the project.
 fn sources() -> Vec<String> {
     fn walk(directory: &Path, into: &mut Vec<String>) {
         for entry in fs::read_dir(directory).unwrap() {

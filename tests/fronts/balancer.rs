@@ -1,4 +1,4 @@
-//! Behind a balancer: whom it announces is the client, in every respect.
+//! Behind a balancer: the client is the one that the balancer announces, in every respect.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, is_closing, upstream};
 use crate::support::tls::{TlsServer, digest};
 
-/// A listener whose balancers are 127.0.0.1 and 127.0.1.0/24.
+/// Returns a listener whose balancers are 127.0.0.1 and 127.0.1.0/24.
 const BALANCED: &str = "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.1\", \"127.0.1.0/24\"]\n";
 
 fn line(client: &str) -> Vec<u8> {
@@ -32,7 +32,7 @@ fn binary(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// Version 2, with a TLV behind the addresses.
+/// Returns a header of version 2, with a TLV behind the addresses.
 fn header(client: &str) -> Vec<u8> {
     let client: SocketAddr = client.parse().unwrap();
     let SocketAddr::V4(client) = client else {
@@ -124,7 +124,7 @@ async fn it_is_admitted_or_refused_as_itself() {
     }
 }
 
-/// One that forged a header is a client like another, and not read.
+/// A peer that isn't trusted is a client like any other, and its header isn't read.
 #[tokio::test]
 async fn only_balancers_may_connect() {
     let relay = Relay::start(BALANCED).await;
@@ -211,7 +211,7 @@ async fn limits_are_the_announced_clients() {
     ))
     .await;
     let head = connect("a.example:443");
-    // Far more than one client may have, each another's.
+    // These are far more than one client may have, and each is another client's.
     let mut open = Vec::new();
     for client in 0..20 {
         let stream = send(&relay, &[&line(&format!("10.0.1.{client}:1"))]).await;
@@ -241,7 +241,7 @@ async fn limits_are_the_announced_clients() {
         .until_metric("callhome_relay_connections_open", 0)
         .await;
 
-    // The burst is twice the rate, for each.
+    // The burst is twice the rate, for each client.
     for client in ["10.0.0.1:1", "10.0.0.2:1"] {
         for expected in [403, 403, 403, 403, 429] {
             let mut stream = send(&relay, &[&line(client), head.as_bytes()]).await;
@@ -250,7 +250,7 @@ async fn limits_are_the_announced_clients() {
     }
 }
 
-/// A trusted peer that has gone mad, or whose port somebody got at, fills no trail.
+/// A trusted peer that is broken, or whose port an attacker reaches, doesn't fill the trail.
 #[tokio::test]
 async fn bad_headers_have_a_rate_too() {
     let relay = Relay::start(&format!("{BALANCED}[limits]\nrate_per_client = \"2/h\"\n")).await;
@@ -266,7 +266,7 @@ async fn bad_headers_have_a_rate_too() {
     );
 }
 
-/// The relay dials a balancer that brings the connection back to it, announcing the relay itself.
+/// The relay dials a balancer that brings the connection back and announces the relay itself.
 #[tokio::test]
 async fn a_loop_through_the_balancer_is_noticed() {
     let balancer = TcpListener::bind("127.0.0.1:0").await.unwrap();

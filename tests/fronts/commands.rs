@@ -1,4 +1,4 @@
-//! What the commands say of such listeners.
+//! What the commands tell about such listeners.
 
 use crate::support::command::{ConfigFile, Serving, run, serve_file};
 use crate::support::pki::{Pki, Use};
@@ -36,7 +36,8 @@ fn certificates_that_cannot_be_used_are_a_bad_configuration() {
     }
 }
 
-/// An end that nobody thought of stops every client at once, so it is said a month before, where an operator looks.
+/// A certificate that expires unnoticed stops every client at once. So the command warns a month
+/// ahead, where an operator looks.
 #[test]
 fn the_end_of_a_certificate_is_said_in_time() {
     for (r#use, says) in [

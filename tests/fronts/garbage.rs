@@ -1,4 +1,5 @@
-//! Whatever arrives instead of what is asked for: each connection ends, with one record or none, and no session by a defect.
+//! Whatever a client sends instead, its connection ends, with one record or none, and no session
+//! panics.
 
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ async fn damaged_beginnings() {
     assert!(recorded > 200);
 }
 
-/// New keys over and over, by a client that never reads.
+/// A client that never reads asks for new keys over and over.
 #[tokio::test]
 async fn new_keys_without_end() {
     let pki = Pki::with_relay();

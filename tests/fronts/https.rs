@@ -1,4 +1,5 @@
-//! An HTTPS proxy: the same answers and records as the plain one, under TLS, and certificates that can be replaced.
+//! The HTTPS proxy gives the same answers and records as the plain one, and its certificates can be
+//! replaced.
 
 use std::fs;
 
@@ -60,12 +61,12 @@ async fn refusals_are_told_inside() {
         let mut stream = pki.connect(relay.proxy).await;
         stream.write_all(head.as_bytes()).await.unwrap();
         assert_eq!(answer(&mut stream).await.status, status, "{head}");
-        // The end is one that TLS vouches for.
+        // TLS confirms that the end is complete.
         assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 0);
     }
 }
 
-/// After the 200 an alert for the inner connection is bytes of the tunnel.
+/// After the 200 an alert for the inner connection is a part of the tunnel's bytes.
 #[tokio::test]
 async fn an_alert_to_the_inner_connection_is_inside() {
     let pki = Pki::with_relay();
@@ -129,7 +130,7 @@ async fn only_http_1_1_is_spoken() {
     assert_eq!(record["reason"], "tls_handshake_failed");
 }
 
-/// What the relay shows to a client that connects now.
+/// Returns the certificate that the relay shows to a client that connects now.
 async fn shown(pki: &Pki, relay: &Relay) -> Vec<u8> {
     let stream = pki.connect(relay.proxy).await;
     let certificates = stream.get_ref().1.peer_certificates().unwrap();
@@ -192,7 +193,7 @@ async fn certificates_are_replaced_and_tunnels_stay() {
     let rejected = "callhome_relay_config_reloads_total{result=\"rejected\"}";
     assert_eq!(relay.metric(rejected).await, 5);
 
-    // All the while.
+    // The tunnel has lived all the while.
     tunnel.write_all(b"up").await.unwrap();
     far.write_all(b"down").await.unwrap();
     let (mut up, mut down) = ([0; 2], [0; 4]);

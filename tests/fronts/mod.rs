@@ -1,9 +1,9 @@
-//! Listeners that ask for more than a request: a balancer's PROXY header, TLS, a client's certificate.
+//! Listeners that ask for more than a request: a balancer's PROXY header, TLS, a client's
+//! certificate.
 
 mod balancer;
 mod commands;
 mod garbage;
 mod https;
-mod in_person;
 mod mutual;
 mod tunnels;

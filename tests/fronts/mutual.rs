@@ -38,7 +38,8 @@ async fn ask(pki: &Pki, proxy: SocketAddr, from: &str, names: &[&str], version: 
     answer(&mut stream).await
 }
 
-/// Each row is asked in both versions; who isn't refused as a client is refused for its destination.
+/// Each row is asked in both versions. A client that isn't refused itself is refused for its
+/// destination.
 #[tokio::test]
 async fn the_certificate_says_who_it_is() {
     let pki = Pki::with_relay();
@@ -69,16 +70,17 @@ async fn the_certificate_says_who_it_is() {
         ("127.0.3.9", &["zvm-2"], Some("bound"), Some("zvm-2")),
         ("127.0.0.1", &["zvm-2"], None, Some("zvm-2")),
         ("127.0.0.3", &["zvm-2"], None, Some("zvm-2")),
-        // The certificate decides, whosever source that is.
+        // The certificate decides, even if the source is another client's.
         ("127.0.0.2", &["zvm-1"], Some("anywhere"), Some("zvm-1")),
         ("127.0.0.3", &["zvm-1"], Some("anywhere"), Some("zvm-1")),
-        // An unknown one is nobody, whatever `unlisted` says and whose address it has.
+        // An unknown certificate is no client, whatever `unlisted` says and even from a client's
+        // address.
         ("127.0.0.1", &["zvm-3"], None, Some("zvm-3")),
         ("127.0.0.3", &["zvm-3"], None, Some("zvm-3")),
         ("127.0.0.1", &["*.example"], None, None),
         ("127.0.0.1", &["127.0.0.1"], None, None),
         ("127.0.0.1", &[], None, None),
-        // Two clients' is nobody's.
+        // A certificate of two clients is no client.
         ("127.0.0.2", &["zvm-1", "zvm-2"], None, Some("zvm-1")),
     ] {
         for version in [TLS12, TLS13] {
@@ -97,7 +99,7 @@ async fn the_certificate_says_who_it_is() {
     }
 }
 
-/// On a port that asks for none, nobody can be one who is known by it.
+/// A port that asks for no certificate has no client that is known by one.
 #[tokio::test]
 async fn without_a_certificate_its_address_is_nobodys() {
     let relay = Relay::start(CLIENTS).await;
@@ -119,7 +121,8 @@ async fn without_a_certificate_its_address_is_nobodys() {
     }
 }
 
-/// The balancer's header comes before TLS, and the client behind it has its own certificate.
+/// The balancer's header comes before TLS, and the client behind the balancer has its own
+/// certificate.
 #[tokio::test]
 async fn behind_a_balancer() {
     let pki = Pki::with_relay();
@@ -149,7 +152,8 @@ async fn behind_a_balancer() {
     }
 }
 
-/// A reload that takes the client out ends its tunnels; another CA ends none, and lets none of the old in.
+/// A reload that removes the client ends its tunnels. Another CA ends no tunnel and admits no old
+/// certificate.
 #[tokio::test]
 async fn a_reload_is_held_against_the_certificate() {
     let (pki, other) = (Pki::with_relay(), Pki::new());

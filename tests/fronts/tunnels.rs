@@ -13,7 +13,7 @@ use crate::support::pki::{Pki, TLS12, TLS13, Version, shake_hands};
 use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::Relay;
 
-/// Both ends of a tunnel whose client speaks TLS with the relay.
+/// Holds both ends of a tunnel whose client speaks TLS with the relay.
 struct Open {
     near: TlsStream<TcpStream>,
     far: TcpStream,
@@ -123,7 +123,8 @@ async fn a_reset_is_passed_on() {
     assert_eq!(open.relay.closing(0).await["closed_by"], "upstream");
 }
 
-/// A record that was changed on the way never reaches the destination, and the tunnel ends in a reset.
+/// A record that was changed on the way never reaches the destination, and the tunnel ends in a
+/// reset.
 #[tokio::test]
 async fn damage_is_no_end() {
     let mut open = Open::new(TLS13).await;
@@ -148,7 +149,8 @@ async fn damage_is_no_end() {
     assert_eq!(record["bytes_up"], 4);
 }
 
-/// Neither side reads for a while, both send: nothing is lost or doubled, and nobody waits for ever.
+/// Both sides send and neither reads for a while: nothing is lost or doubled, and no side waits for
+/// ever.
 #[tokio::test]
 async fn both_ways_at_once_with_slow_readers() {
     for version in [TLS12, TLS13] {
@@ -199,7 +201,7 @@ async fn limits_end_it() {
     ] {
         let mut open = Open::with(TLS13, &format!("[timeouts]\n{keys}\n")).await;
         assert_eq!(read_to_end(&mut open.far).await, b"");
-        // No close_notify: what the destination would still have said is missing.
+        // There is no close_notify, because what the destination would still have sent is missing.
         let read = timeout(PATIENCE, open.near.read(&mut [0; 9]))
             .await
             .unwrap();

@@ -12,7 +12,8 @@ use crate::support::relay::{Relay, upstream};
 use super::plain::{Manner, Plain};
 use super::{FAST, connect_head, plain_destination, read_to_end, settled};
 
-/// Against: a second request hidden behind the first (pipelining, request smuggling). One connection has one answer.
+/// Against: a second request hidden behind the first (pipelining, request smuggling). One
+/// connection gets one answer.
 #[tokio::test]
 async fn nothing_behind_a_refused_head_is_served() {
     let server = Plain::start(Manner::Listens).await;
@@ -50,8 +51,8 @@ async fn nothing_behind_a_refused_head_is_served() {
     assert_eq!(server.connections(), 0);
 }
 
-/// Against: bytes sent along with a CONNECT that reach the destination before, or without, leave. Those of an allowed one arrive
-/// once, in order.
+/// Against: bytes sent along with a CONNECT that reach the destination too early, or although the
+/// CONNECT is refused. Those of an allowed CONNECT arrive once, in order.
 #[tokio::test]
 async fn early_bytes_wait_for_the_decision() {
     let server = Plain::start(Manner::Echoes).await;
@@ -89,7 +90,7 @@ async fn early_bytes_wait_for_the_decision() {
     settled(&relay).await;
 }
 
-/// Against: memory taken by a client that sends on while its name is being resolved.
+/// Against: a client that fills memory by sending while its name is being resolved.
 #[tokio::test]
 async fn early_bytes_are_held_up_to_a_bound() {
     let dns = NameServer::start().await;
@@ -106,7 +107,7 @@ async fn early_bytes_are_held_up_to_a_bound() {
         .unwrap();
     let flood = vec![0x16; 1 << 20];
     let mut taken = 0;
-    // What isn't read stays in the kernel's buffers, and when those are full the client must wait.
+    // Unread bytes stay in the kernel's buffers, and when those are full the client must wait.
     let write = async {
         while let Ok(count) = stream.write(&flood).await {
             taken += count;
@@ -120,7 +121,7 @@ async fn early_bytes_are_held_up_to_a_bound() {
     settled(&relay).await;
 }
 
-/// Against: a destination that talks to a client whose ClientHello hasn't been judged.
+/// Against: a destination that talks to a client before the client's ClientHello was judged.
 #[tokio::test]
 async fn a_destination_is_not_heard_before_the_hello() {
     let server = Plain::start(Manner::Greets(b"hello, client")).await;
@@ -139,7 +140,7 @@ async fn a_destination_is_not_heard_before_the_hello() {
     assert_eq!(record["bytes_down"], 0);
     settled(&relay).await;
 
-    // Where there is no ClientHello to wait for, it may speak first.
+    // Without a ClientHello to wait for, the destination may speak first.
     let relay = Relay::start(&plain_destination("plain.example", port)).await;
     let mut stream = tunnel(relay.proxy, &format!("plain.example:{port}"))
         .await
@@ -151,7 +152,8 @@ async fn a_destination_is_not_heard_before_the_hello() {
     settled(&relay).await;
 }
 
-/// Against: a destination that breaks off at the worst moment. The client is told, and the record says who it was.
+/// Against: a destination that breaks off at the worst moment. The client gets an answer, and the
+/// record names the side.
 #[tokio::test]
 async fn a_destination_that_leaves_ends_the_tunnel() {
     const HELLO: &[u8] = include_bytes!("../../relay/tls/testdata/openssl.bin");
@@ -164,7 +166,7 @@ async fn a_destination_that_leaves_ends_the_tunnel() {
             plain_destination("plain.example", port),
         ))
         .await;
-        // Without a ClientHello, with one, and with none when one is due.
+        // No ClientHello is needed, then one is sent, then one is missing.
         for (host, sent) in [
             ("plain.example", &b""[..]),
             ("ch3.zerto.com", HELLO),

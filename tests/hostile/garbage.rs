@@ -1,4 +1,4 @@
-//! Whatever bytes there are.
+//! Random bytes.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,8 +15,9 @@ use super::{FAST, connect_head, plain_destination, reset, settled};
 const CHROMIUM: &[u8] = include_bytes!("../../relay/tls/testdata/chromium.bin");
 const OPENSSL: &[u8] = include_bytes!("../../relay/tls/testdata/openssl.bin");
 
-/// Against: a crash, a hang or a leak by bytes that nobody thought of. Ten kinds of garbage for two seconds, from several clients
-/// at once; then everything is given back, no session has died, and a request of good will is served.
+/// Against: a crash, a hang or a leak by bytes that no author thought of. Several clients send ten
+/// kinds of garbage for two seconds. Then everything is given back, no session has panicked, and an
+/// honest request is served.
 #[tokio::test]
 async fn garbage_changes_nothing() {
     let server = TlsServer::start(&["ch3.zerto.com"]).await;
@@ -76,7 +77,7 @@ async fn attack(proxy: SocketAddr, port: u16, mut dice: Dice, end: Instant) -> u
     sent
 }
 
-/// One attack, in the pieces in which it is sent.
+/// Returns one attack, in the pieces in which it is sent.
 fn garbage(dice: &mut Dice, port: u16) -> Vec<Vec<u8>> {
     let good = connect_head(&format!("ch3.zerto.com:{port}"));
     let plain = connect_head(&format!("plain.example:{port}"));
@@ -108,7 +109,7 @@ fn garbage(dice: &mut Dice, port: u16) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Numbers that look random and are the same each time (xorshift64).
+/// Gives numbers that look random and are the same each time (xorshift64).
 struct Dice(u64);
 
 impl Dice {
@@ -128,7 +129,7 @@ impl Dice {
         (0..length).map(|_| self.next().to_be_bytes()[3]).collect()
     }
 
-    /// The same with up to four bytes changed.
+    /// Returns these bytes with up to four of them changed.
     fn damage(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut damaged = bytes.to_vec();
         for _ in 0..=self.below(4) {

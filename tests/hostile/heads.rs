@@ -1,4 +1,4 @@
-//! Heads and targets that no client of good will sends.
+//! Heads and targets that no honest client sends.
 
 use crate::support::client::ask;
 use crate::support::relay::{Relay, upstream};
@@ -6,8 +6,8 @@ use crate::support::relay::{Relay, upstream};
 use super::plain::{Manner, Plain};
 use super::{FAST, settled};
 
-/// Targets, and how the trail has them (none: just so). `PORT` is the allowed port: each is a spelling of the allowed target, or
-/// of its address, that some parser somewhere repairs.
+/// Targets, and how the trail has them if it is another way. `PORT` is the allowed port. Each
+/// target is a spelling of the allowed one, or of its address, that some parser somewhere repairs.
 #[rustfmt::skip] // a row a case
 const TARGETS: &[(&str, Option<&str>)] = &[
     ("billing.example", None),
@@ -63,11 +63,11 @@ const TARGETS: &[(&str, Option<&str>)] = &[
     ("127.0.0.1.1:PORT", None),
 ];
 
-/// Whole heads that are no requests, and the target as the trail has it. `GOOD` is the allowed target, `REST` what makes a head
-/// of a request line.
+/// Whole heads that are no requests, and the target as the trail has it. `GOOD` is the allowed
+/// target, and `REST` makes a head of a request line.
 #[rustfmt::skip] // a row a case
 const MALFORMED: &[(&[u8], Option<&str>)] = &[
-    // The request line
+    // Request lines
     (b"CONNECT  GOOD HTTP/1.1REST", Some(" GOOD")),
     (b"CONNECT GOOD  HTTP/1.1REST", Some("GOOD ")),
     (b"CONNECT GOOD HTTP/1.1 REST", Some("GOOD HTTP/1.1")),
@@ -83,7 +83,7 @@ const MALFORMED: &[(&[u8], Option<&str>)] = &[
     (b"\nCONNECT GOOD HTTP/1.1REST", None),
     (b"\xef\xbb\xbfCONNECT GOOD HTTP/1.1REST", Some("GOOD")),
     (b"C\xd0\x9eNNECT GOOD HTTP/1.1REST", Some("GOOD")),
-    // Bytes that would harm whoever prints them
+    // Bytes that harm a program that prints them
     (b"CONNECT GOOD\x00.evil:1 HTTP/1.1REST", Some("GOOD\\x00.evil:1")),
     (b"CONNECT \x1b[2J\x1b]0;pwned\x07GOOD HTTP/1.1REST", Some("\\x1b[2J\\x1b]0;pwned\\x07GOOD")),
     (b"CONNECT GOOD\rX-Evil: HTTP/1.1REST", Some("GOOD\\x0dX-Evil:")),
@@ -103,13 +103,13 @@ const MALFORMED: &[(&[u8], Option<&str>)] = &[
     (b"CONNECT GOOD HTTP/1.1\r\nHost: h\r\n: x\r\n\r\n", Some("GOOD")),
     (b"CONNECT GOOD HTTP/1.1\r\nHost: h\r\nX: \x00\r\n\r\n", Some("GOOD")),
     (b"CONNECT GOOD HTTP/1.1\r\nHost: h\r\nX\x0b: y\r\n\r\n", Some("GOOD")),
-    // Host
+    // Host fields
     (b"CONNECT GOOD HTTP/1.1\r\n\r\n", Some("GOOD")),
     (b"CONNECT GOOD HTTP/1.1\r\nHost: h\r\nhost: h\r\n\r\n", Some("GOOD")),
     (b"CONNECT GOOD HTTP/1.1\r\nHost:\r\n\r\n", Some("GOOD")),
     (b"CONNECT GOOD HTTP/1.1\r\nHost: user:S3CRET@h\r\n\r\n", Some("GOOD")),
     (b"CONNECT GOOD HTTP/1.0\r\nHost: h, h\r\n\r\n", Some("GOOD")),
-    // Content, which a byte of the tunnel could be taken for
+    // Content, with which the first bytes of a tunnel could be confused
     (b"CONNECT GOOD HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nHELLO", Some("GOOD")),
     (b"CONNECT GOOD HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n", Some("GOOD")),
     (b"CONNECT GOOD HTTP/1.1\r\nHost: h\r\nContent-Length: 0, 0\r\n\r\n", Some("GOOD")),
@@ -125,7 +125,7 @@ const MALFORMED: &[(&[u8], Option<&str>)] = &[
     (b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nCONNECT GOOD HTTP/1.1REST", Some("TCP4 10.0.0.1 10.0.0.2 1")),
 ];
 
-/// Heads that are refused for something else, with status and reason.
+/// Heads that are refused for another reason, with status and reason.
 #[rustfmt::skip] // a row a case
 const OTHERS: &[(&[u8], u16, &str, Option<&str>)] = &[
     (b"CONNECT GOOD\",\"decision\":\"allow HTTP/1.1REST", 400, "malformed_target", Some("GOOD\",\"decision\":\"allow")),
@@ -142,8 +142,8 @@ const OTHERS: &[(&[u8], u16, &str, Option<&str>)] = &[
     (b"CONNECT GOOD HTTP/1.2REST", 505, "version_not_supported", Some("GOOD")),
 ];
 
-/// Against: request smuggling, and getting past the list by a spelling that is repaired on the way; log injection by what was
-/// sent; credentials in the trail.
+/// Against: request smuggling, getting past the list by a spelling that is repaired on the way, log
+/// injection, and credentials in the trail.
 #[tokio::test]
 async fn nothing_malformed_is_repaired() {
     let server = Plain::start(Manner::Listens).await;
@@ -250,7 +250,8 @@ fn too_large(good: &str) -> Vec<Attack> {
     ]
 }
 
-/// Between the first and the last space of the first line; the cases have no other spaces than those.
+/// Returns what is between the first and the last space of the first line. The cases have no other
+/// spaces.
 fn sent_length(head: &[u8]) -> usize {
     let line = head.split(|byte| *byte == b'\n').next().unwrap();
     let line = line.strip_suffix(b"\r").unwrap_or(line);

@@ -1,4 +1,4 @@
-//! What a client may say first in its tunnel, and how it may cut it up.
+//! What a client may send first in its tunnel, and how it may cut that up.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const RECORDED: [(&str, &[u8]); 3] = [
     ("autologs.zerto.com", OPENSSL_TLS12),
     ("ch3.zerto.com", CHROMIUM),
 ];
-/// What a client sends right behind its ClientHello, unparsed: a `change_cipher_spec` record.
+/// A `change_cipher_spec` record, which clients send right behind their ClientHello.
 const BEHIND: &[u8] = b"\x14\x03\x03\x00\x01\x01";
 const UNRECOGNIZED_NAME: &[u8] = b"\x15\x03\x03\x00\x02\x02\x70";
 
@@ -32,8 +32,9 @@ async fn start(port: u16, client_hello: &str) -> Relay {
     .await
 }
 
-/// Against: a relay that looks at the first segment only, or that changes what it has looked at. Cut anywhere, over segments and
-/// over records, the ClientHello arrives as it was sent, and what follows it behind it.
+/// Against: a relay that judges only the first segment, or that changes what it has judged. The
+/// ClientHello is cut anywhere, over segments and records. It arrives as it was sent, and the rest
+/// behind it.
 #[tokio::test]
 async fn a_hello_in_pieces_arrives_unchanged() {
     let server = Plain::start(Manner::Listens).await;
@@ -56,7 +57,8 @@ async fn a_hello_in_pieces_arrives_unchanged() {
                 .await
                 .unwrap();
             stream.set_nodelay(true).unwrap();
-            // So few of many that the test is quick, and still each kind of cut has its pauses.
+            // Pause only here and there: the test stays quick, and each kind of cut still has its
+            // pauses.
             let pause = pieces.len() / 4;
             for (n, piece) in pieces.iter().enumerate() {
                 stream.write_all(piece).await.unwrap();
@@ -83,8 +85,8 @@ async fn a_hello_in_pieces_arrives_unchanged() {
     }
 }
 
-/// Against: a tunnel for one name used for another, and protocols that aren't TLS through a port that is for TLS. The
-/// destination hears nothing of it, early bytes neither.
+/// Against: a tunnel for one name used for another, and protocols that aren't TLS on a port that is
+/// for TLS. The destination receives nothing, not even early bytes.
 #[tokio::test]
 async fn what_is_not_allowed_to_be_said_is_not_passed_on() {
     let server = Plain::start(Manner::Greets(b"220 welcome\r\n")).await;
@@ -115,7 +117,7 @@ async fn what_is_not_allowed_to_be_said_is_not_passed_on() {
                 (stream, callhome_relay::http::answer::ESTABLISHED)
             } else {
                 let mut stream = tunnel(relay.proxy, &target).await.unwrap();
-                // One that is over 16 KiB may be refused before all of it is sent.
+                // A ClientHello over 16 KiB may be refused before all of it is sent.
                 let _ = stream.write_all(&sent).await;
                 (stream, &b""[..])
             };
@@ -134,7 +136,7 @@ async fn what_is_not_allowed_to_be_said_is_not_passed_on() {
     assert!(server.heard_nothing());
 }
 
-/// What is said in a tunnel to which name, and the reason for which it isn't passed on.
+/// Lists what is sent in a tunnel to which name, and the reason to refuse it.
 fn forbidden() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let nameless = replace(
         OPENSSL,
@@ -188,7 +190,7 @@ fn segments(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
     bytes.chunks(size).map(<[u8]>::to_vec).collect()
 }
 
-/// The same handshake message in records of so many bytes (RFC 8446, 5.1).
+/// Returns the same handshake message in records of this many bytes (RFC 8446, 5.1).
 fn over_records(hello: &[u8], size: usize) -> Vec<u8> {
     let mut records = Vec::new();
     for fragment in hello[5..].chunks(size) {

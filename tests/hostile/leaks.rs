@@ -1,4 +1,5 @@
-//! What is left behind after very many sessions. The relay is a process of its own here, so that its descriptors are its own.
+//! What is left behind after very many sessions. The relay is a process of its own here, so that
+//! the descriptors counted are its own.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -14,8 +15,8 @@ use super::{
     read_to_end, reset,
 };
 
-/// Against: a relay that runs out of descriptors or of slots after some weeks. Ten thousand refused requests and as many finished
-/// tunnels later it holds what it held before.
+/// Against: a relay that runs out of descriptors or slots after some weeks. After ten thousand
+/// refused requests and as many tunnels it holds what it held before.
 #[tokio::test]
 async fn twenty_thousand_sessions_leave_nothing_behind() {
     let server = Plain::start(Manner::Echoes).await;
@@ -24,7 +25,7 @@ async fn twenty_thousand_sessions_leave_nothing_behind() {
         "{}{FAST}",
         plain_destination("plain.example", port)
     ));
-    // Threads, pipes and pools come with the first sessions.
+    // The first sessions create threads, pipes and pools.
     relay.sessions(200, port).await;
     let before = relay.descriptors().await;
     relay.sessions(ROUNDS, port).await;
@@ -33,7 +34,7 @@ async fn twenty_thousand_sessions_leave_nothing_behind() {
     assert_eq!(metric(relay.admin, "session_panics_total").await, 0);
     let tunnels = u64::try_from(200 + ROUNDS).unwrap();
     assert_eq!(metric(relay.admin, "tunnels_total").await, tunnels);
-    // A record for each refusal, two for each tunnel, and those of the start and of the seals.
+    // Each refusal has one record and each tunnel two. The start and the seals have theirs.
     metric_reaches(relay.admin, "audit_records_total", 3 * tunnels + 2).await;
 }
 
@@ -48,8 +49,10 @@ impl Process {
     fn start(keys: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("relay.toml");
+        // The sandbox is off, because the kernel shows a confined process's descriptors to root
+        // only.
         let text = format!(
-            "preset = \"none\"\n{keys}\n[dns]\nservers = [\"127.0.0.1:9\"]\n\
+            "preset = \"none\"\n{keys}\n[dns]\nservers = [\"127.0.0.1:9\"]\n[sandbox]\nmode = \"off\"\n\
              [[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n[admin]\nbind = \"127.0.0.1:0\"\n\
              [audit]\ndirectory = \"{}\"\n",
             directory.path().join("audit").display()
@@ -74,7 +77,7 @@ impl Process {
         };
         let proxy = address("listens   ");
         let admin = address("admin     http://");
-        // What it says later must go somewhere.
+        // Read the rest of the log, because a full pipe would block the relay.
         std::thread::spawn(move || lines.for_each(drop));
         Self {
             proxy,
@@ -84,7 +87,7 @@ impl Process {
         }
     }
 
-    /// So many refusals, and so many tunnels, from several clients.
+    /// Makes this many refusals and this many tunnels, from several clients.
     async fn sessions(&self, count: usize, port: u16) {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
@@ -102,7 +105,7 @@ impl Process {
         }
     }
 
-    /// How many descriptors are open once no session is.
+    /// Counts the open descriptors once no session is open.
     async fn descriptors(&self) -> usize {
         metric_becomes(self.admin, "connections_open", 0).await;
         metric_becomes(self.admin, "tunnels_open", 0).await;
@@ -147,5 +150,6 @@ async fn tunnelled(proxy: SocketAddr, client: u8, port: u16, n: usize) {
 
 const REFUSED: &[u8] = b"CONNECT denied.example:443 HTTP/1.0\r\n\r\n";
 const ROUNDS: usize = 10_000;
-/// As many source addresses, which also keeps the ports of one from running out.
+/// Each client has its own source address, which also keeps the ports of one address from running
+/// out.
 const CLIENTS: u8 = 20;

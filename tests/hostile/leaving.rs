@@ -23,7 +23,7 @@ enum Stage {
     Connected,
     WithinHead,
     Resolving,
-    /// The same, and it has sent more than is held.
+    /// It is resolving, and has sent more than the relay holds.
     Flooding,
     Dialling,
     Established,
@@ -37,8 +37,8 @@ enum Manners {
     Reset,
 }
 
-/// Against: slots and descriptors held by clients that are gone. A client may have one tunnel here, so each round needs what the
-/// one before gave back, long before any timeout would.
+/// Against: slots and descriptors held by clients that are gone. A client may have one tunnel here,
+/// so each round needs what the round before gave back, long before any timeout.
 #[tokio::test]
 async fn a_client_that_leaves_gives_everything_back() {
     let dns = NameServer::start().await;
@@ -72,7 +72,7 @@ async fn a_client_that_leaves_gives_everything_back() {
         Stage::Tunnelling,
     ] {
         for manners in [Manners::Fin, Manners::Reset] {
-            // Behind what isn't read, a FIN isn't seen.
+            // A FIN is invisible behind bytes that aren't read.
             if (stage, manners) == (Stage::Flooding, Manners::Fin) {
                 continue;
             }
@@ -112,7 +112,7 @@ async fn a_client_that_leaves_gives_everything_back() {
     assert_eq!(settled(&relay).await, sessions + 1);
 }
 
-/// A client that has got as far as that.
+/// Returns a client that has got as far as that.
 async fn reach(
     stage: Stage,
     relay: &Relay,
@@ -140,7 +140,7 @@ async fn reach(
     match stage {
         Stage::Connected => metric_becomes(relay.admin, "connections_open", 1).await,
         Stage::WithinHead => {}
-        // The second client joins the first one's question.
+        // The second client shares the first one's question.
         Stage::Resolving | Stage::Flooding => {
             relay
                 .wait(|| (dns.all_queries() >= asked.max(1)).then_some(()))
@@ -197,7 +197,7 @@ fn check(stage: Stage, record: &Value, what: &str) {
     }
 }
 
-/// How many bytes wait in the kernel for the relay to read them.
+/// Returns how many bytes wait in the kernel for the relay to read them.
 fn unread(local: SocketAddr, remote: SocketAddr) -> usize {
     let ends = format!(
         "0100007F:{:04X} 0100007F:{:04X} ",
@@ -211,10 +211,11 @@ fn unread(local: SocketAddr, remote: SocketAddr) -> usize {
     usize::from_str_radix(received, 16).unwrap()
 }
 
-/// A port that answers no SYN, because its queue of connections is full: dialling it takes until the timeout.
+/// A port that answers no SYN, because its queue of connections is full. Dialling it takes until
+/// the timeout.
 struct FullBacklog {
     address: SocketAddr,
-    /// Attempts that are this test's own.
+    /// These attempts are this test's own.
     before: usize,
     _listener: Socket,
     _queued: Vec<Socket>,
@@ -247,7 +248,7 @@ impl FullBacklog {
         full
     }
 
-    /// How many connections to the port are being attempted, as the kernel has them (state SYN-SENT).
+    /// Counts the attempts to connect to the port, as the kernel lists them (state SYN-SENT).
     fn dialling(&self) -> usize {
         let remote = format!("0300007F:{:04X}", self.address.port());
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();

@@ -11,7 +11,7 @@ use crate::support::relay::Relay;
 
 use super::{FAST, connect_head, metric, metric_becomes, settled};
 
-/// A destination that isn't TLS, under a name and port of its own.
+/// Returns a destination without TLS, under a name and port of its own.
 fn destination(name: &str, address: &str, port: u16) -> String {
     format!(
         "[[destination]]\nname = \"{name}\"\nhosts = [\"{name}.example\"]\nports = [{port}]\nsni = \"any\"\ntls_only = false\n\
@@ -43,7 +43,7 @@ async fn is_a_loop(relay: &Relay, name: &str, port: u16) {
     assert_eq!(now, accepted + 1, "{name}: the relay reached itself");
 }
 
-/// Replaces the destinations of a relay, now that its ports are known.
+/// Replaces a relay's destinations, now that its ports are known.
 async fn reload(relay: &Relay, keys: &str, destinations: &[String]) {
     let outcome = relay
         .reload(&format!("{keys}{}", destinations.concat()))
@@ -51,8 +51,8 @@ async fn reload(relay: &Relay, keys: &str, destinations: &[String]) {
     assert_eq!(outcome["event"], "config_loaded", "{outcome}");
 }
 
-/// Against: a relay that is made to connect to itself until nothing is left of it, or to the admin port that only loopback may
-/// reach, by whatever address leads there.
+/// Against: a relay that connects to itself until it has no resources left, or to its admin port,
+/// which only loopback may reach. No address may lead there.
 #[tokio::test]
 async fn the_relay_is_never_its_own_destination() {
     for (listen, addresses) in [
@@ -93,7 +93,8 @@ async fn a_published_address_is_the_relay() {
     }
 }
 
-/// Against: two relays that are made to connect to each other in turn. Neither can know; what a client may have bounds it.
+/// Against: two relays that connect to each other in turn. Neither can know, so a client's limits
+/// have to stop it.
 #[tokio::test]
 async fn two_relays_in_a_circle_come_to_an_end() {
     const LIMITS: &str = "[limits]\ntunnels_per_client = 3\nrate_per_client = \"100000/s\"\n";

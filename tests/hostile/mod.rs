@@ -1,4 +1,5 @@
-//! Attacks on a running relay, by a client, by a name server, by a destination. What each test is against stands above it.
+//! Attacks on a running relay, by a client, by a name server, by a destination. Each test's comment
+//! names the attack.
 
 mod early;
 mod garbage;
@@ -27,10 +28,10 @@ use tokio::time::timeout;
 use crate::support::relay::{Relay, is_closing};
 use crate::support::tls::digest;
 
-/// So many requests come from one address here that the usual rate would be in the way.
+/// The usual rate would be in the way, because one address sends very many requests here.
 const FAST: &str = "[limits]\nrate_per_client = \"100000/s\"\n";
 
-/// A destination named "plain" for `host`, which speaks no TLS, on loopback at `port`.
+/// Returns a destination named "plain" for `host`, which speaks no TLS, on loopback at `port`.
 fn plain_destination(host: &str, port: u16) -> String {
     format!(
         "[[destination]]\nname = \"plain\"\nhosts = [\"{host}\"]\nports = [{port}]\nsni = \"any\"\ntls_only = false\n\
@@ -42,7 +43,7 @@ fn connect_head(target: &str) -> Vec<u8> {
     format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").into_bytes()
 }
 
-/// Connects from an address of loopback's /8, which is a client of its own to the relay.
+/// Connects from an address of loopback's /8, so that the relay sees another client.
 async fn connect_from(source: [u8; 4], relay: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((source, 0).into()).unwrap();
@@ -55,7 +56,7 @@ fn reset(stream: TcpStream) {
     drop(stream);
 }
 
-/// What comes until the end of the connection; a reset counts as one.
+/// Reads until the end of the connection. A reset counts as an end.
 async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
@@ -68,7 +69,7 @@ async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// The value of a metric without labels.
+/// Returns the value of a metric without labels.
 async fn metric(admin: SocketAddr, name: &str) -> u64 {
     let mut stream = TcpStream::connect(admin).await.unwrap();
     let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -83,7 +84,7 @@ async fn metric(admin: SocketAddr, name: &str) -> u64 {
         .unwrap()
 }
 
-/// Waits until a counter has at least a value.
+/// Waits until a counter has at least this value.
 async fn metric_reaches(admin: SocketAddr, name: &str, wanted: u64) {
     let reached = timeout(PATIENCE, async {
         while metric(admin, name).await < wanted {
@@ -93,7 +94,7 @@ async fn metric_reaches(admin: SocketAddr, name: &str, wanted: u64) {
     assert!(reached.await.is_ok(), "{name} stays below {wanted}");
 }
 
-/// Waits until a metric has a value.
+/// Waits until a metric has this value.
 async fn metric_becomes(admin: SocketAddr, name: &str, wanted: u64) {
     let mut last = 0;
     let reached = timeout(PATIENCE, async {
@@ -108,13 +109,13 @@ async fn metric_becomes(admin: SocketAddr, name: &str, wanted: u64) {
     assert!(reached.await.is_ok(), "{name} is {last}, not {wanted}");
 }
 
-/// Waits until nothing is open, and checks that nothing went wrong on the way: no session died, each has one closing record, and
-/// the trail is whole. Returns the number of sessions.
+/// Waits until nothing is open, and checks that nothing went wrong: no session panicked, each has
+/// one closing record, and the trail is whole. Returns the number of sessions.
 async fn settled(relay: &Relay) -> usize {
     metric_becomes(relay.admin, "connections_open", 0).await;
     metric_becomes(relay.admin, "tunnels_open", 0).await;
     assert_eq!(metric(relay.admin, "session_panics_total").await, 0);
-    // Records are written in the order in which they are handed over, so behind the last session's comes this one.
+    // The writer keeps the order, so when this record is there, the last session's is there too.
     let loaded = |record: &Value| record["event"] == "config_loaded";
     let before = relay.count_of(loaded);
     relay.command(Instruction::Reload).await;
@@ -139,7 +140,7 @@ async fn settled(relay: &Relay) -> usize {
     sessions.len()
 }
 
-/// The events of each session, in their order.
+/// Returns the events of each session, in their order.
 fn sessions(records: &[Value]) -> HashMap<String, Vec<String>> {
     let mut sessions: HashMap<String, Vec<String>> = HashMap::new();
     for record in records {
@@ -155,7 +156,8 @@ fn is_closing_word(event: &str) -> bool {
     is_closing(&serde_json::json!({ "event": event }))
 }
 
-/// Verifies the trail from its raw bytes alone: one JSON object a line, printable, numbered, and chained.
+/// Verifies the trail from its raw bytes alone: one JSON object a line, printable, numbered, and
+/// chained.
 fn check_chain(path: &Path) {
     let bytes = std::fs::read(path).unwrap();
     let end = bytes.iter().rposition(|byte| *byte == b'\n').unwrap();

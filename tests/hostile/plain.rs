@@ -1,4 +1,5 @@
-//! A destination without TLS that keeps what it receives, so that a test can say what never reached it.
+//! A destination without TLS that keeps what it receives, so that a test can show what never
+//! reached it.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -9,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-/// The server stops when it is dropped.
+/// It stops when it is dropped.
 pub(super) struct Plain {
     pub(super) address: SocketAddr,
     received: Received,
@@ -19,17 +20,17 @@ pub(super) struct Plain {
 /// What the server does with a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// Reads until the end.
+    /// It reads until the end.
     Listens,
-    /// Sends back what it reads.
+    /// It sends back what it reads.
     Echoes,
-    /// Says something first, then reads until the end.
+    /// It sends something first, then reads until the end.
     Greets(&'static [u8]),
     Resets,
     Closes,
 }
 
-/// The bytes of each connection.
+/// Holds the bytes of each connection.
 type Received = Arc<Mutex<Vec<Vec<u8>>>>;
 
 impl Plain {
@@ -54,7 +55,7 @@ impl Plain {
         self.received.lock().unwrap().len()
     }
 
-    /// What the `n`th connection has brought so far.
+    /// Returns what the `n`th connection has brought so far.
     pub(super) fn received(&self, n: usize) -> Vec<u8> {
         self.received
             .lock()
@@ -64,12 +65,12 @@ impl Plain {
             .unwrap_or_default()
     }
 
-    /// Whether any connection has brought anything.
+    /// Tells whether any connection has brought anything.
     pub(super) fn heard_nothing(&self) -> bool {
         self.received.lock().unwrap().iter().all(Vec::is_empty)
     }
 
-    /// Waits until the `n`th connection has brought so many bytes, and gives all it brought.
+    /// Waits until the `n`th connection has brought this many bytes, and returns all it brought.
     pub(super) async fn receives(&self, n: usize, length: usize) -> Vec<u8> {
         let wait = async {
             while self.received(n).len() < length {

@@ -13,7 +13,7 @@ use crate::support::relay::Relay;
 use super::plain::{Manner, Plain};
 use super::{FAST, connect_head, settled};
 
-/// Nothing is kept longer than a moment, so that the next request asks again.
+/// Keeps answers for a moment only, so that the next request asks again.
 fn forgetful(dns: &NameServer) -> String {
     format!(
         "{FAST}[dns]\nservers = [\"{}\"]\nmin_ttl = \"1ms\"\nserve_stale = \"1ms\"\nnat64_prefixes = [\"{NAT64}\"]\n",
@@ -27,7 +27,8 @@ fn plain_rules(port: u16, hosts: &str, more: &str) -> String {
     )
 }
 
-/// Against: DNS rebinding. The name is allowed, and its first answer was fine; what it resolves to next is inside.
+/// Against: DNS rebinding. The name is allowed and its first answer was fine, but its next one is
+/// an inside address.
 #[tokio::test]
 async fn an_answer_is_judged_anew_at_every_use() {
     let dns = NameServer::start().await;
@@ -61,7 +62,7 @@ async fn an_answer_is_judged_anew_at_every_use() {
         "fd00:ec2::254",
     ] {
         dns.addresses("rebind.example", &[inner], 0);
-        // The answer before may live for its millisecond still.
+        // The answer before may still be valid for its millisecond.
         let asked = || dns.queries("rebind.example", RecordType::A);
         let before = asked();
         let answer = loop {
@@ -83,7 +84,7 @@ async fn an_answer_is_judged_anew_at_every_use() {
         assert_eq!(record["destination"], "d");
     }
 
-    // In company of a permitted one, too: that one alone is dialled.
+    // Beside a permitted address they are left out, and only the permitted one is dialled.
     let mixed = [
         "127.0.0.1",
         "127.0.0.2",
@@ -100,7 +101,7 @@ async fn an_answer_is_judged_anew_at_every_use() {
     assert_eq!(inside.connections(), 0);
 }
 
-/// Against: an alias out of an allowed name into the inside.
+/// Against: an alias that leads from an allowed name into the inside.
 #[tokio::test]
 async fn an_alias_leads_nowhere_else() {
     let dns = NameServer::start().await;
@@ -124,8 +125,8 @@ async fn an_alias_leads_nowhere_else() {
     assert_eq!(inside.connections(), 0);
 }
 
-/// Against: reaching a special-purpose network through an allowed name, be it hidden in a v4-mapped, NAT64 or 6to4 address; a
-/// range that is wider than any of those networks opens none of them.
+/// Against: reaching a special-purpose network through an allowed name, also hidden in a v4-mapped,
+/// NAT64 or 6to4 address. A range wider than those networks opens none of them.
 #[tokio::test]
 async fn no_special_purpose_network_is_reached_by_a_name() {
     for ranges in ["", "ip_ranges = [\"0.0.0.0/0\", \"::/0\"]"] {
@@ -149,7 +150,7 @@ async fn no_special_purpose_network_is_reached_by_a_name() {
                     addresses.extend(hiding_places(hidden));
                 }
             }
-            // A test sends no packet anywhere but to loopback, not even when it fails for another reason.
+            // A test sends packets to loopback only, even when it fails for another reason.
             addresses.retain(|address| {
                 classify(*address, &[NAT64.parse().unwrap()]).access() != Access::Open
             });
@@ -168,7 +169,7 @@ async fn no_special_purpose_network_is_reached_by_a_name() {
     }
 }
 
-/// Against: the same with literals, which no name server is needed for.
+/// Against: the same by literal addresses, which need no name server.
 #[tokio::test]
 async fn no_special_purpose_network_is_reached_by_a_literal() {
     let inside = Plain::start(Manner::Listens).await;
@@ -205,7 +206,7 @@ async fn no_special_purpose_network_is_reached_by_a_literal() {
     assert_eq!(inside.connections(), 0);
 }
 
-/// The first and the last address of a block.
+/// Returns the first and the last address of a block.
 fn ends(block: IpNet) -> [IpAddr; 2] {
     [block.network(), block.broadcast()]
 }

@@ -8,7 +8,8 @@ use crate::support::relay::Relay;
 use super::plain::{Manner, Plain};
 use super::{FAST, plain_destination, settled};
 
-/// Mistakes, each of which alone makes a file unusable; `EVIL` is a destination that would widen what is allowed.
+/// Mistakes, each of which makes a file unusable. `EVIL` is a destination that would widen what is
+/// allowed.
 const MISTAKES: &[&str] = &[
     "EVIL[broken",
     "EVIL= 1",
@@ -45,7 +46,8 @@ const MISTAKES: &[&str] = &[
     "EVIL\"",
 ];
 
-/// Against: a broken file that opens the relay, or shuts it. Whatever is wrong, everything stays as it was.
+/// Against: a broken file that opens the relay, or shuts it. Whatever is wrong, everything stays as
+/// it was.
 #[tokio::test]
 async fn a_broken_file_changes_nothing() {
     let server = Plain::start(Manner::Listens).await;
@@ -73,7 +75,8 @@ async fn a_broken_file_changes_nothing() {
         );
         is_unchanged(&relay, port, &policy).await;
     }
-    // The whole file, cut anywhere behind the destination that widens it, and with a byte that isn't UTF-8.
+    // The whole file is cut anywhere behind the destination that widens it, or has a byte that
+    // isn't UTF-8.
     let whole = format!("{evil}{keys}");
     let cut = whole.len() - rules.len() - FAST.len();
     for at in [cut + 5, cut + 20, whole.len() - 3] {
@@ -93,7 +96,7 @@ async fn a_broken_file_changes_nothing() {
     assert_eq!(relay.reload(&noise).await["event"], "config_rejected");
     is_unchanged(&relay, port, &policy).await;
 
-    // The tunnel that stood on the old file has lived through it all.
+    // The tunnel from before the reloads is still open.
     tokio::io::AsyncWriteExt::write_all(&mut held, b"still here")
         .await
         .unwrap();
@@ -103,7 +106,7 @@ async fn a_broken_file_changes_nothing() {
     settled(&relay).await;
 }
 
-/// The same answers as before, under the same policy.
+/// Checks that the answers are the same as before, under the same policy.
 async fn is_unchanged(relay: &Relay, port: u16, policy: &serde_json::Value) {
     let decide = async |target: String| {
         tunnel(relay.proxy, &target)

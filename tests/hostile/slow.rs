@@ -15,7 +15,7 @@ use super::{
     settled,
 };
 
-/// Against: slowloris. A head that comes drop by drop has its time in all, not from drop to drop.
+/// Against: slowloris. The timeout covers the whole head, so sending it drop by drop gains nothing.
 #[tokio::test]
 async fn a_dribbling_head_is_given_up() {
     let relay = Relay::start(&format!("{FAST}[timeouts]\nrequest_head = \"300ms\"\n")).await;
@@ -49,7 +49,7 @@ async fn a_dribbling_head_is_given_up() {
     let raw = record["target"]["raw"].as_str().unwrap();
     assert!("denied.example:443".starts_with(raw), "{raw}");
 
-    // One that says nothing at all isn't worth a record.
+    // A client that sends nothing at all leaves no record.
     let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
     assert_eq!(read_to_end(&mut stream).await, b"");
     drop((stream, reader));
@@ -57,7 +57,8 @@ async fn a_dribbling_head_is_given_up() {
     assert_eq!(metric(relay.admin, "connections_silent_total").await, 1);
 }
 
-/// Against: one client that takes all connections. It has exactly its share, and others don't notice.
+/// Against: one client that takes all connections. It gets exactly its share, and others don't
+/// notice.
 #[tokio::test]
 async fn idle_connections_are_capped_per_client() {
     let relay =
@@ -135,8 +136,8 @@ async fn tunnels_are_capped_per_client() {
     assert_eq!(settled(&relay).await, 7);
 }
 
-/// Against: one client that keeps the relay busy with requests, refused ones too. Its burst is exactly twice its rate, and others
-/// don't notice.
+/// Against: one client that keeps the relay busy with requests, refused ones too. Its burst is
+/// exactly twice its rate, and others don't notice.
 #[tokio::test]
 async fn requests_are_rated_per_client() {
     let relay = Relay::start("[limits]\nrate_per_client = \"4/h\"\n").await;
@@ -157,6 +158,6 @@ async fn requests_are_rated_per_client() {
         .unwrap();
     assert_eq!(answer(&mut other).await.status, 403);
     drop(other);
-    // Of the four beyond the rate the first has a record of its own; the others are counted together.
+    // Of the four beyond the rate the first has its own record. The others are counted together.
     assert_eq!(settled(&relay).await, 10);
 }

@@ -14,8 +14,9 @@ use crate::support::relay::{Relay, upstream};
 use super::plain::{Manner, Plain};
 use super::{connect_head, plain_destination, read_to_end, reset, sessions, settled};
 
-/// Against: a session that leaves no record, or two, when all happens at the same time: refusals, failures, tunnels that end in
-/// every manner, clients that leave, a reload that revokes, and a stop in the middle.
+/// Against: a session that leaves no record, or two, when everything happens at once: refusals,
+/// failures, all ends of a tunnel, clients that leave, a reload that revokes, and a stop in the
+/// middle.
 #[tokio::test]
 async fn every_session_has_one_end() {
     let dns = NameServer::start().await;
@@ -44,7 +45,7 @@ async fn every_session_has_one_end() {
             relay.reload(&after).await;
             relay.reload(&before).await;
         }
-        // Some of each kind at a time, and not all that there are.
+        // Let some of each kind run at a time, but not all.
         while clients.len() > 60 {
             clients.join_next().await.unwrap().unwrap();
         }
@@ -52,7 +53,7 @@ async fn every_session_has_one_end() {
     clients.join_all().await;
     assert_eq!(settled(&relay).await, 400);
 
-    // Stopped with tunnels and requests under way, it leaves no session without its end either.
+    // A relay that is stopped with tunnels and requests under way gives each session its end too.
     let mut held = Vec::new();
     for _ in 0..20 {
         held.push(
@@ -103,7 +104,8 @@ async fn client(proxy: std::net::SocketAddr, port: u16, n: usize) {
         assert_ne!(answer.status, 200);
         return;
     }
-    // At capacity, or in the moment in which it isn't allowed, it is refused: that is an end like any other.
+    // It is refused at capacity, or while the reload doesn't allow it. That is an end like any
+    // other.
     let Ok(mut stream) = tunnel(proxy, target).await else {
         return;
     };
@@ -114,7 +116,7 @@ async fn client(proxy: std::net::SocketAddr, port: u16, n: usize) {
             let _ = stream.shutdown().await;
             read_to_end(&mut stream).await;
         }
-        // Until the relay ends it.
+        // The relay ends this one.
         8 => {
             read_to_end(&mut stream).await;
         }

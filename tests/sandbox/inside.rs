@@ -1,4 +1,5 @@
-//! What code inside can't do. The code that tries is this test program's own: it enters the very sandbox that the relay enters.
+//! What confined code can't do. This test program's own code tries it, in the sandbox that the
+//! relay enters.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -27,7 +28,7 @@ fn nothing_but_its_own_is_left() {
         "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    // What it says of itself may be wrong; the file isn't.
+    // The child's own report may be wrong, but the file isn't.
     assert_eq!(
         fs::read(directory.path().join("outside")).unwrap(),
         b"before"
@@ -55,7 +56,7 @@ fn tries_everything() {
     let raw = || Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4));
     let netlink = || Socket::new(Domain::from(libc_netlink()), Type::DGRAM, None);
 
-    // Before, all of it works, as far as the test's own user may.
+    // Outside of the sandbox all of it works, as far as the test's own user may.
     Command::new("true").status().unwrap();
     if geteuid().is_root() {
         File::open("/etc/shadow").unwrap();
@@ -87,7 +88,7 @@ fn tries_everything() {
     drop(at_a_path);
 
     other_files_are_gone(root);
-    // Programs, processes
+    // Programs and processes
     missing("a program", Command::new("true").status());
     missing(
         "a signal",
@@ -110,7 +111,7 @@ fn tries_everything() {
     );
     drop(abstract_one);
 
-    // And so it is for a thread that is started now.
+    // A thread that starts now is confined as well.
     let file = root.join("outside");
     thread::spawn(move || {
         denied("a thread's", File::open(file));
@@ -184,17 +185,17 @@ fn other_files_are_gone(root: &Path) {
     );
 }
 
-/// What libc calls `AF_NETLINK`.
+/// The number of `AF_NETLINK`, as libc has it.
 fn libc_netlink() -> i32 {
     16
 }
 
-/// Landlock says so.
+/// Expects Landlock's refusal.
 fn denied<T>(what: &str, result: io::Result<T>) {
     refused(what, io::ErrorKind::PermissionDenied, result);
 }
 
-/// seccomp says so: there is no such call.
+/// Expects seccomp's refusal: there is no such call.
 fn missing<T>(what: &str, result: io::Result<T>) {
     refused(what, io::ErrorKind::Unsupported, result);
 }

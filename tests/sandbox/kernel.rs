@@ -7,10 +7,12 @@ use std::process::Command;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 use serde_json::Value;
 
-use super::{own_test, refused, status, wait};
+use super::own_test;
+use crate::support::command::finish;
 use crate::support::process::{Process, relay, write_config};
+use crate::support::wait;
 
-/// The relay where there is no such system call.
+/// Prepares the relay where this system call doesn't exist.
 fn without_landlock(directory: &Path) -> Command {
     let mut command = own_test("sandbox::kernel::becomes_a_relay");
     command.env("DIRECTORY", directory);
@@ -38,15 +40,15 @@ fn auto_takes_the_rest_and_says_what_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     write_config(directory.path(), "[sandbox]\nmode = \"auto\"", "");
     let process = Process::spawn(without_landlock(directory.path()));
-    // One filter is the test's.
-    assert_eq!(status(&process, "Seccomp_filters"), ["2"]);
-    assert_eq!(status(&process, "NoNewPrivs"), ["1"]);
+    // One of the two filters is the test's.
+    assert_eq!(process.status("Seccomp_filters"), ["2"]);
+    assert_eq!(process.status("NoNewPrivs"), ["1"]);
     let measures = super::running::measures(directory.path());
     let measures = measures.as_array().unwrap();
     assert!(measures.contains(&"seccomp".into()), "{measures:?}");
     let landlock = |it: &Value| it.as_str().unwrap().contains("landlock");
     assert!(!measures.iter().any(landlock), "{measures:?}");
-    wait("the warning", || {
+    wait::until("the warning", || {
         process
             .said()
             .contains("WARN [sandbox] landlock can't be had here: ")
@@ -57,10 +59,12 @@ fn auto_takes_the_rest_and_says_what_is_missing() {
 fn require_does_not_start() {
     let directory = tempfile::tempdir().unwrap();
     write_config(directory.path(), "[sandbox]\nmode = \"require\"", "");
-    let (code, said) = refused(without_landlock(directory.path()));
-    assert_eq!(code, Some(70), "{said}");
+    let ran = finish(without_landlock(directory.path()));
+    assert_eq!(ran.code, Some(70), "{}", ran.stderr);
     assert!(
-        said.contains("[sandbox] landlock can't be had here: the kernel has no Landlock"),
-        "{said}"
+        ran.stderr
+            .contains("[sandbox] landlock can't be had here: the kernel has no Landlock"),
+        "{}",
+        ran.stderr
     );
 }

@@ -1,4 +1,5 @@
-//! The real relay with `mode = "require"`: what holds for each of its threads, and that life goes on.
+//! The real relay with `mode = "require"`: what holds for each of its threads, and that it goes on
+//! working.
 
 use std::fs;
 use std::path::Path;
@@ -7,16 +8,16 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{status, wait};
 use crate::support::client::{answer, connect};
 use crate::support::pki::{Pki, Use};
 use crate::support::plain::PlainServer;
 use crate::support::process::{Process, relay, write_config};
+use crate::support::wait::{self, PATIENCE};
 
-/// The measures that the trail has.
+/// Returns the measures that the trail lists.
 pub(super) fn measures(directory: &Path) -> Value {
     let mut measures = Value::Null;
-    wait("relay_started", || {
+    wait::until("relay_started", || {
         let text = fs::read_to_string(directory.join("audit/access.jsonl")).unwrap_or_default();
         let mut started = text
             .lines()
@@ -43,10 +44,10 @@ fn every_thread_has_given_up_the_same() {
         ("CapEff", NONE),
         ("CapAmb", NONE),
     ] {
-        assert_eq!(status(&process, field), [value], "{field}");
+        assert_eq!(process.status(field), [value], "{field}");
     }
     if rustix::process::geteuid().is_root() {
-        assert_eq!(status(&process, "CapBnd"), [NONE]);
+        assert_eq!(process.status("CapBnd"), [NONE]);
     }
     let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).unwrap();
     let core = limits
@@ -70,7 +71,7 @@ fn every_thread_has_given_up_the_same() {
             "{measures}"
         );
     }
-    wait("the log", || {
+    wait::until("the log", || {
         process.said().contains("INFO confined: core dumps off, ")
     });
 }
@@ -80,8 +81,8 @@ fn off_is_off() {
     let directory = tempfile::tempdir().unwrap();
     write_config(directory.path(), "[sandbox]\nmode = \"off\"", "");
     let process = Process::serve(directory.path());
-    assert_eq!(status(&process, "Seccomp"), ["0"]);
-    assert_eq!(status(&process, "NoNewPrivs"), ["0"]);
+    assert_eq!(process.status("Seccomp"), ["0"]);
+    assert_eq!(process.status("NoNewPrivs"), ["0"]);
     assert_eq!(measures(directory.path()), Value::Array(Vec::new()));
 }
 
@@ -125,7 +126,7 @@ async fn files_are_replaced_and_the_trail_goes_on() {
     let first = pki.certificate("relay.pem").to_vec();
     assert_eq!(shown(&process).await, first);
 
-    // Another certificate by another file, and another configuration by another one.
+    // The certificate and the configuration are each replaced by another file.
     pki.issue("next", Use::Server, &["relay.example"]);
     replace(
         &pki.path("relay.key"),
@@ -137,13 +138,13 @@ async fn files_are_replaced_and_the_trail_goes_on() {
     );
     replace(&file, configuration("2000"));
     process.signal(Signal::HUP);
-    wait("the reload", || {
+    wait::until("the reload", || {
         process.said().contains("configuration loaded")
     });
     assert_ne!(shown(&process).await, first);
     assert_eq!(shown(&process).await, pki.certificate("next.pem").to_vec());
 
-    // Tunnels fill segments; those are closed, compressed, and go.
+    // Tunnels fill segments, which are closed, compressed and pruned.
     let audit = directory.path().join("audit");
     let is_over = || {
         let names = fs::read_dir(&audit)
@@ -156,7 +157,7 @@ async fn files_are_replaced_and_the_trail_goes_on() {
     };
     let start = std::time::Instant::now();
     while !is_over() {
-        assert!(start.elapsed() < 2 * super::PATIENCE, "nothing is pruned");
+        assert!(start.elapsed() < 2 * PATIENCE, "nothing is pruned");
         let mut stream = pki.connect(process.proxy).await;
         stream.write_all(head.as_bytes()).await.unwrap();
         assert_eq!(answer(&mut stream).await.status, 200);

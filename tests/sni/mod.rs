@@ -1,29 +1,12 @@
-//! Clients that were given no proxy: their DNS points them at the relay, and the server name is the target.
+//! Clients that were given no proxy: their DNS points them at the relay, and the server name is the
+//! target.
 
 mod loops;
-mod people;
 mod refusals;
 
-use std::net::SocketAddr;
-
-use crate::support::relay::{Relay, upstream};
+use crate::support::relay::upstream;
+use crate::support::sni::{CLIENT, HOST, listener, relay_to};
 use crate::support::tls::{TlsServer, digest};
-
-/// The listener for targets at a port. It comes before the proxy of the tests' file, and so is what [`Relay::proxy`] tells.
-fn listener(target_port: u16) -> String {
-    listener_at("127.0.0.1:0", target_port)
-}
-
-fn listener_at(bind: &str, target_port: u16) -> String {
-    format!(
-        "[[listener]]\nname = \"passthrough\"\nmode = \"sni\"\nbind = \"{bind}\"\ntarget_port = {target_port}\n"
-    )
-}
-
-/// A relay for one host at a port of loopback.
-async fn relay_to(host: &str, port: u16, keys: &str) -> Relay {
-    Relay::start(&format!("{}{}{keys}", listener(port), upstream(host, port))).await
-}
 
 #[tokio::test]
 async fn what_is_allowed_passes_through_unchanged() {
@@ -32,7 +15,7 @@ async fn what_is_allowed_passes_through_unchanged() {
     let relay = relay_to(HOST, port, "").await;
     let body: Vec<u8> = (0..8_u32 << 18).flat_map(u32::to_le_bytes).collect();
     let stream = crate::support::client::dial_from(CLIENT, relay.proxy).await;
-    // The server's certificate is seen, and the digest is of what it got.
+    // The client sees the server's certificate, and the digest is of what the server received.
     let received = server.upload(stream, HOST, &body).await.unwrap();
     assert_eq!(received, digest(&body));
 
@@ -62,7 +45,7 @@ async fn what_is_allowed_passes_through_unchanged() {
     );
 }
 
-/// A tunnel stands on the policy that let it through, as every other.
+/// A new policy ends a tunnel that it no longer allows, here as everywhere.
 #[tokio::test]
 async fn a_new_policy_ends_what_it_refuses() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -85,23 +68,3 @@ async fn a_new_policy_ends_what_it_refuses() {
     assert_eq!(rest, b"");
     assert_eq!(relay.closing(0).await["closed_by"], "policy_revoked");
 }
-
-/// A ClientHello for any server name, even one that no client library would send.
-pub(crate) fn hello_for(server_name: &[u8]) -> Vec<u8> {
-    // Of the same length, so that only the name has to be replaced.
-    let placeholder = "a".repeat(server_name.len());
-    let hello = crate::support::tls::client_hello(&placeholder);
-    let at = hello
-        .windows(placeholder.len())
-        .position(|window| window == placeholder.as_bytes())
-        .unwrap();
-    [&hello[..at], server_name, &hello[at + server_name.len()..]].concat()
-}
-
-fn port_of(address: SocketAddr) -> String {
-    address.port().to_string()
-}
-
-const HOST: &str = "billing.example";
-/// A client of its own, which shares no address with the relay's outgoing sockets.
-const CLIENT: &str = "127.0.0.2";

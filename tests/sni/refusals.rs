@@ -1,4 +1,5 @@
-//! What comes instead of a ClientHello that can be served: each has its reason, its alert and its record.
+//! Bytes that come instead of a good ClientHello: each kind has its reason, its alert and its
+//! record.
 
 use std::time::Duration;
 
@@ -7,16 +8,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use super::{CLIENT, HOST, hello_for, listener, relay_to};
 use crate::support::client::dial_from;
 use crate::support::plain::{PlainServer, read_to_end};
 use crate::support::relay::{Relay, is_closing, upstream};
+use crate::support::sni::{CLIENT, HOST, hello_for, listener, relay_to};
 
 const UNRECOGNIZED_NAME: &[u8] = b"\x15\x03\x03\x00\x02\x02\x70";
 const INTERNAL_ERROR: &[u8] = b"\x15\x03\x03\x00\x02\x02\x50";
 const CHROMIUM: &[u8] = include_bytes!("../../relay/tls/testdata/chromium.bin");
 
-/// What a client sends, and what becomes of it.
+/// Sends these bytes, and returns the answer and the record.
 async fn sends(relay: &Relay, bytes: &[u8]) -> (Vec<u8>, Value) {
     let n = relay.count_of(is_closing);
     let mut stream = dial_from(CLIENT, relay.proxy).await;
@@ -40,7 +41,7 @@ async fn each_has_its_reason_and_its_alert() {
     assert_eq!(relay.metric("callhome_relay_session_panics_total").await, 0);
 }
 
-/// What is sent, and the reason, the alert and the server name in the record.
+/// Returns what is sent, and the reason, the alert and the server name in the record.
 type Refused = (&'static str, Vec<u8>, &'static str, &'static [u8], Value);
 
 fn refused() -> Vec<Refused> {
@@ -174,7 +175,8 @@ async fn an_encrypted_client_hello_is_judged_by_its_outer_name() {
     assert_eq!(record["tls"]["ech"], true);
 }
 
-/// All of it has one time, from the first moment: silence, half of it, and a byte now and then.
+/// One timeout covers the whole ClientHello from the first moment: silence, half of it, and a byte
+/// now and then.
 #[tokio::test]
 async fn a_hello_that_does_not_come_is_not_waited_for() {
     let server = PlainServer::start().await;
@@ -228,7 +230,8 @@ async fn is_given_up(relay: &Relay, stream: &mut TcpStream, n: usize) {
     assert_eq!(record["client"]["address"], CLIENT);
 }
 
-/// A balancer that looks whether the port is open leaves no record, and a client that leaves in the middle leaves one.
+/// A balancer that only tests the port leaves no record, and a client that leaves in the middle
+/// leaves one.
 #[tokio::test]
 async fn leaving_is_no_refusal() {
     let relay = relay_to(HOST, 9, "").await;
@@ -263,7 +266,7 @@ async fn limits_hold() {
     relay
         .until_metric("callhome_relay_connections_open", 0)
         .await;
-    // The burst is two: the silent one was the first.
+    // The burst is two, and the silent client was the first.
     let (_, record) = sends(&relay, &hello_for(b"elsewhere.example")).await;
     assert_eq!(record["reason"], "destination_not_allowed");
     relay
@@ -273,7 +276,7 @@ async fn limits_hold() {
     assert_eq!(record["reason"], "rate_limited");
 }
 
-/// The port is the listener's, and policy has its say about it.
+/// The port is the listener's, and policy judges it too.
 #[tokio::test]
 async fn a_port_that_no_destination_has_is_refused() {
     let keys = format!("{}{}", listener(8443), upstream(HOST, 443));

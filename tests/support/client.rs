@@ -1,4 +1,4 @@
-//! A client that sends what it is told to, byte for byte.
+//! A client that sends exactly the bytes that a test gives it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-/// What a proxy answered.
+/// A proxy's answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -17,12 +17,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// All of it that isn't the body, for what must not be in it.
+    /// Returns all fields, for tests of what must not be in them.
     pub(crate) fn fields(&self) -> &[(String, String)] {
         &self.fields
     }
 
-    /// The value of a field; names compare without case. More than one is a failure.
+    /// Returns the value of a field. Names compare without case, and more than one value is a
+    /// failure.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut values = self
             .fields
@@ -34,25 +35,25 @@ impl Answer {
     }
 }
 
-/// Sends a head (or what stands for one) and reads the answer to its end.
+/// Sends a head, or what should pass for one, and reads the answer to its end.
 pub(crate) async fn ask(proxy: SocketAddr, head: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
     stream.write_all(head).await.unwrap();
     answer(&mut stream).await
 }
 
-/// Asks for a page, as the admin listener has them.
+/// Asks for a page of the admin listener or the proxy.
 pub(crate) async fn get(server: SocketAddr, path: &str) -> Answer {
     let head = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
     ask(server, head.as_bytes()).await
 }
 
-/// A CONNECT as most clients send it.
+/// Returns a CONNECT as most clients send it.
 pub(crate) fn connect(target: &str) -> String {
     format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")
 }
 
-/// Connects from a source address of its own; all of 127.0.0.0/8 is this machine.
+/// Connects from this source address. All of 127.0.0.0/8 is this machine.
 pub(crate) async fn dial_from(source: &str, proxy: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket
@@ -61,21 +62,21 @@ pub(crate) async fn dial_from(source: &str, proxy: SocketAddr) -> TcpStream {
     socket.connect(proxy).await.unwrap()
 }
 
-/// An address of this machine that no other test listens on, so that each of its ports is free. The tests of this crate share
-/// the numbers up to 191.
+/// Returns an address that no other test listens on, so that each of its ports is free. The tests
+/// of a target share the numbers up to 191.
 pub(crate) fn own_address(n: u8) -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 64 + n, high, low)
 }
 
-/// [`ask`], from a source address of its own.
+/// Asks like [`ask`], from this source address.
 pub(crate) async fn ask_from(source: &str, proxy: SocketAddr, head: &[u8]) -> Answer {
     let mut stream = dial_from(source, proxy).await;
     stream.write_all(head).await.unwrap();
     answer(&mut stream).await
 }
 
-/// Opens a tunnel, or fails with what the proxy said.
+/// Opens a tunnel, or fails with the proxy's answer.
 pub(crate) async fn tunnel(proxy: SocketAddr, target: &str) -> Result<TcpStream, Answer> {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
     stream.write_all(connect(target).as_bytes()).await.unwrap();
@@ -87,7 +88,8 @@ pub(crate) async fn tunnel(proxy: SocketAddr, target: &str) -> Result<TcpStream,
     }
 }
 
-/// Reads one answer. A 200 ends with its head, since what follows is the tunnel's; any other at the end of the connection.
+/// Reads one answer. A 200 ends with its head, because what follows is the tunnel's. Any other ends
+/// with the connection.
 pub(crate) async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     timeout(PATIENCE, read_answer(stream))
         .await

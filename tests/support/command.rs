@@ -19,7 +19,8 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-/// The binary with these arguments, and nothing of the caller's surroundings that it would take its configuration from.
+/// Prepares the binary with these arguments, without the variables from which it would take a
+/// configuration.
 pub(crate) fn binary(args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(args).stdin(Stdio::null());
@@ -27,7 +28,7 @@ pub(crate) fn binary(args: &[&str]) -> Command {
     command
 }
 
-/// A shell that has the binary as `$0` and these arguments as `$@`.
+/// Prepares a shell that has the binary as `$0` and these arguments as `$@`.
 pub(crate) fn shell(script: &str, args: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", script, BINARY]).args(args);
@@ -40,12 +41,12 @@ pub(crate) fn run(args: &[&str]) -> Ran {
     finish(binary(args))
 }
 
-/// Runs to the end, which must come.
+/// Runs a command to its end, which has to come in time.
 pub(crate) fn finish(command: Command) -> Ran {
     finish_within(command, PATIENCE)
 }
 
-/// The same for what may take its time.
+/// Runs a command that may take this long.
 pub(crate) fn finish_within(mut command: Command, limit: Duration) -> Ran {
     let mut child = command
         .stdout(Stdio::piped())
@@ -65,7 +66,7 @@ pub(crate) fn finish_within(mut command: Command, limit: Duration) -> Ran {
     }
 }
 
-/// Runs with a standard output that nobody reads.
+/// Runs the binary with a standard output whose reader is gone.
 pub(crate) fn run_unread(args: &[&str]) -> Ran {
     let (reader, writer): (_, PipeWriter) = std::io::pipe().unwrap();
     drop(reader);
@@ -84,7 +85,7 @@ pub(crate) fn run_unread(args: &[&str]) -> Ran {
     }
 }
 
-/// A file in a directory of its own.
+/// A configuration file in a directory of its own.
 pub(crate) struct ConfigFile(TempDir);
 
 impl ConfigFile {
@@ -111,7 +112,7 @@ impl ConfigFile {
     }
 }
 
-/// `serve`, on ports that it found.
+/// A running `serve` on ports that the kernel chose.
 pub(crate) struct Serving {
     pub(crate) proxy: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -131,7 +132,8 @@ impl Serving {
             .spawn()
             .unwrap();
         let log = Collected::from(child.stderr.take().unwrap());
-        // The introduction ends with it, and comes when the ports are bound and the signals are awaited.
+        // This line ends the introduction, and comes when the ports are bound and the signals are
+        // awaited.
         wait_for(&log, "to try it:");
         let text = log.text();
         Self {
@@ -147,7 +149,7 @@ impl Serving {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Replaces the keys and reloads. Waits until the log has this.
+    /// Replaces the keys and reloads. Waits until the log has this text.
     pub(crate) fn reload(&self, keys: &str, until: &str) {
         self.file.write(&serve_file(keys));
         self.signal(Signal::HUP);
@@ -158,12 +160,12 @@ impl Serving {
         wait_for(&self.log, text);
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     pub(crate) fn log(&self) -> String {
         self.log.text()
     }
 
-    /// The code it ends with, if it ends in this time.
+    /// Returns the exit code, if the process ends in this time.
     pub(crate) fn exits_within(&mut self, limit: Duration) -> Option<i32> {
         wait(&mut self.child, limit).map(|status| {
             status
@@ -176,7 +178,7 @@ impl Serving {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Status and body of a GET on the admin listener, with these further fields.
+    /// Sends a GET with these further fields to the admin listener, and returns status and body.
     pub(crate) fn get(&self, path: &str, fields: &[&str]) -> (u16, String) {
         let host = format!("Host: {}", self.admin);
         let mut fields = fields.to_vec();
@@ -194,7 +196,7 @@ impl Serving {
         (status, body.to_owned())
     }
 
-    /// The status line of the answer to a CONNECT, and the connection.
+    /// Sends a CONNECT, and returns the status line of the answer with the connection.
     pub(crate) fn connect(&self, target: &str) -> (String, TcpStream) {
         let mut stream = connect(self.proxy);
         write!(
@@ -220,7 +222,8 @@ impl Drop for Serving {
     }
 }
 
-/// A whole file on ports that the kernel chooses. `keys` may begin with some of `[admin]` and go on with tables.
+/// Returns a whole file on ports that the kernel chooses. `keys` may begin with some of `[admin]`
+/// and go on with tables.
 pub(crate) fn serve_file(keys: &str) -> String {
     format!(
         "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n\
@@ -230,7 +233,7 @@ pub(crate) fn serve_file(keys: &str) -> String {
     )
 }
 
-/// What comes out of a pipe, while it comes.
+/// Collects what comes out of a pipe, in a thread, so that the process never blocks on it.
 struct Collected {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: JoinHandle<()>,
@@ -253,7 +256,7 @@ impl Collected {
         String::from_utf8_lossy(&self.bytes.lock().unwrap()).into_owned()
     }
 
-    /// All of it, when the process has ended.
+    /// Returns all of it, after the process has ended.
     fn whole(self) -> String {
         self.reader.join().unwrap();
         String::from_utf8(std::mem::take(&mut *self.bytes.lock().unwrap())).unwrap()

@@ -1,4 +1,4 @@
-//! A name server on loopback that says what a test tells it to, over UDP and TCP on one port.
+//! A name server on loopback that answers as a test tells it to, over UDP and TCP on one port.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,54 +12,54 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
-/// The server stops when it is dropped.
+/// It stops when it is dropped.
 pub(crate) struct NameServer {
     pub(crate) address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
     _tasks: JoinSet<()>,
 }
 
-/// What the server does when it is asked for a name.
+/// How the server answers a query for a name.
 #[derive(Clone, Debug)]
 pub(crate) enum Script {
-    /// Those of the asked family; none of it is NODATA.
+    /// It answers with the addresses of the family asked for. No such address means NODATA.
     Addresses {
         addresses: Vec<IpAddr>,
         ttl: u32,
     },
-    /// An alias; what follows it comes along when the server knows it.
+    /// It answers with an alias, and with what follows it if the server knows that.
     Cname {
         target: String,
         ttl: u32,
     },
-    /// The alias alone, so that the client must ask on.
+    /// It answers with the alias alone, so that the client must ask on.
     BareCname {
         target: String,
         ttl: u32,
     },
-    /// No such name, with an SOA of this TTL.
+    /// It answers that there is no such name, with an SOA of this TTL.
     NoSuchName {
         ttl: u32,
     },
     Rcode(ResponseCode),
     Silence,
-    /// Nothing over UDP but the TC bit, everything over TCP.
+    /// It sets only the TC bit over UDP, and answers over TCP.
     Truncated {
         addresses: Vec<IpAddr>,
         ttl: u32,
     },
-    /// The right id, and then no DNS.
+    /// It answers with the right id and no DNS behind it.
     Garbage,
-    /// Noise with a wrong id first, then the addresses.
+    /// It sends noise with a wrong id first, then the addresses.
     NoiseFirst {
         addresses: Vec<IpAddr>,
         ttl: u32,
     },
-    /// The addresses, but belonging to another name.
+    /// It answers with the addresses of another name.
     Foreign {
         addresses: Vec<IpAddr>,
     },
-    /// One thing for A, another for AAAA.
+    /// It answers A and AAAA differently.
     PerFamily {
         a: Box<Script>,
         aaaa: Box<Script>,
@@ -84,13 +84,8 @@ impl NameServer {
         Self::on(bind().await)
     }
 
-    /// At the port that name servers have, for who reads of them in resolv.conf.
-    pub(crate) async fn start_at(address: Ipv4Addr) -> Self {
-        let udp = UdpSocket::bind((address, 53)).await.unwrap();
-        Self::on((udp, TcpListener::bind((address, 53)).await.unwrap()))
-    }
-
-    fn on((udp, tcp): (UdpSocket, TcpListener)) -> Self {
+    /// Serves on these sockets, which have the same port.
+    pub(crate) fn on((udp, tcp): (UdpSocket, TcpListener)) -> Self {
         let address = udp.local_addr().unwrap();
         let zone = Arc::new(Mutex::new(Zone::default()));
         let mut tasks = JoinSet::new();
@@ -103,7 +98,12 @@ impl NameServer {
         }
     }
 
-    /// Sets or changes what happens for a name. A name without a script does not exist.
+    /// Returns the table of a relay's file that makes it the only server.
+    pub(crate) fn table(&self) -> String {
+        format!("[dns]\nservers = [\"{}\"]\n", self.address)
+    }
+
+    /// Sets or changes the answer for a name. A name without a script doesn't exist.
     pub(crate) fn script(&self, name: &str, script: Script) {
         self.zone.lock().unwrap().scripts.insert(fqdn(name), script);
     }
@@ -118,7 +118,7 @@ impl NameServer {
         self.zone.lock().unwrap().upper_case = true;
     }
 
-    /// How often a record type of a name was asked for.
+    /// Counts the queries for a record type of a name.
     pub(crate) fn queries(&self, name: &str, record_type: RecordType) -> usize {
         self.count(|query| query.0 == fqdn(name) && query.1 == record_type)
     }
@@ -145,7 +145,7 @@ pub(crate) fn name(text: &str) -> DnsName {
     text.parse().unwrap()
 }
 
-/// UDP and TCP on the same port.
+/// Binds UDP and TCP on the same port.
 async fn bind() -> (UdpSocket, TcpListener) {
     for _ in 0..50 {
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -188,7 +188,7 @@ async fn serve_connection(mut stream: TcpStream, zone: Arc<Mutex<Zone>>) {
     }
 }
 
-/// The datagrams (or TCP messages) that answer a query.
+/// Returns the datagrams (or TCP messages) that answer a query.
 fn replies(query: &[u8], zone: &Mutex<Zone>, transport: Transport) -> Vec<Vec<u8>> {
     let query = Message::from_vec(query).unwrap();
     let question = query.queries[0].clone();
@@ -243,7 +243,7 @@ impl Zone {
     }
 
     fn answer(&self, reply: &mut Message, owner: &Name, record_type: RecordType) {
-        // A loop of aliases has an end here, as it has in real servers.
+        // A loop of aliases ends here, as it does in real servers.
         if reply.answers.len() > 10 {
             return;
         }

@@ -1,6 +1,7 @@
-//! What somebody might send, or write into a file, to break out of a line, a field, a cell or a terminal.
+//! Text that an attacker may send, or write into a file, to break out of a line, a field, a cell or
+//! a terminal.
 
-/// As bytes of a target. Every test of an output takes all of them.
+/// The text as bytes of a target. Every test of an output takes all of them.
 pub(crate) const TARGETS: &[&[u8]] = &[
     b"plain.example:443",
     b"a\nb.example:443",
@@ -56,14 +57,14 @@ pub(crate) const TARGETS: &[&[u8]] = &[
     &[b'a'; 5000],
 ];
 
-/// The same as text, with what no UTF-8 has replaced.
+/// Returns the same as text, with replacements for what isn't UTF-8.
 pub(crate) fn texts() -> impl Iterator<Item = String> {
     TARGETS
         .iter()
         .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// Whether a terminal would do something else with it than show it.
+/// Tells whether a terminal would do anything else with it than show it.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

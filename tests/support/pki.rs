@@ -23,12 +23,12 @@ pub(crate) struct Pki {
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// For whom a certificate is, and how good it is.
+/// The purpose of a certificate, and how good it is.
 #[derive(Clone, Copy)]
 pub(crate) enum Use {
     Server,
     Client,
-    /// From the last century.
+    /// A client's, of the last century.
     Expired,
     /// A server's, for a week.
     Expiring,
@@ -39,7 +39,7 @@ impl Pki {
         let directory = tempfile::tempdir().unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        // Whoever has the name of its issuer is taken for self-signed.
+        // A certificate whose name equals its issuer's would pass for self-signed.
         params
             .distinguished_name
             .push(DnType::CommonName, "a throw-away authority");
@@ -52,14 +52,15 @@ impl Pki {
         }
     }
 
-    /// With a certificate for the relay, whose names are "relay.example" and loopback's address.
+    /// Makes an authority with a certificate for the relay, whose names are "relay.example" and
+    /// loopback's address.
     pub(crate) fn with_relay() -> Self {
         let pki = Self::new();
         pki.issue("relay", Use::Server, &["relay.example", "127.0.0.1"]);
         pki
     }
 
-    /// Writes `STEM.pem` and `STEM.key`, in place of those that there may be.
+    /// Writes `STEM.pem` and `STEM.key`, and replaces those that exist.
     pub(crate) fn issue(&self, stem: &str, r#use: Use, names: &[&str]) {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -98,13 +99,14 @@ impl Pki {
         CertificateDer::from_pem_file(self.path(name)).unwrap()
     }
 
-    /// A listener that is an HTTPS proxy, with these further keys. `clients` is whose certificates are asked for.
+    /// Returns a listener that is an HTTPS proxy, with these further keys. It asks for certificates
+    /// of `clients`.
     pub(crate) fn listener(&self, clients: Option<&Self>, keys: &str) -> String {
         let tls = self.tls(clients);
         format!("[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\n{tls}\n{keys}\n")
     }
 
-    /// The key that makes it one.
+    /// Returns the key that makes a listener an HTTPS proxy.
     pub(crate) fn tls(&self, clients: Option<&Self>) -> String {
         let client_ca = clients.map_or_else(String::new, |pki| {
             format!(", client_ca = \"{}\"", pki.name("ca.pem"))
@@ -113,7 +115,7 @@ impl Pki {
         format!("tls = {{ certificate = \"{certificate}\", key = \"{key}\"{client_ca} }}")
     }
 
-    /// A client that trusts this authority, and shows a certificate if it is given one of somebody's.
+    /// Returns a client that trusts this authority, and shows this certificate if it is given one.
     pub(crate) fn client(&self, shows: Option<(&Self, &str)>, version: Version) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate("ca.pem")).unwrap();

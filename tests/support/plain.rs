@@ -14,7 +14,7 @@ pub(crate) struct PlainServer {
     listener: TcpListener,
 }
 
-/// A port that takes no connection and refuses none: its backlog is full.
+/// A port that accepts no connection and refuses none, because its backlog is full.
 pub(crate) struct SilentServer {
     pub(crate) address: SocketAddr,
     _sockets: Vec<Socket>,
@@ -33,7 +33,7 @@ impl PlainServer {
         }
     }
 
-    /// A destination named "upstream" for `host` that is this server and needs no TLS.
+    /// Returns a destination named "upstream" for `host`, which is this server and needs no TLS.
     pub(crate) fn destination(&self, host: &str) -> String {
         let upstream = super::relay::upstream(host, self.address.port());
         format!("{upstream}sni = \"any\"\ntls_only = false\n")
@@ -44,7 +44,7 @@ impl PlainServer {
         accepted.await.expect("a connection in time").unwrap().0
     }
 
-    /// Takes the next connection, and all that it brings until its end.
+    /// Accepts the next connection, and returns all that it brings until its end.
     pub(crate) async fn receive(&self) -> Vec<u8> {
         read_to_end(&mut self.accept().await).await
     }
@@ -57,7 +57,7 @@ impl SilentServer {
         listener.bind(&any.into()).unwrap();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
-        // The kernel lets in one more than the backlog says, and drops the SYN of any other.
+        // The kernel lets in one more than the backlog allows, and drops the SYN of any other.
         let mut sockets = vec![listener];
         sockets.extend((0..4).map(|_| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -72,7 +72,7 @@ impl SilentServer {
     }
 }
 
-/// All bytes until the FIN; a reset fails.
+/// Returns all bytes until the FIN. A reset is a failure.
 pub(crate) async fn read_to_end(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
     let mut bytes = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut bytes))

@@ -1,4 +1,5 @@
-//! The relay as a process of its own, for what a process can suffer: signals, full disks, faulty system calls.
+//! The relay as a process of its own, for what only a process can suffer: signals, full disks,
+//! faulty system calls.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -18,12 +19,13 @@ pub(crate) struct Process {
     said: Arc<Mutex<String>>,
 }
 
-/// The relay's own command.
+/// Prepares the relay's own command.
 pub(crate) fn relay() -> Command {
     Command::new(env!("CARGO_BIN_EXE_callhome-relay"))
 }
 
-/// A file with these keys, the trail in `audit` beside it, ports of the kernel's choice and no name server.
+/// Writes a file with these keys, the trail in `audit` beside it, ports of the kernel's choice and
+/// no name server.
 pub(crate) fn write_config(directory: &Path, keys: &str, audit: &str) {
     let text = format!(
         "name = \"test\"\npreset = \"none\"\n{keys}\n[dns]\nservers = [\"127.0.0.1:9\"]\n\
@@ -44,13 +46,13 @@ impl Process {
         Self::spawn(command)
     }
 
-    /// Runs a command that ends up as a relay; its introduction tells the ports.
+    /// Runs a command that becomes a relay, whose introduction has the ports.
     pub(crate) fn spawn(mut command: Command) -> Self {
         command.stdout(Stdio::null());
         Self::introduced(command)
     }
 
-    /// The same, with its standard output to be read.
+    /// Does the same, and returns the standard output to be read.
     pub(crate) fn spawn_read(mut command: Command) -> (Self, ChildStdout) {
         command.stdout(Stdio::piped());
         let mut process = Self::introduced(command);
@@ -64,7 +66,7 @@ impl Process {
         let (lines, received) = mpsc::channel();
         let said = Arc::<Mutex<String>>::default();
         let log = said.clone();
-        // Read to the end, or the relay would block on a full pipe.
+        // Read the log to its end, because the relay would block on a full pipe.
         thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 log.lock().unwrap().extend([line.as_str(), "\n"]);
@@ -91,13 +93,28 @@ impl Process {
         }
     }
 
-    /// The log so far.
+    /// Returns the log so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().unwrap().clone()
     }
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Returns a field of every thread's /proc/PID/task/TID/status, each value once.
+    pub(crate) fn status(&self, field: &str) -> Vec<String> {
+        let mut values = Vec::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.id())).unwrap() {
+            let status = fs::read_to_string(thread.unwrap().path().join("status")).unwrap();
+            let mut lines = status.lines();
+            let value = lines.find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+            let value = value.unwrap_or_else(|| panic!("no {field}")).to_owned();
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

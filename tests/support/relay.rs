@@ -1,4 +1,5 @@
-//! A relay in this process: the same `App` that `serve` runs, on ports of its own, its trail in a directory that is read.
+//! A relay in this process: the same `App` that `serve` runs, on ports of its own, with a trail
+//! that tests read.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ pub(crate) struct Relay {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A destination named "upstream" for `host`, which is on loopback at `port`.
+/// Returns a destination named "upstream" for `host`, which is on loopback at `port`.
 pub(crate) fn upstream(host: &str, port: u16) -> String {
     format!(
         "[[destination]]\nname = \"upstream\"\nhosts = [\"{host}\"]\nports = [{port}]\n\
@@ -30,13 +31,20 @@ pub(crate) fn upstream(host: &str, port: u16) -> String {
     )
 }
 
+/// Returns a policy that only reports, for this long, the names that it would refuse.
+pub(crate) fn report_only(lasts: Duration) -> String {
+    let end = jiff::Timestamp::now() + lasts;
+    format!("[policy]\nmode = \"report-only\"\nreport_only_until = {end}\n")
+}
+
 impl Relay {
-    /// Starts a relay with these further keys, which begin where the file's own tables end. There is no preset.
+    /// Starts a relay with these further keys, which begin where the file's own tables end. There
+    /// is no preset.
     pub(crate) async fn start(keys: &str) -> Self {
         Self::start_prepared(keys, |_| ()).await
     }
 
-    /// The same after something was done to the directory that will have its trail.
+    /// Starts it after something was done to the directory of its trail.
     pub(crate) async fn start_prepared(keys: &str, prepare: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("audit")).unwrap();
@@ -67,14 +75,14 @@ impl Relay {
         }
     }
 
-    /// Replaces the keys and reloads; returns when the trail has the outcome, which is returned.
+    /// Replaces the keys and reloads. Returns the outcome when the trail has it.
     pub(crate) async fn reload(&self, keys: &str) -> Value {
         self.reload_file(&file(&self.directory, keys)).await
     }
 
-    /// The same with a whole file, which may be broken.
+    /// Reloads a whole file, which may be broken.
     pub(crate) async fn reload_file(&self, text: &str) -> Value {
-        // The one of the start may still be on its way to the trail.
+        // The outcome of the start may still be on its way to the trail.
         self.record(is_config_event).await;
         let before = self.count_of(is_config_event);
         fs::write(self.file(), text).unwrap();
@@ -88,7 +96,7 @@ impl Relay {
         .await
     }
 
-    /// The value of a metric, which is 0 before its first event.
+    /// Returns the value of a metric, which is 0 before its first event.
     pub(crate) async fn metric(&self, name: &str) -> u64 {
         let metrics = client::get(self.admin, "/metrics").await;
         let value = metrics
@@ -118,7 +126,8 @@ impl Relay {
         self.commands.send(command).await.unwrap();
     }
 
-    /// Drains what is open and waits for the end; the trail stays readable until the value is dropped.
+    /// Drains what is open and waits for the end. The trail stays readable until the value is
+    /// dropped.
     pub(crate) async fn stop(&mut self) {
         // A relay that has ended by itself takes no command.
         let _ = self.commands.send(Instruction::Stop).await;
@@ -129,7 +138,7 @@ impl Relay {
             .unwrap();
     }
 
-    /// Every record of the trail so far.
+    /// Returns every record of the trail so far.
     pub(crate) fn records(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.trail()).unwrap_or_default();
         // The last line may be half written.
@@ -140,12 +149,12 @@ impl Relay {
             .collect()
     }
 
-    /// The first record that is wanted, waiting for it if need be.
+    /// Returns the first record that is wanted, and waits for it if need be.
     pub(crate) async fn record(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         self.wait(|| self.records().into_iter().find(&wanted)).await
     }
 
-    /// The record that closed the `n`th session, in the order of closing.
+    /// Returns the record that closed the `n`th session, in the order of closing.
     pub(crate) async fn closing(&self, n: usize) -> Value {
         self.wait(|| self.records().into_iter().filter(is_closing).nth(n))
             .await
@@ -158,7 +167,7 @@ impl Relay {
             .count()
     }
 
-    /// The configuration file.
+    /// Returns the path of the configuration file.
     pub(crate) fn file(&self) -> PathBuf {
         self.directory.path().join(FILE)
     }
@@ -167,7 +176,7 @@ impl Relay {
         self.directory.path().join("audit/access.jsonl")
     }
 
-    /// Polls until there is something; fails loudly with the whole trail.
+    /// Polls until there is something. A failure shows the whole trail.
     pub(crate) async fn wait<T>(&self, mut poll: impl FnMut() -> Option<T>) -> T {
         let start = Instant::now();
         loop {
@@ -200,7 +209,7 @@ impl Drop for Relay {
     }
 }
 
-/// Whether a record ends a session.
+/// Tells whether a record ends a session.
 pub(crate) fn is_closing(record: &Value) -> bool {
     matches!(
         record["event"].as_str(),
@@ -215,13 +224,14 @@ fn is_config_event(record: &Value) -> bool {
     )
 }
 
-/// A whole file. Top-level keys come first in TOML, so `keys` may begin with some and go on with tables.
+/// Returns a whole file. Top-level keys come first in TOML, so `keys` may begin with some and go on
+/// with tables.
 fn file(directory: &TempDir, keys: &str) -> String {
     let audit = directory.path().join("audit");
     let dns = if keys.contains("[dns]") {
         ""
     } else {
-        // Nobody is asked: the tests' names have static addresses.
+        // No server is asked, because the tests' names have static addresses.
         "[dns]\nservers = [\"127.0.0.1:9\"]\n"
     };
     let listener = if keys.contains("name = \"proxy\"") {

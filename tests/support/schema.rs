@@ -1,4 +1,4 @@
-//! Every record that a relay of the suite writes is one that `audit schema` describes.
+//! Every record that a relay of these tests writes matches the schema of `audit schema`.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use callhome_trail::{Line, Reader, schema};
 use serde_json::Value;
 
-/// Holds the records of a directory against the schema that readers are given.
+/// Compares the records of a directory with the schema that readers are given.
 pub(crate) fn validate(trail: &Path) {
     static SCHEMA: LazyLock<jsonschema::Validator> =
         LazyLock::new(|| jsonschema::validator_for(&schema()).unwrap());
@@ -22,7 +22,7 @@ pub(crate) fn validate(trail: &Path) {
                 continue;
             }
         };
-        // What a test cut or spoilt on purpose is no record.
+        // A line that a test cut or spoilt on purpose is no record.
         let Ok(line) = Line::parse(raw.bytes) else {
             continue;
         };

@@ -1,4 +1,5 @@
-//! A billing server's stand-in: real TLS, a throw-away certificate, an answer that says what arrived.
+//! A stand-in for a billing server: real TLS, a throw-away certificate, and an answer that tells
+//! what arrived.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,18 +10,19 @@ use rcgen::{
     KeyPair, KeyUsagePurpose,
 };
 use ring::digest::{Context, SHA256};
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// Takes uploads: reads until the client's `close_notify`, answers with the SHA-256 of what came, in hexadecimal.
+/// Takes uploads: reads until the client's `close_notify`, and answers with the SHA-256 in
+/// hexadecimal.
 #[derive(Clone)]
 pub(crate) struct TlsServer {
     pub(crate) address: SocketAddr,
-    ca: CertificateDer<'static>,
-    /// The throw-away CA that its certificate comes from, for clients that read theirs from a file.
+    /// The throw-away CA that its certificate comes from.
     pub(crate) ca_pem: Arc<str>,
     connections: Arc<AtomicUsize>,
 }
@@ -30,14 +32,8 @@ impl TlsServer {
         Self::start_with(names, |stream| async { drop(take_upload(stream).await) }).await
     }
 
-    /// One that speaks HTTP: it takes a POST, and answers with the digest of its content. It leaves the closing to the client, to
-    /// which it only says that it has ended, in TLS, if asked to with `Connection: close`.
-    pub(crate) async fn start_http(names: &[&str]) -> Self {
-        Self::start_with(names, |stream| async { drop(take_post(stream).await) }).await
-    }
-
-    /// A client that goes away has its own assertions, so `serve` needn't say what came of it.
-    async fn start_with<F>(
+    /// Ignores how `serve` ends, because a client that goes away has its own assertions.
+    pub(crate) async fn start_with<F>(
         names: &[&str],
         serve: impl Fn(Stream) -> F + Clone + Send + 'static,
     ) -> Self
@@ -56,7 +52,6 @@ impl TlsServer {
         let server = Self {
             address: listener.local_addr().unwrap(),
             ca_pem: ca.pem().into(),
-            ca: ca.der().clone(),
             connections: Arc::default(),
         };
         let connections = server.connections.clone();
@@ -75,12 +70,12 @@ impl TlsServer {
         server
     }
 
-    /// TCP connections so far, whatever came of them.
+    /// Returns how many TCP connections there were, however they ended.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// Shakes hands over `stream` and uploads `body`; gives the digest that the server answers with.
+    /// Shakes hands over `stream`, uploads `body`, and returns the digest from the server's answer.
     pub(crate) async fn upload<S>(
         &self,
         stream: S,
@@ -90,7 +85,7 @@ impl TlsServer {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = client_config([self.ca.clone()]);
+        let config = client_config([self.ca()]);
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut stream = TlsConnector::from(config).connect(name, stream).await?;
         stream.write_all(body).await?;
@@ -100,25 +95,30 @@ impl TlsServer {
         Ok(answer)
     }
 
-    /// A client that wants `name` of this server and has no socket yet.
+    fn ca(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.ca_pem.as_bytes()).unwrap()
+    }
+
+    /// Returns a client that wants `name` of this server and has no socket yet.
     pub(crate) fn client(&self, name: &str) -> ClientConnection {
-        client_of(name, [self.ca.clone()])
+        client_of(name, [self.ca()])
     }
 }
 
-/// What a client sends first that wants this server. An address is no server name (RFC 6066, 3), so it leaves the name out.
+/// Returns a client's first bytes for this server. An address is no server name (RFC 6066, 3), so
+/// the client leaves it out.
 pub(crate) fn client_hello(server: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     client_of(server, []).write_tls(&mut bytes).unwrap();
     bytes
 }
 
-/// SHA-256 in hexadecimal.
+/// Returns the SHA-256 in hexadecimal.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     hex(ring::digest::digest(&SHA256, bytes).as_ref())
 }
 
-/// Bytes that differ from each other wherever something could be lost, doubled or moved.
+/// Returns bytes in which a lost, doubled or moved part shows.
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
     (0..length.div_ceil(4))
         .flat_map(|n| u32::try_from(n).unwrap().to_le_bytes())
@@ -126,7 +126,7 @@ pub(crate) fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
-type Stream = tokio_rustls::server::TlsStream<TcpStream>;
+pub(crate) type Stream = tokio_rustls::server::TlsStream<TcpStream>;
 
 async fn take_upload(mut stream: Stream) -> std::io::Result<()> {
     let digest = digest_of(&mut stream).await?;
@@ -134,39 +134,7 @@ async fn take_upload(mut stream: Stream) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
-async fn take_post(stream: Stream) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    let (mut length, mut closes) = (0, false);
-    loop {
-        let mut line = String::new();
-        stream.read_line(&mut line).await?;
-        match line.trim_end().split_once(": ") {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.parse().unwrap();
-            }
-            Some((name, "close")) if name.eq_ignore_ascii_case("connection") => closes = true,
-            None if line.trim_end().is_empty() => break,
-            _ => {}
-        }
-    }
-    let digest = digest_of(&mut (&mut stream).take(length)).await?;
-    let answer = format!(
-        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{digest}",
-        digest.len()
-    );
-    stream.write_all(answer.as_bytes()).await?;
-    if closes {
-        stream.get_mut().get_mut().1.send_close_notify();
-    }
-    // A write may stay in the buffer of the TLS stream, when the task has used up its turn.
-    stream.flush().await?;
-    // What the client still says, `close_notify` with it, is read and not replied to: who closes TCP first is always the client.
-    let (mut stream, _) = stream.into_inner().into_inner();
-    while stream.read(&mut [0; 64]).await? > 0 {}
-    Ok(())
-}
-
-async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
+pub(crate) async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<String> {
     let mut context = Context::new(&SHA256);
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -177,7 +145,8 @@ async fn digest_of(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Str
     }
 }
 
-/// A CA of this moment. Its name is its own: OpenSSL takes a certificate whose issuer has the same name for a self-signed one.
+/// Makes a CA. Its name is its own, because OpenSSL takes a certificate with its issuer's name for
+/// a self-signed one.
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -189,7 +158,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A server's, with a certificate of its own from the issuer.
+/// Configures a server with a certificate of its own from the issuer.
 pub(crate) fn server_config(
     params: &CertificateParams,
     issuer: &Issuer<'_, KeyPair>,

@@ -1,4 +1,4 @@
-//! Trails that nobody's relay wrote: records as a test wants them, in a chain that is right.
+//! Trails that no relay has written: records as a test wants them, in a correct chain.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Trail {
         }
     }
 
-    /// A record a hostile text and event, which has the text wherever a record has text.
+    /// Has one record for each hostile text and event, with the text wherever a record has text.
     pub(crate) fn hostile() -> Self {
         let mut trail = Self::new();
         for text in hostile::texts() {
@@ -80,6 +80,60 @@ impl Trail {
         trail
     }
 
+    /// Has one session for each kind of end that other programs' formats tell apart.
+    pub(crate) fn ends() -> Self {
+        let mut trail = Self::new();
+        trail.push(event("relay_started", "2026-11-24T14:00:00Z"));
+        trail.push(session("tunnel_opened", "2026-11-24T14:03:06Z", None));
+        trail.push(session(
+            "tunnel_closed",
+            "2026-11-24T14:03:07.123456Z",
+            None,
+        ));
+        let mut unlisted = session(
+            "request_denied",
+            "2026-11-24T14:03:08Z",
+            Some("port_not_allowed"),
+        );
+        unlisted["client"]["name"] = Value::Null;
+        unlisted["client"]["address"] = "fd00::1".into();
+        unlisted["target"]["host"] = "2001:db8::1".into();
+        trail.push(unlisted);
+        let mut late = session(
+            "tunnel_closed",
+            "2026-11-24T14:03:09Z",
+            Some("sni_mismatch"),
+        );
+        late["decision"] = "deny".into();
+        trail.push(late);
+        let mut failed = session(
+            "request_failed",
+            "2026-11-24T14:03:10Z",
+            Some("connection_timeout"),
+        );
+        failed["decision"] = "allow".into();
+        trail.push(failed);
+        let mut left = session("request_failed", "2026-11-24T14:03:11Z", None);
+        left["outcome"] = "abandoned".into();
+        left["decision"] = "allow".into();
+        trail.push(left);
+        let mut other = session(
+            "request_denied",
+            "2026-11-24T14:03:12Z",
+            Some("method_not_allowed"),
+        );
+        other["target"] = json!({"raw": "http://h/a b?***", "raw_length": 14, "host": null, "port": null, "address": null, "address_source": null});
+        trail.push(other);
+        let mut nothing = session(
+            "request_denied",
+            "2026-11-24T14:03:13Z",
+            Some("request_timeout"),
+        );
+        nothing["target"] = json!({"raw": null, "raw_length": 0, "host": null, "port": null, "address": null, "address_source": null});
+        trail.push(nothing);
+        trail
+    }
+
     pub(crate) fn push(&mut self, record: Value) {
         let Value::Object(members) = record else {
             panic!("{record}");
@@ -94,25 +148,25 @@ impl Trail {
         self.seq += 1;
     }
 
-    /// The records so far.
+    /// Returns how many records there are so far.
     pub(crate) fn len(&self) -> usize {
         usize::try_from(self.seq - 1).unwrap()
     }
 
-    /// The trail's file, written now.
+    /// Writes the trail's file now.
     pub(crate) fn file(&self) -> PathBuf {
         let file = self.directory.path().join("access.jsonl");
         std::fs::write(&file, &self.text).unwrap();
         file
     }
 
-    /// A path beside it.
+    /// Returns a path beside it.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 }
 
-/// For a trail that the relay's own writer makes, of which nothing is pruned.
+/// Returns options for a trail that the relay's own writer makes and never prunes.
 pub(crate) fn options(directory: &Path, rotate_size: u64) -> AuditOptions {
     AuditOptions {
         directory: Some(directory.to_owned()),
@@ -128,7 +182,7 @@ pub(crate) fn options(directory: &Path, rotate_size: u64) -> AuditOptions {
     }
 }
 
-/// A session of `zvm-1` with everything that a session can have.
+/// Returns a session of `zvm-1` with everything that a session can have.
 pub(crate) fn session(event: &str, time: &str, reason: Option<&str>) -> Value {
     let allowed = event.starts_with("tunnel");
     json!({
@@ -171,7 +225,7 @@ pub(crate) fn session(event: &str, time: &str, reason: Option<&str>) -> Value {
     })
 }
 
-/// What a record of the relay itself begins with.
+/// Returns the beginning of a record of the relay itself.
 pub(crate) fn event(event: &str, time: &str) -> Value {
     json!({"time": time, "relay": "dmz-1", "event": event})
 }
@@ -181,7 +235,7 @@ pub(crate) fn audit<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>
     relay().arg("audit").args(args).output().unwrap()
 }
 
-/// The same, when it must go well: what it prints.
+/// Does the same when it must succeed, and returns what it prints.
 pub(crate) fn printed<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> String {
     let output = audit(args);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -189,12 +243,12 @@ pub(crate) fn printed<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = 
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The trail in another program's format.
+/// Returns the trail in another program's format.
 pub(crate) fn export(format: &str, trail: &Path) -> String {
     printed(["export", "--format", format, trail.to_str().unwrap()])
 }
 
-/// The part of the Elastic Common Schema that the export uses.
+/// Returns the part of the Elastic Common Schema that the export uses.
 pub(crate) fn ecs_schema() -> jsonschema::Validator {
     let schema = serde_json::from_str(include_str!("../data/ecs.schema.json")).unwrap();
     jsonschema::validator_for(&schema).unwrap()

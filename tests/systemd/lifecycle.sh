@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The life of the relay as a service, from its installation to its removal and once more by hand, with the commands of
-# docs/systemd.md: in a container whose root is a Debian of this release, made for it and thrown away, and whose first process is
-# that Debian's systemd. Needs root, and makes nothing but that container. .ci/packages has made the packages: a/*.deb, and b/*.deb
-# which is newer.
+# Runs the commands of docs/systemd.md: the relay is installed as a service, used and removed, from the
+# package and once more by hand. This happens in a throw-away container whose root is a Debian of this
+# release, and whose first process is that Debian's systemd. It needs root, and makes nothing but the
+# container. .ci/packages has made the packages a/*.deb and b/*.deb, of which b is newer.
 #
 #     lifecycle.sh RELEASE PACKAGES
 set -euo pipefail
@@ -13,15 +13,15 @@ release=$1 packages=$2
 work=$(mktemp -d /var/tmp/callhome-relay.XXXXXX)
 groups=()
 for mounted in $(findmnt -nlo TARGET -t cgroup2) /sys/fs/cgroup/systemd; do
-    # Where the hierarchies are mixed, the container has one in each that it looks at.
+    # Where control group hierarchies are mixed, the container has a group in each.
     [ -f "$mounted/cgroup.procs" ] && groups+=("$mounted/${work##*/}")
 done
 root=$work/root nspawn='' load=''
 passed=0
-# Where this machine has its packages from.
+# The mirror that this machine's packages come from.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' | awk '!/security/ && !n++')
 
-# Everything that was started is ended, by its id, and nothing is left.
+# Ends by its id everything that was started, and leaves nothing behind.
 end_load() {
     [ -z "$load" ] || kill "$load" 2>/dev/null || true
     load=''
@@ -61,7 +61,7 @@ wrong() {
     echo "wrong $release: $*"
     exit 1
 }
-# A command in the container, or in its network alone.
+# Runs a command in the container, or in its network alone.
 within() { nsenter --target "$leader" --mount --uts --ipc --net --pid -- /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
 nearby() { nsenter --target "$leader" --net -- "$@"; }
 property() { within systemctl show --value --property "$1" callhome-relay.service; }
@@ -72,7 +72,7 @@ until_it_is() {
     done
     wrong "$1 is $(property "$1") and not $2"
 }
-# What `systemctl status` says must have this, soon: a reload may be still under way.
+# Waits until `systemctl status` has this, because a reload may still be under way.
 until_status() {
     for _ in {1..100}; do
         ! within systemctl --no-pager status callhome-relay | grep -F -- "$1" >"$work/line" || return 0
@@ -81,7 +81,7 @@ until_status() {
     within systemctl --no-pager status callhome-relay || true
     wrong "the status has no \"$1\""
 }
-# The commands of a section of the document, from the directory that it speaks of.
+# Runs the commands of a section of the page, in the directory that it speaks of.
 blocks=0
 document() {
     awk -v title="## $1" '/^## /{here = $0 == title} here && /^```$/{code = 0} here && code; here && /^```sh$/{code = 1; found++}
@@ -94,7 +94,7 @@ document() {
     ok "docs/systemd.md, $1"
 }
 under_load() {
-    # Not by the function: a signal must reach the clients themselves.
+    # Don't use the function, because a signal must reach the clients themselves.
     nsenter --target "$leader" --net -- python3 tests/systemd/load.py >"$work/load" 2>&1 &
     load=$!
     sleep 2
@@ -130,7 +130,7 @@ boot() {
     for _ in {1..300}; do
         leader=$(cat "/proc/$nspawn/task/$nspawn/children" 2>/dev/null || true)
         leader=${leader%% *}
-        # Degraded is what a container may be: some of its units need what it hasn't.
+        # A container may be degraded, because some of its units need what it doesn't have.
         [ -z "$leader" ] || [[ $(within systemctl is-system-running 2>/dev/null || true) != @(running|degraded) ]] || return 0
         kill -0 "$nspawn" 2>/dev/null || break
         sleep 0.1
@@ -252,7 +252,7 @@ within sh -c "kill -STOP $pid"
 until_it_is NRestarts 1
 until_it_is ActiveState active
 [ "$(property MainPID)" != "$pid" ] || wrong "it is the same process"
-# Read to its end each time: a reader that leaves early would fail the pipe.
+# Read to the end each time, because a reader that leaves early would fail the pipe.
 for _ in {1..100}; do
     within journalctl --no-pager --unit callhome-relay >"$work/journal"
     ! grep -q "Watchdog timeout" "$work/journal" || break

@@ -12,7 +12,7 @@ import time
 
 RELAY = ("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 3128)
 ECHO = ("127.0.0.1", 7777)
-# Longer than a relay takes to drain what doesn't end by itself.
+# This is longer than a relay takes to drain what doesn't end by itself.
 PATIENCE = 60
 
 over = threading.Event()
@@ -88,7 +88,7 @@ def tunnels():
             failed("a tunnel", error)
 
 
-# No thread but this one takes the signal.
+# Only this thread takes the signal.
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 threading.Thread(target=serve, daemon=True).start()
 clients = [threading.Thread(target=client) for client in [attempts] * 4 + [tunnels] * 2]

@@ -1,100 +1,13 @@
-//! A datagram socket in systemd's place: what the relay tells it, and when it stops to say that it lives.
+//! What the relay tells the service manager.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixDatagram;
-use std::path::Path;
-use std::process::Command;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use tempfile::TempDir;
 
-use crate::support::process::{Process, relay, write_config};
+use crate::support::manager::{MICROSECONDS, Manager, PERIOD, ask};
 use crate::support::relay::upstream;
-
-/// The manager's end, in a directory that the relay has its own things in, too.
-struct Manager {
-    directory: TempDir,
-    socket: UnixDatagram,
-}
-
-impl Manager {
-    fn with(keys: &str) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let manager = Self { directory, socket };
-        manager.write(keys);
-        manager
-    }
-
-    fn write(&self, keys: &str) {
-        write_config(self.directory.path(), keys, "sync = \"20ms\"");
-    }
-
-    /// The relay as this manager starts it. Without a watchdog unless the variables for one are given.
-    fn start(&self, environment: &[(&str, &str)]) -> Process {
-        let mut command = relay();
-        command
-            .args(["serve", "--config"])
-            .arg(self.file())
-            .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
-            .envs(environment.iter().copied());
-        Process::spawn(command)
-    }
-
-    fn file(&self) -> std::path::PathBuf {
-        self.directory.path().join("relay.toml")
-    }
-
-    /// The next message.
-    fn received(&self) -> String {
-        let mut buffer = [0; 8192];
-        let length = self.socket.recv(&mut buffer).expect("a message in time");
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    }
-
-    /// The next that isn't the watchdog's.
-    fn event(&self) -> String {
-        loop {
-            let message = self.received();
-            if message != "WATCHDOG=1" {
-                return message;
-            }
-        }
-    }
-
-    /// Completes when the watchdog was last fed a whole period ago.
-    fn until_silent(&self) {
-        self.socket.set_read_timeout(Some(PERIOD)).unwrap();
-        let start = Instant::now();
-        let mut buffer = [0; 8192];
-        // Another message would be a status, which comes with a sign of life.
-        while self.socket.recv(&mut buffer).is_ok() {
-            assert!(start.elapsed() < PATIENCE, "it still says that all is well");
-        }
-        self.socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    }
-
-    fn until_fed(&self) {
-        while self.received() != "WATCHDOG=1" {}
-    }
-}
-
-/// Opens a connection and asks for a tunnel; the answer isn't awaited.
-fn ask(proxy: SocketAddr, target: &str) -> TcpStream {
-    use std::io::Write;
-
-    let mut stream = TcpStream::connect(proxy).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        stream,
-        "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n"
-    )
-    .unwrap();
-    stream
-}
 
 #[test]
 fn a_life_under_a_service_manager() {
@@ -140,7 +53,7 @@ fn a_life_under_a_service_manager() {
 
     process.signal(Signal::INT);
     let stopping = manager.received();
-    // The drain, and what comes before and after it.
+    // The time covers the drain, and what comes before and after it.
     let within = stopping.strip_prefix("STOPPING=1\nEXTEND_TIMEOUT_USEC=");
     let within = within.and_then(|rest| rest.split('\n').next()?.parse().ok());
     let within = Duration::from_micros(within.unwrap_or_else(|| panic!("{stopping:?}")));
@@ -159,7 +72,7 @@ fn a_life_under_a_service_manager() {
     assert!(more.is_err(), "it says things twice");
 }
 
-/// SIGTERM is told once, though accepting goes on first.
+/// SIGTERM is reported once, although accepting goes on first.
 #[test]
 fn an_announced_drain_is_told_at_once() {
     let manager = Manager::with("");
@@ -188,7 +101,7 @@ fn the_watchdog_is_fed_in_time_and_with_the_status() {
     for _ in 0..beats {
         manager.until_fed();
     }
-    // Twice a period, which the load of a test machine may stretch.
+    // It is fed twice a period, which the load of a test machine may stretch.
     assert!(start.elapsed() < PERIOD * beats, "{:?}", start.elapsed());
     assert!(
         start.elapsed() >= PERIOD / 4 * beats,
@@ -197,7 +110,7 @@ fn the_watchdog_is_fed_in_time_and_with_the_status() {
     );
 }
 
-/// What another process shall say isn't said.
+/// The relay doesn't feed a watchdog that waits for another process.
 #[test]
 fn a_watchdog_for_another_process_is_not_fed() {
     let manager = Manager::with("");
@@ -208,83 +121,14 @@ fn a_watchdog_for_another_process_is_not_fed() {
     assert!(manager.socket.recv(&mut [0; 16]).is_err());
 }
 
-#[test]
-fn a_trail_whose_disk_hangs_stops_the_watchdog() {
-    let manager = Manager::with("");
-    let fault = Fault::new(manager.directory.path());
-    let process = manager.start(&fault.environment("fdatasync"));
-    manager.until_fed();
-    fault.begin();
-    // Something to write.
-    drop(ask(process.proxy, "b.example:443"));
-    manager.until_silent();
-    fault.end();
-    manager.until_fed();
-}
-
-#[test]
-fn a_worker_that_hangs_stops_the_watchdog() {
-    let manager = Manager::with(&upstream("a.example", 9));
-    let fault = Fault::new(manager.directory.path());
-    let process = manager.start(&fault.environment("connect"));
-    manager.until_fed();
-    fault.begin();
-    let _client = ask(process.proxy, "a.example:9");
-    manager.until_silent();
-    fault.end();
-    manager.until_fed();
-}
-
-/// Only who asked for messages gets any; who can't be reached is no reason not to serve.
+/// Only a manager that asked for messages gets any, and one that can't be reached doesn't keep the
+/// relay from serving.
 #[test]
 fn without_a_manager_it_serves() {
     let manager = Manager::with("");
     for socket in ["", "/nowhere/notify", "vsock:2:1"] {
         let process = manager.start(&[("NOTIFY_SOCKET", socket)]);
         assert!(TcpStream::connect(process.proxy).is_ok(), "{socket:?}");
-    }
-}
-
-/// System calls that don't come back while a file exists.
-struct Fault {
-    library: String,
-    file: String,
-}
-
-impl Fault {
-    fn new(directory: &Path) -> Self {
-        let source = directory.join("fault.c");
-        fs::write(&source, FAULT).unwrap();
-        let library = directory.join("fault.so");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-D_GNU_SOURCE", "-o"])
-            .arg(&library)
-            .arg(&source)
-            .status()
-            .expect("a C compiler is installed");
-        assert!(compiled.success());
-        Self {
-            library: library.display().to_string(),
-            file: directory.join("fault").display().to_string(),
-        }
-    }
-
-    /// With a watchdog, and this call at the mercy of the file.
-    fn environment<'a>(&'a self, call: &'a str) -> [(&'a str, &'a str); 4] {
-        [
-            ("WATCHDOG_USEC", MICROSECONDS),
-            ("LD_PRELOAD", &self.library),
-            ("FAULT", &self.file),
-            ("FAULTY", call),
-        ]
-    }
-
-    fn begin(&self) {
-        fs::write(&self.file, "").unwrap();
-    }
-
-    fn end(&self) {
-        fs::remove_file(&self.file).unwrap();
     }
 }
 
@@ -299,27 +143,3 @@ fn read_head(stream: &mut TcpStream) {
     }
     assert!(head.starts_with(b"HTTP/1.1 200 "));
 }
-
-const FAULT: &str = r#"
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-static void hang(const char *call) {
-    const char *faulty = getenv("FAULTY"), *file = getenv("FAULT");
-    while (!strcmp(call, faulty) && access(file, F_OK) == 0) usleep(10000);
-}
-
-int fdatasync(int fd) { hang("fdatasync"); return syscall(SYS_fdatasync, fd); }
-
-int connect(int fd, const struct sockaddr *address, socklen_t length) {
-    hang("connect");
-    return syscall(SYS_connect, fd, address, length);
-}
-"#;
-/// Of the watchdog, in `MICROSECONDS`.
-const PERIOD: Duration = Duration::from_millis(400);
-const MICROSECONDS: &str = "400000";
-const PATIENCE: Duration = Duration::from_secs(20);

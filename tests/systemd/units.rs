@@ -1,37 +1,12 @@
-//! The files in `systemd/`, as far as they can be judged without running them.
+//! The files in `systemd/`, as far as they can be judged without systemd.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::command::{BINARY, run};
+use crate::support::command::run;
+use crate::support::units::{read, said, shipped};
 
-/// The most that `systemd-analyze security` may say: "OK" goes up to 4.
-const EXPOSURE: f64 = 1.5;
-
-fn shipped(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("systemd")
-        .join(name)
-}
-
-fn read(name: &str) -> String {
-    fs::read_to_string(shipped(name)).unwrap()
-}
-
-/// What a command says, all of it, and whether it succeeded.
-fn said(command: &mut Command) -> (bool, String) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
-}
-
-/// The values of a key, in their order.
+/// Returns the values of a key, in their order.
 fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
     unit.lines()
         .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
@@ -39,38 +14,11 @@ fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn systemd_finds_nothing_wrong_with_the_units() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut command = Command::new("systemd-analyze");
-    command.arg("verify");
-    for name in ["callhome-relay.service", "callhome-relay-proxy.socket"] {
-        // The program must be there.
-        let text = read(name).replace("/usr/bin/callhome-relay ", &format!("{BINARY} "));
-        let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
-        command.arg(path);
-    }
-    assert_eq!(said(&mut command), (true, String::new()));
-}
-
-#[test]
-fn the_service_is_exposed_as_little_as_promised() {
-    let mut command = Command::new("systemd-analyze");
-    command.args(["security", "--offline=true", "--no-pager"]);
-    let (_, said) = said(command.arg(shipped("callhome-relay.service")));
-    let level = said
-        .rsplit_once("Overall exposure level for callhome-relay.service: ")
-        .and_then(|(_, rest)| rest.split(' ').next()?.parse::<f64>().ok())
-        .unwrap_or_else(|| panic!("{said}"));
-    assert!(level <= EXPOSURE, "{said}");
-}
-
-#[test]
 fn the_shipped_configuration_is_fine() {
     let file = shipped("relay.toml").display().to_string();
     let ran = run(&["check", "--offline", "--config", &file]);
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
-    // What the commented lines show is good, too.
+    // The examples in the comments are valid, too.
     let text = read("relay.toml");
     let example = |line| str::strip_prefix(line, "#").filter(|rest| !rest.starts_with(' '));
     let lines: Vec<_> = text
@@ -86,7 +34,7 @@ fn the_shipped_configuration_is_fine() {
     assert_eq!(ran.code, Some(0), "{}{}", ran.stdout, ran.stderr);
 }
 
-/// A socket that doesn't go with the configuration would be a start error.
+/// A socket that doesn't fit the configuration would be a start error.
 #[test]
 fn the_socket_is_the_listeners() {
     let socket = read("callhome-relay-proxy.socket");
@@ -102,7 +50,7 @@ fn the_socket_is_the_listeners() {
     assert_eq!(values(&socket, "Service"), ["callhome-relay.service"]);
 }
 
-/// The state directory, its owner and the trail in it are named in four files.
+/// Four files name the state directory, its owner and the trail in it.
 #[test]
 fn the_files_agree_on_the_user_and_the_trail() {
     let service = read("callhome-relay.service");
@@ -127,7 +75,7 @@ fn the_files_agree_on_the_user_and_the_trail() {
     );
 }
 
-/// The sandbox of the unit must let the relay make its own.
+/// The unit's sandbox must let the relay make its own.
 #[test]
 fn the_unit_leaves_the_relay_the_calls_for_its_own_sandbox() {
     let service = read("callhome-relay.service");
@@ -144,7 +92,7 @@ fn the_unit_leaves_the_relay_the_calls_for_its_own_sandbox() {
     }
 }
 
-/// What is added for a systemd that knows it, and isn't for one that doesn't.
+/// A setting is added where systemd knows it, and left out where it doesn't.
 #[test]
 fn a_reload_is_waited_for_where_systemd_can() {
     let directory = tempfile::tempdir().unwrap();
@@ -161,7 +109,8 @@ fn a_reload_is_waited_for_where_systemd_can() {
         ("257 (257.13-1~deb13u1)", true),
         ("1000.1", true),
     ] {
-        // Written by another process: a fork of a test beside this one could hold it open, and then it couldn't be run.
+        // Another process writes the script. Otherwise a fork of a parallel test could hold it
+        // open, and then it couldn't be run.
         let script = "printf '#!/bin/sh\\necho \"systemd %s\"; echo +PAM 100\\n' \"$1\" > \"$0\" && chmod +x \"$0\"";
         let mut write = Command::new("sh");
         let written = said(write.args(["-c", script]).arg(&systemctl).arg(version));

@@ -1,4 +1,4 @@
-//! A trail to tamper with, and the ways of it.
+//! A trail to tamper with, and the ways to do it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,48 +14,50 @@ use crate::support::trail::options;
 /// A segment's lines, each with its line feed.
 pub(super) type Lines = Vec<Vec<u8>>;
 
-/// A trail as it was written, and a copy that is tampered with.
+/// A trail as it was written, and a copy to tamper with.
 pub(super) struct Trail {
     original: PathBuf,
     pub(super) copy: PathBuf,
     pub(super) segments: Vec<(String, Lines)>,
+    pub(super) records: u64,
 }
 
-/// Where the first bad record must be said to be.
+/// Where the first bad record has to be reported.
 pub(super) struct Expected {
     segment: usize,
-    /// Counted from 0; None where any line of the segment may be the one.
+    /// The line from 0, or none where any line of the segment may be reported.
     line: Option<usize>,
 }
 
-/// Numbers that look random and are the same in every run (xorshift64).
+/// Gives numbers that look random and are the same in every run (xorshift64).
 pub(super) struct Numbers(pub(super) u64);
 
 impl Trail {
-    /// Writes ten thousand records into `original`, of which most segments are compressed.
-    pub(super) fn write(directory: &Path) -> Self {
+    /// Writes this many records into `original`, in about five segments of which most are
+    /// compressed.
+    pub(super) fn write(directory: &Path, records: usize) -> Self {
         let original = directory.join("original");
         let copy = directory.join("copy");
         fs::create_dir(&copy).unwrap();
         let options = AuditOptions {
             sync: Sync::Never,
-            ..options(&original, 600 << 10)
+            ..options(&original, 60 * records as u64)
         };
         let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
         // A checkpoint begins the trail, and one ends it.
-        for n in 0..usize::try_from(RECORDS).unwrap() - 2 {
+        for n in 0..records - 2 {
             let data = RelayStopped {
                 cause: "test".into(),
                 tunnels_cut: n,
             };
             audit.relay_event(Data::RelayStopped(data));
-            if n % 200 == 0 {
-                // Or all of it would go in one write.
+            if n.is_multiple_of(records / 50) {
+                // Without a pause all records would go in one write, and so in one segment.
                 std::thread::sleep(Duration::from_millis(7));
             }
         }
         writer.close();
-        // Closing has waited for the compression; one segment is put back as it would be just before.
+        // Closing waits for the compression. Put one segment back to its state just before.
         let mut names: Vec<_> = fs::read_dir(&original)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -79,16 +81,18 @@ impl Trail {
                 (name, lines)
             })
             .collect();
-        let records: usize = segments.iter().map(|it| it.1.len()).sum();
-        assert_eq!(records as u64, RECORDS);
+        let written: usize = segments.iter().map(|it| it.1.len()).sum();
+        assert_eq!(written, records);
         Self {
             original,
             copy,
             segments,
+            records: records as u64,
         }
     }
 
-    /// Puts segments of the copy back, and what stands beside them; not the seals, of which the chain alone knows nothing.
+    /// Restores segments of the copy, and `head.json`. It leaves out the seals, because this is
+    /// about the chain alone.
     pub(super) fn restore(&self, segments: impl IntoIterator<Item = usize>) {
         let names = segments.into_iter().map(|n| self.segments[n].0.as_str());
         for name in names.chain(["head.json"]) {
@@ -96,7 +100,8 @@ impl Trail {
         }
     }
 
-    /// Edits the copy; gives what was done, the segment to restore, and where it must be found.
+    /// Edits the copy. Returns what was done, the segment to restore, and where the edit has to be
+    /// found.
     pub(super) fn edit(
         &self,
         edit: usize,
@@ -110,7 +115,7 @@ impl Trail {
             segment: at,
             line: Some(line),
         };
-        // What is missing shows in what comes behind it; at the very end, in what came before.
+        // A gap shows in the record behind it, or at the very end in the one before.
         let behind = |line: usize, count: usize| {
             if line < count {
                 here(line)
@@ -142,14 +147,15 @@ impl Trail {
                 ("a removed record", behind(line, lines.len()))
             }
             3 => {
-                // Not all: that is a removed segment.
+                // Removing all lines would be a removed segment.
                 let line = line.max(1);
                 let count = 1 + numbers.below(lines.len() - line);
                 lines.drain(line..line + count);
                 ("removed records", behind(line, lines.len()))
             }
             4 => {
-                // Not the first line: there a segment that takes up a failed one may begin with records that were read.
+                // Leave the first line alone, because a segment that follows a failed one may begin
+                // with records read before.
                 let line = 1 + numbers.below(lines.len() - 1);
                 let other = numbers.below(lines.len());
                 let inserted = lines[other].clone();
@@ -216,7 +222,7 @@ impl Trail {
             "a segment replaced by another"
         };
         let is_last = at + 1 == self.segments.len();
-        // A copy stands beside its original, and is read first where its name comes first.
+        // A copy is beside its original, and is read first if its name comes first.
         let (segment, line) = match (other == at + 1, is_last) {
             (true, _) => (at, Some(0)),
             (_, true) => (at - 1, None),
@@ -248,7 +254,7 @@ impl Numbers {
     }
 }
 
-/// The record with another member, and the hash that it then has.
+/// Returns the record with a changed member and the matching hash.
 fn forge(line: &[u8]) -> Vec<u8> {
     let text = std::str::from_utf8(line).unwrap();
     let hashed = &text[..text.find(",\"hash\":").unwrap()];
@@ -279,5 +285,3 @@ pub(super) fn put(path: &Path, text: &[u8]) {
 pub(super) fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "zst")
 }
-
-pub(super) const RECORDS: u64 = 10_000;

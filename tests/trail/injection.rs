@@ -1,4 +1,5 @@
-//! What somebody sends, or writes into a trail, stays in its line, field and cell, and moves no terminal. One corpus, every format.
+//! Hostile text, sent or written into a trail, stays in its line, field and cell, and doesn't
+//! control a terminal. Every format gets the same text.
 
 use std::fs;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use crate::support::hostile::{self, TARGETS, is_hidden};
 use crate::support::relay::Relay;
 use crate::support::trail::{Trail, audit, ecs_schema, export, printed};
 
-/// Each becomes one valid JSON line of printable ASCII, with one member `raw`, whatever it looks like; and one line, field or
-/// cell in every format.
+/// Each text becomes one valid JSON line of printable ASCII with one member `raw`, and one line,
+/// field or cell in every format.
 #[tokio::test]
 async fn a_target_is_text_and_nothing_else() {
     let mut relay = Relay::start("[limits]\nrate_per_client = \"1000/s\"\n").await;
@@ -119,7 +120,7 @@ fn hostile_text_stays_in_its_place_in_reports() {
     };
     let table = report(&[]);
     assert!(!table.contains(|c| is_hidden(c) && c != '\n'));
-    // A client, a destination and the head; three lines of the trail, and its gaps.
+    // The lines are a client, a destination and the head, three lines of the trail, and its gaps.
     let rows = distinct_texts() + 1;
     assert!(table.lines().count() > rows + TARGETS.len());
 
@@ -166,11 +167,11 @@ fn hostile_text_stays_in_its_place_in_a_verdict() {
 fn assert_harmless_csv(text: &str, rows: usize) {
     assert_eq!(text.lines().count(), rows + 1, "{text}");
     assert!(!text.contains(|c| is_hidden(c) && c != '\n'));
-    // A reader that isn't flexible: each row has as many cells as the header.
+    // The reader isn't flexible: each row has to have as many cells as the header.
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     for row in reader.records() {
         for cell in &row.unwrap() {
-            // A semicolon ends a cell where decimals have the comma.
+            // A semicolon ends a cell where decimals have a comma.
             for cell in cell.split(';') {
                 let cell = cell.trim_start_matches([' ', '"']);
                 assert!(

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+
+use crate::foreign::tools;
 
 pub(crate) struct HaProxy {
     pub(crate) address: SocketAddr,
@@ -16,7 +18,7 @@ pub(crate) struct HaProxy {
 }
 
 impl HaProxy {
-    /// One that reaches the relay by these options of its `server` line.
+    /// Starts a balancer that reaches the relay by these options of its `server` line.
     pub(crate) async fn start(relay: SocketAddr, options: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0")
@@ -31,7 +33,7 @@ impl HaProxy {
              listen front\n bind {address}\n server relay {relay} {options}\n"
         );
         fs::write(&file, text).unwrap();
-        let child = Command::new("/usr/sbin/haproxy")
+        let child = tools::command("haproxy")
             .args(["-db", "-f"])
             .arg(&file)
             .stdout(Stdio::null())

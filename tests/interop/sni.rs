@@ -1,15 +1,16 @@
-//! Real clients, and what they make of a refusal. `.ci/run` installs them; without them the tests fail rather than say nothing.
+//! Clients that were given no proxy, and what they make of a refusal.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::NamedTempFile;
 
-use super::{HOST, listener, port_of, relay_to};
+use crate::foreign::tools;
 use crate::support::relay::{Relay, upstream};
+use crate::support::sni::{CLIENT, HOST, listener, relay_to};
 use crate::support::tls::{TlsServer, digest};
 
-/// The lines of the page that show how to try it, on a port and a name that exist here.
+/// Runs the lines of the page that show how to try it, with a port and a name that exist here.
 #[tokio::test]
 async fn curl_as_the_page_has_it() {
     let lines: Vec<&str> = include_str!("../../docs/zvm.md")
@@ -23,22 +24,23 @@ async fn curl_as_the_page_has_it() {
     let mut certificate = NamedTempFile::new().unwrap();
     certificate.write_all(server.ca_pem.as_bytes()).unwrap();
     let body = vec![7; 8 << 20];
+    let port = relay.proxy.port().to_string();
     for (n, line) in lines.into_iter().enumerate() {
         let line = line
             .replace("192.0.2.7", "127.0.0.1")
             .replace("relay.dmz.example", "127.0.0.1")
             .replace("ch3.zerto.com", HOST)
-            .replace("443", &port_of(relay.proxy))
+            .replace("443", &port)
             .replace(
                 &format!("https://{HOST}/"),
-                &format!("https://{HOST}:{}/", port_of(relay.proxy)),
+                &format!("https://{HOST}:{port}/"),
             );
         let mut arguments = line.split(' ');
-        let mut command = Command::new(arguments.next().unwrap());
+        let mut command = tools::command(arguments.next().unwrap());
         command
             .args(arguments)
             .args(["--silent", "--show-error", "--fail", "--noproxy", "*"])
-            .args(["--interface", super::CLIENT, "--data-binary", "@-"])
+            .args(["--interface", CLIENT, "--data-binary", "@-"])
             .args(["--header", "Expect:", "--cacert"])
             .arg(certificate.path());
         let output = run(command, body.clone()).await;
@@ -51,7 +53,7 @@ async fn curl_as_the_page_has_it() {
     }
 }
 
-/// What OpenSSL calls the alerts, and who is told which.
+/// OpenSSL names the alerts, and each refusal has its own.
 #[tokio::test]
 async fn openssl_is_told_by_an_alert() {
     let closed = {
@@ -62,29 +64,24 @@ async fn openssl_is_told_by_an_alert() {
         "{}{}[[client]]\nname = \"zvm\"\nsources = [\"{}\"]\n",
         listener(closed),
         upstream(HOST, closed),
-        super::CLIENT
+        CLIENT
     ))
     .await;
     for (n, (source, name, reason, alert)) in [
         (
-            super::CLIENT,
+            CLIENT,
             Some("elsewhere.example"),
             "destination_not_allowed",
             UNRECOGNIZED_NAME,
         ),
-        (super::CLIENT, None, "sni_missing", UNRECOGNIZED_NAME),
-        (
-            super::CLIENT,
-            Some(HOST),
-            "connection_refused",
-            INTERNAL_ERROR,
-        ),
+        (CLIENT, None, "sni_missing", UNRECOGNIZED_NAME),
+        (CLIENT, Some(HOST), "connection_refused", INTERNAL_ERROR),
         ("127.0.0.3", Some(HOST), "client_not_allowed", ACCESS_DENIED),
     ]
     .into_iter()
     .enumerate()
     {
-        let mut command = Command::new("openssl");
+        let mut command = tools::command("openssl");
         command
             .args(["s_client", "-connect", &relay.proxy.to_string()])
             .args(["-bind", &format!("{source}:0")]);

@@ -1,5 +1,5 @@
-//! Every command and every file of the pages, in their order, as their reader would type them: in a network namespace where the
-//! names and addresses of the pages exist, with a stand-in for the vendor behind them.
+//! Runs every command and writes every file of the pages, in their order, as their reader would.
+//! The network namespace has the names and addresses of the pages, and a stand-in for the vendor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use super::pages::{self, Block, Page};
+use crate::foreign::tools;
+use crate::namespace::{self, need_root};
 use crate::support::command::{BINARY, finish_within};
 use crate::support::dns::NameServer;
+use crate::support::pages::{self, Block, ELSEWHERE, Page};
 use crate::support::tls::TlsServer;
 
-/// Pages whose commands need an engine or a service manager: the scripts that run them read them the same way.
-const ELSEWHERE: &[(&str, &str)] = &[
-    ("docs/container.md", ".ci/container"),
-    ("docs/systemd.md", "tests/systemd/lifecycle.sh"),
-];
-
-/// Before each page: the relay that it talks of, with a trail that has something in it and a copy of that at a log server.
+/// Each page starts with this relay, which has a trail, and with a copy of the trail as a log
+/// server has it.
 const SITE: &str = r#"
 name = "dmz-1"
 zerto_v9_ip_ranges = ["192.0.2.0/24"]
@@ -48,43 +45,13 @@ directory = "/var/lib/callhome-relay/audit"
 "#;
 
 #[test]
-fn commands_are_where_they_are_run() {
-    let known = ["sh", "toml", "text", "systemd", ""];
-    let mut commands = 0;
-    for page in pages::all() {
-        for block in page.blocks() {
-            let language = block.info.split(' ').next().unwrap();
-            assert!(known.contains(&language), "{}: {language}", block.place);
-            commands += block.commands().len() * usize::from(language == "sh");
-        }
-        for (number, line) in page.prose() {
-            assert!(
-                !line.starts_with("    ") || line.trim_start().starts_with(['|', '*']),
-                "{}:{number}: code without a fence: {line}",
-                page.name
-            );
-        }
-    }
-    assert!(commands > 30, "{commands}");
-    for (name, script) in ELSEWHERE {
-        let script = fs::read_to_string(pages::root().join(script)).unwrap();
-        assert!(script.contains(name), "{name} isn't read there");
-    }
-}
-
-/// Where no namespace can be made, as in most containers, it is not run.
-#[test]
 fn what_the_pages_say_works() {
-    if !in_namespace("true").status.success() {
-        eprintln!("not run: no network namespace can be made here");
-        return;
-    }
+    need_root();
+    tools::need(&["ip", "nft", "mount", "bash", "curl", "openssl", "pidof"]);
     let layer = tempfile::tempdir().unwrap();
-    // The machine's own /etc and /var are below, and nothing is written to them.
-    let script = format!(
-        "set -e\n\
-         export PATH=\"$PATH:/usr/sbin\"\n\
-         ip link set lo up\n\
+    // The overlays keep the machine's own /etc and /var unchanged.
+    let prepare = format!(
+        "ip link set lo up\n\
          for address in 192.0.2.7 10.20.0.11; do ip address add $address/32 dev lo; done\n\
          for address in 192.0.2.10 192.0.2.53; do ip route add $address dev lo src 192.0.2.7; done\n\
          mount -t tmpfs tmpfs '{layer}'\n\
@@ -96,19 +63,18 @@ fn what_the_pages_say_works() {
          echo 'nameserver 192.0.2.53' > /etc/resolv.conf\n\
          printf '127.0.0.1 localhost\\n192.0.2.7 relay.dmz.example\\n' > /etc/hosts\n\
          rm -rf /etc/callhome-relay /var/lib/callhome-relay\n\
-         mkdir -p /etc/callhome-relay /var/lib/callhome-relay /var/log\n\
-         exec '{test}' --exact --ignored --nocapture docs::session::in_a_namespace",
-        layer = layer.path().display(),
-        test = std::env::current_exe().unwrap().display()
+         mkdir -p /etc/callhome-relay /var/lib/callhome-relay /var/log",
+        layer = layer.path().display()
     );
-    let output = in_namespace(&script);
-    let (out, err) = (output.stdout, output.stderr);
-    let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
-    assert!(
-        output.status.success() && out.contains("1 passed"),
-        "{out}{err}"
-    );
-    eprintln!("{err}");
+    let kinds = [
+        "--net",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ];
+    namespace::run_test(&kinds, &prepare, "docs::in_a_namespace");
 }
 
 #[tokio::test]
@@ -131,7 +97,7 @@ async fn in_a_namespace() {
     .unwrap();
 }
 
-/// What is sent to a port of an address arrives at another port of loopback.
+/// Redirects what is sent to a port of an address to another port of loopback.
 fn forward(address: &str, port: u16, to: u16) {
     let rules = [
         "add table ip docs".to_owned(),
@@ -140,7 +106,7 @@ fn forward(address: &str, port: u16, to: u16) {
         format!("add rule ip docs out ip daddr {address} udp dport {port} dnat to 127.0.0.1:{to}"),
     ];
     for rule in rules {
-        let status = Command::new("nft").arg(&rule).status().unwrap();
+        let status = tools::command("nft").arg(&rule).status().unwrap();
         assert!(status.success(), "{rule}");
     }
 }
@@ -204,8 +170,8 @@ impl Session {
 
     fn type_in(&mut self, block: &Block) {
         for line in block.commands() {
-            // That is what runs this.
-            if line == "cargo test --locked" {
+            // These two would run this test again.
+            if line.starts_with("cargo test ") || line.starts_with("tests/run") {
                 continue;
             }
             eprintln!("{}: {line}", block.place);
@@ -218,7 +184,8 @@ impl Session {
         }
     }
 
-    /// A file that is named is there for the commands that follow. Each is one that the relay takes.
+    /// Writes a file for the commands that follow, under its name if it has one. The relay must
+    /// accept each.
     fn write(&self, block: &Block, file: &str) {
         let path = if file.is_empty() {
             "fragment.toml"
@@ -233,7 +200,7 @@ impl Session {
         self.run_command(&format!("callhome-relay check --offline --config {path}"));
     }
 
-    /// What the page says is to be copied there.
+    /// Copies a certificate to the place that the page names.
     fn have_certificate(&self, file: &str, text: &str) {
         let place = Path::new("/etc/callhome-relay").join(file);
         if text.contains(place.to_str().unwrap()) && !place.exists() {
@@ -259,7 +226,7 @@ impl Session {
         ran.stdout
     }
 
-    /// In place of the one that serves already.
+    /// Starts this relay in place of the one that serves already.
     fn serve(&mut self, line: &str) {
         self.stop();
         let mut command = self.bash(&format!("exec {line}"));
@@ -287,7 +254,7 @@ impl Session {
     }
 
     fn bash(&self, line: &str) -> Command {
-        let mut command = Command::new("bash");
+        let mut command = tools::command("bash");
         let path = std::env::var("PATH").unwrap();
         command
             .args(["-c", line])
@@ -311,14 +278,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn in_namespace(script: &str) -> std::process::Output {
-    Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child"])
-        .args(["--mount-proc", "--map-root-user", "sh", "-c", script])
-        .output()
-        .unwrap()
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);

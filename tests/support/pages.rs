@@ -1,31 +1,37 @@
-//! The pages, and the blocks of code in them.
+//! The documentation's pages, and the blocks of code in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The project's directory.
-pub(super) fn root() -> &'static Path {
+/// Pages whose commands need an engine or a service manager, with the scripts that run them.
+pub(crate) const ELSEWHERE: &[(&str, &str)] = &[
+    ("docs/container.md", ".ci/container"),
+    ("docs/systemd.md", "tests/systemd/lifecycle.sh"),
+];
+
+/// Returns the project's directory.
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// A page of the documentation.
-pub(super) struct Page {
+pub(crate) struct Page {
     /// Its path in the project.
-    pub(super) name: String,
-    pub(super) text: String,
+    pub(crate) name: String,
+    pub(crate) text: String,
 }
 
-/// What stands between two fences.
-pub(super) struct Block {
+/// The text between two fences.
+pub(crate) struct Block {
     /// The page and the line of its first fence.
-    pub(super) place: String,
-    /// What follows the first fence: a language, and for a file that is to be written its path.
-    pub(super) info: String,
-    pub(super) text: String,
+    pub(crate) place: String,
+    /// The text behind the first fence: a language, and for a file that is to be written its path.
+    pub(crate) info: String,
+    pub(crate) text: String,
 }
 
-/// All of them.
-pub(super) fn all() -> Vec<Page> {
+/// Returns all pages.
+pub(crate) fn all() -> Vec<Page> {
     let mut names: Vec<PathBuf> = [
         "README.md",
         "SECURITY.md",
@@ -50,7 +56,7 @@ pub(super) fn all() -> Vec<Page> {
         .collect()
 }
 
-pub(super) fn page(name: &str) -> Page {
+pub(crate) fn page(name: &str) -> Page {
     all()
         .into_iter()
         .find(|page| page.name == name)
@@ -58,7 +64,7 @@ pub(super) fn page(name: &str) -> Page {
 }
 
 impl Page {
-    pub(super) fn blocks(&self) -> Vec<Block> {
+    pub(crate) fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut open: Option<Block> = None;
         for (number, line) in (1..).zip(self.text.lines()) {
@@ -79,8 +85,8 @@ impl Page {
         blocks
     }
 
-    /// The page without its blocks.
-    pub(super) fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
+    /// Returns the page without its blocks.
+    pub(crate) fn prose(&self) -> impl Iterator<Item = (usize, &str)> {
         let mut inside = false;
         (1..).zip(self.text.lines()).filter(move |(_, line)| {
             let fence = line.starts_with("```");
@@ -91,8 +97,9 @@ impl Page {
 }
 
 impl Block {
-    /// The commands of a block for the shell, without comments; a line that goes on is one with the next.
-    pub(super) fn commands(&self) -> Vec<String> {
+    /// Returns the commands of a shell block, without comments. A line that goes on is one with the
+    /// next.
+    pub(crate) fn commands(&self) -> Vec<String> {
         let joined = self.text.replace("\\\n", " ");
         joined
             .lines()

@@ -1,25 +1,23 @@
-//! A relay that is started as root becomes another user. Only root can show that.
+//! A relay that root starts becomes another user, which only root can test.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use callhome_trail::verify::verify;
-use rustix::process::{Signal, geteuid};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{refused, status};
+use crate::namespace::need_root;
+use crate::support::command::finish;
 use crate::support::process::{Process, relay, write_config};
 
-/// A directory that any user may pass; none where the test isn't root.
-fn directory() -> Option<TempDir> {
-    if !geteuid().is_root() {
-        eprintln!("not run: it takes root to become another user");
-        return None;
-    }
+/// Returns a directory that any user may pass through.
+fn directory() -> TempDir {
+    need_root();
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    Some(directory)
+    directory
 }
 
 fn configure(directory: &Path, user: &str) {
@@ -27,10 +25,10 @@ fn configure(directory: &Path, user: &str) {
     write_config(directory, &keys, "");
 }
 
-/// Runs to its end, and gives the user that it ran as.
+/// Runs the relay to its end, and returns the user that it ran as.
 fn run(directory: &Path) -> String {
     let mut process = Process::serve(directory);
-    let user = status(&process, "Uid");
+    let user = process.status("Uid");
     assert_eq!(user.len(), 1, "{user:?}");
     process.signal(Signal::INT);
     assert!(process.wait().success());
@@ -42,14 +40,14 @@ fn refusal(directory: &Path) -> String {
     command
         .args(["serve", "--config"])
         .arg(directory.join("relay.toml"));
-    let (code, said) = refused(command);
-    assert_eq!(code, Some(78), "{said}");
-    said
+    let ran = finish(command);
+    assert_eq!(ran.code, Some(78), "{}", ran.stderr);
+    ran.stderr
 }
 
 #[test]
 fn what_it_made_as_root_goes_with_it() {
-    let Some(directory) = directory() else { return };
+    let directory = directory();
     let directory = directory.path();
     configure(directory, "root");
     assert_eq!(run(directory), "0\t0\t0\t0");
@@ -74,7 +72,7 @@ fn what_it_made_as_root_goes_with_it() {
 
 #[test]
 fn a_directory_that_is_not_there_is_made_for_it() {
-    let Some(directory) = directory() else { return };
+    let directory = directory();
     let deep = directory.path().join("var/lib");
     configure(directory.path(), "nobody");
     let file = directory.path().join("relay.toml");
@@ -91,11 +89,11 @@ fn a_directory_that_is_not_there_is_made_for_it() {
 
 #[test]
 fn what_somebody_else_made_stays_theirs() {
-    let Some(directory) = directory() else { return };
+    let directory = directory();
     let audit = directory.path().join("audit");
     fs::create_dir(&audit).unwrap();
     configure(directory.path(), "nobody");
-    // An empty one may be anybody's; and one with something else in it is.
+    // An empty directory may be anybody's, and so may one with other files in it.
     for file in ["", "access.jsonl"] {
         if !file.is_empty() {
             fs::write(audit.join(file), "").unwrap();
@@ -106,7 +104,7 @@ fn what_somebody_else_made_stays_theirs() {
         assert_eq!(fs::metadata(&audit).unwrap().uid(), 0);
     }
 
-    // A file of the trail's that has another name elsewhere is more than that.
+    // A file of the trail that has another name elsewhere may be more than a part of the trail.
     fs::remove_dir_all(&audit).unwrap();
     configure(directory.path(), "root");
     run(directory.path());
@@ -121,7 +119,7 @@ fn what_somebody_else_made_stays_theirs() {
 
 #[test]
 fn an_account_that_is_not_there_is_a_mistake_in_the_file() {
-    let Some(directory) = directory() else { return };
+    let directory = directory();
     configure(directory.path(), "no-such-account");
     let said = refusal(directory.path());
     let expected = "[sandbox] user: /etc/passwd has no account \"no-such-account\"";

@@ -2,8 +2,9 @@
 
     upload.py requests|httpx PROXY CA URL FILE
 
-CA is the file with the certificate authorities that the server's certificate has to come from, and the proxy's if it has one. Only
-the proxy that is named here counts, not one that the environment names. What goes wrong is said in the library's own words, and the exit code is 1.
+CA is a file with the authorities that issue the server's certificate, and the proxy's if it has
+one. A proxy that the environment names doesn't count. Errors are printed in the library's own
+words, with the exit code 1.
 """
 
 import ssl

@@ -1,6 +1,5 @@
-//! Real clients upload through the relay: each program of `clients`, through each of the `ways` that it knows.
-//!
-//! `.ci/run` installs them. Where one is missing its tests fail, and say what to install.
+//! Real clients upload through the relay: each program of `clients`, through each of the `ways`
+//! that it supports.
 
 mod clients;
 mod ways;
@@ -16,12 +15,13 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use crate::foreign::tools;
+use crate::haproxy::HaProxy;
 use crate::support::command::{Ran, finish_within};
-use crate::support::haproxy::HaProxy;
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest, pattern};
 
-/// A test for each client and way.
+/// Defines a test for each client and way.
 macro_rules! interop {
     ($($client:ident: $($way:ident)*;)*) => {$(
         mod $client {
@@ -42,7 +42,7 @@ interop! {
     openssl: http balanced;
     openssl_without_proxy: sni sni_balanced;
     requests: http http_with_credentials https balanced;
-    // Of a proxy's certificate it trusts only what the machine does.
+    // httpx trusts a proxy's certificate only if the machine does.
     httpx: http http_with_credentials balanced;
     java: http balanced;
     undici: http https balanced;
@@ -51,8 +51,10 @@ interop! {
 use clients::{Client, Upload};
 use ways::Way;
 
-/// What is allowed arrives and is recorded; what isn't fails, and the user is told why.
+/// Checks that an allowed upload arrives and is recorded, and that a refused one fails and tells
+/// its user why.
 async fn uploads(client: &Client, way: &Way) {
+    tools::need(client.tools);
     let server = TlsServer::start_http(&[NAME]).await;
     let (port, counted) = count(server.address).await;
     let mut relay = Relay::start(&[way.keys(port), upstream(NAME, port)].concat()).await;
@@ -67,7 +69,7 @@ async fn uploads(client: &Client, way: &Way) {
     let ran = client
         .run(&directory.upload(way, front, &format!("{NAME}:{port}")))
         .await;
-    assert_eq!(ran.code, Some(0), "{}{}", ran.stderr, client.missing());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert_eq!(ran.stdout.lines().last(), Some(digest(&body).as_str()));
     let (up, down) = counted.await.unwrap();
     assert!(up > body.len() as u64 && down > 0);
@@ -100,7 +102,8 @@ async fn uploads(client: &Client, way: &Way) {
     assert!(!trail.contains(ways::SECRET));
 }
 
-/// Stands before the server and counts the bytes of its first connection, up and down: what the relay has to have counted.
+/// Counts the bytes of the server's first connection, up and down, which the relay must have
+/// counted too.
 async fn count(server: SocketAddr) -> (u16, JoinHandle<(u64, u64)>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -146,14 +149,10 @@ impl Client {
         let command = (self.command)(upload);
         spawn_blocking(move || finish_within(command, PATIENCE))
             .await
-            .unwrap_or_else(|error| panic!("{error}{}", self.missing()))
-    }
-
-    fn missing(&self) -> String {
-        format!("\nIs it installed? It is in Debian's {}.", self.package)
+            .unwrap()
     }
 }
 
 const NAME: &str = "billing.example";
-/// A Java program is compiled first, on a machine that does other things too.
+/// A Java program is compiled first, on a machine that is busy with other tests.
 const PATIENCE: Duration = Duration::from_mins(1);

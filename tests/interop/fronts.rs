@@ -1,4 +1,4 @@
-//! Programs that others wrote, at each front.
+//! curl and haproxy at each kind of listener.
 
 use std::fs;
 use std::process::Command;
@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
+use crate::foreign::tools;
+use crate::haproxy::HaProxy;
 use crate::support::command::{Ran, binary, finish_within};
-use crate::support::haproxy::HaProxy;
 use crate::support::pki::{Pki, Use};
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::{TlsServer, digest};
 
-/// What is uploaded, to whom, and by which relay.
+/// An upload: its content and its server.
 struct Upload {
     server: TlsServer,
     directory: TempDir,
@@ -39,9 +40,9 @@ impl Upload {
         Relay::start(&[keys, &destination].concat()).await
     }
 
-    /// curl, through a proxy, with these further arguments.
+    /// Runs curl through a proxy, with these further arguments.
     async fn curl(&self, proxy: &str, args: &[&str]) -> Ran {
-        let mut command = Command::new("curl");
+        let mut command = tools::command("curl");
         let file = |name: &str| self.directory.path().join(name).display().to_string();
         command
             .args(["--silent", "--show-error", "--fail", "--noproxy", ""])
@@ -103,7 +104,7 @@ async fn curl_with_a_certificate() {
     let record = relay.closing(0).await;
     assert_eq!(record["client"]["name"], "zvm");
     assert_eq!(record["client"]["certificate"], "zvm-1");
-    // A server's is for nothing here, nor is none.
+    // Neither a server's certificate nor none at all is accepted here.
     let wrong = with("server");
     let ran = upload
         .curl(&proxy, &wrong.each_ref().map(String::as_str))
@@ -115,7 +116,7 @@ async fn curl_with_a_certificate() {
     assert_eq!(relay.closing(2).await["reason"], "certificate_missing");
 }
 
-/// What `certs` makes is what a relay and its clients need.
+/// A relay and its clients work with the certificates that `certs` makes.
 #[tokio::test]
 async fn with_the_certificates_of_the_command() {
     let upload = Upload::new().await;
@@ -156,7 +157,8 @@ async fn with_the_certificates_of_the_command() {
     assert_eq!(relay.closing(0).await["client"]["name"], "zvm-ams-1");
 }
 
-/// The header that curl sends goes to the server it thinks it has, which here is the relay: so it fetches the PAC.
+/// curl sends the header to its server. Here the relay is that server, so curl fetches the PAC
+/// file.
 #[tokio::test]
 async fn curl_with_a_proxy_header() {
     let relay = Relay::start(
@@ -165,7 +167,7 @@ async fn curl_with_a_proxy_header() {
     .await;
     let url = format!("http://{}/proxy.pac", relay.proxy);
     let curl = |args: &[&str]| {
-        let mut command = Command::new("curl");
+        let mut command = tools::command("curl");
         command
             .args(["--silent", "--show-error", "--noproxy", "*"])
             .args(args)
@@ -207,7 +209,8 @@ async fn haproxy_announces_clients() {
     }
 }
 
-/// Its own checks are probes: counted, and in no record. They find the relay in order, or nothing would be forwarded.
+/// haproxy's own checks are probes, which are counted and leave no record. They have to find the
+/// relay healthy, because otherwise haproxy forwards nothing.
 #[tokio::test]
 async fn haproxy_checks_the_relay() {
     let pki = Pki::with_relay();
@@ -229,7 +232,7 @@ async fn haproxy_checks_the_relay() {
         let relay = Relay::start(&front).await;
         let _haproxy = HaProxy::start(relay.proxy, &format!("source 127.0.0.77 {options}")).await;
         let start = Instant::now();
-        // The first connection to it was the test's own.
+        // The first connection was made by `HaProxy::start`.
         while relay
             .metric("callhome_relay_connections_silent_total")
             .await

@@ -2,13 +2,13 @@
 //
 //     NODE_PATH=/usr/share/nodejs node upload.mjs PROXY CA URL FILE
 //
-// CA is the file with the certificate authorities that the server's certificate has to come from, and the proxy's if it has one. What
-// goes wrong is said in the library's own words, and the exit code is 1.
+// CA is a file with the authorities that issue the server's certificate, and the proxy's if it has
+// one. Errors are printed in the library's own words, with the exit code 1.
 
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-// NODE_PATH, where Debian's packages are found, counts for `require` only.
+// `import` ignores NODE_PATH, where Debian's packages are, so use `require`.
 const { ProxyAgent, request } = createRequire(import.meta.url)("undici");
 
 const [proxy, ca, url, file] = process.argv.slice(2);
@@ -21,6 +21,6 @@ try {
   await dispatcher.close();
 } catch (error) {
   console.error(`${error.name}: ${error.message}`);
-  // Undici 5 goes on with the tunnel that it was refused, for ten seconds.
+  // Undici 5 would try the refused tunnel for ten seconds more, so end here.
   process.exit(1);
 }

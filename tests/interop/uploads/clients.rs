@@ -1,21 +1,23 @@
-//! The clients: how each is told to upload, and what it shows when it may not.
+//! The clients: the command for an upload by each, and what it shows when it is refused.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::ways::Way;
+use crate::foreign::tools;
 
 pub(super) struct Client {
-    /// What has it.
-    pub(super) package: &'static str,
+    /// The names in `tests/tools.txt` that it needs.
+    pub(super) tools: &'static [&'static str],
     pub(super) command: fn(&Upload<'_>) -> Command,
-    /// It closes its connection to an HTTPS proxy without the `close_notify` of RFC 8446 section 6.1.
+    /// Whether it closes its connection to an HTTPS proxy without the `close_notify` of RFC 8446,
+    /// 6.1.
     pub(super) abrupt: bool,
-    /// What its user is shown of `403 destination_not_allowed`, in its own words.
+    /// What it shows its user for `403 destination_not_allowed`, in its own words.
     pub(super) refusal: &'static str,
 }
 
-/// What is uploaded, and where.
+/// An upload: its content and its target.
 pub(super) struct Upload<'a> {
     pub(super) way: &'a Way,
     pub(super) proxy: String,
@@ -25,7 +27,7 @@ pub(super) struct Upload<'a> {
 
 pub(super) fn curl() -> Client {
     Client {
-        package: "curl",
+        tools: &["curl"],
         abrupt: false,
         command: |upload| {
             let mut command = curl_upload(upload);
@@ -62,22 +64,22 @@ pub(super) fn curl_without_proxy() -> Client {
 }
 
 fn curl_upload(upload: &Upload<'_>) -> Command {
-    let mut command = Command::new("curl");
+    let mut command = tools::command("curl");
     command
         .args(["--silent", "--verbose", "--cacert"])
         .arg(upload.ca())
-        // The server reads on without being asked to expect it.
+        // The server reads on without a client's `Expect`.
         .args(["--header", "Expect:", "--data-binary"])
         .arg(format!("@{}", upload.body().display()))
         .arg(upload.url());
     command
 }
 
-/// It speaks no HTTP after its CONNECT, so the request is written by hand; and as it doesn't know where the answer ends, the
-/// server has to say that it has.
+/// Uploads by `openssl s_client`. It speaks no HTTP after its CONNECT, so the script writes the
+/// request. It doesn't know where the answer ends, so the request has the server end TLS.
 pub(super) fn openssl() -> Client {
     Client {
-        package: "openssl",
+        tools: &["openssl"],
         abrupt: false,
         command: |upload| {
             let mut command = openssl_upload(upload);
@@ -121,7 +123,7 @@ shift 3
 
 pub(super) fn requests() -> Client {
     Client {
-        package: "python3-requests",
+        tools: &["python3", "requests"],
         abrupt: true,
         command: |upload| python("requests", upload),
         refusal: "403 destination_not_allowed",
@@ -130,7 +132,7 @@ pub(super) fn requests() -> Client {
 
 pub(super) fn httpx() -> Client {
     Client {
-        package: "python3-httpx",
+        tools: &["python3", "httpx"],
         abrupt: false,
         command: |upload| python("httpx", upload),
         refusal: "403 destination_not_allowed",
@@ -139,11 +141,11 @@ pub(super) fn httpx() -> Client {
 
 pub(super) fn java() -> Client {
     Client {
-        package: "default-jdk-headless",
+        tools: &["javac"],
         abrupt: false,
         command: |upload| {
             let mut command = Command::new("java");
-            // What a program that is run once gains from being compiled well is less than it costs.
+            // A program that runs once gains less from compiling well than that costs.
             command.arg("-XX:TieredStopAtLevel=1");
             script(command, "Upload.java", upload)
         },
@@ -153,21 +155,21 @@ pub(super) fn java() -> Client {
 
 pub(super) fn undici() -> Client {
     Client {
-        package: "nodejs and node-undici",
+        tools: &["node", "undici"],
         abrupt: true,
         command: |upload| {
-            let mut command = Command::new("node");
+            let mut command = tools::command("node");
             command.env("NODE_PATH", "/usr/share/nodejs");
             script(command, "upload.mjs", upload)
         },
-        // Later versions have the number in it, as "response (403)".
+        // Later versions put the number into it, as "response (403)".
         refusal: "!== 200 when HTTP Tunneling",
     }
 }
 
-/// The interpreter that sees Debian's packages, whichever one comes first on the path.
+/// Runs the interpreter that sees Debian's packages, even if another one comes first on the path.
 fn python(library: &str, upload: &Upload<'_>) -> Command {
-    let mut command = Command::new("/usr/bin/python3");
+    let mut command = tools::command("python3");
     command.arg(source("upload.py")).arg(library);
     arguments(command, upload)
 }
@@ -177,7 +179,7 @@ fn script(mut command: Command, file: &str, upload: &Upload<'_>) -> Command {
     arguments(command, upload)
 }
 
-/// Those that all of this directory's programs take.
+/// Adds the arguments that all programs of this directory take.
 fn arguments(mut command: Command, upload: &Upload<'_>) -> Command {
     command
         .arg(&upload.proxy)
@@ -189,7 +191,7 @@ fn arguments(mut command: Command, upload: &Upload<'_>) -> Command {
 
 fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/interop")
+        .join("tests/interop/uploads")
         .join(file)
 }
 

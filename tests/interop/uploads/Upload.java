@@ -17,8 +17,8 @@ import javax.net.ssl.TrustManagerFactory;
  *
  * <pre>java Upload.java PROXY CA URL FILE</pre>
  *
- * CA is the file with the certificate authority that the server's certificate has to come from. What goes wrong is said in the
- * library's own words, and the exit code is 1.
+ * CA is a file with the authority that issues the server's certificate. Errors are printed in the
+ * library's own words, with the exit code 1.
  */
 class Upload {
     public static void main(String[] args) throws Exception {

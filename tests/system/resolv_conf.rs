@@ -1,43 +1,27 @@
-//! Name servers are followed to another resolv.conf, as far as one can be read. /etc is the test's own, so it runs in namespaces;
-//! where none can be made, as in most containers, it is not run.
+//! The relay follows its name servers to a new resolv.conf, as far as it can read it. /etc is the
+//! test's own.
 
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use rustix::process::Signal;
+use tokio::net::{TcpListener, UdpSocket};
 
-use super::wait;
+use crate::foreign::tools;
+use crate::namespace;
 use crate::support::client;
 use crate::support::dns::NameServer;
 use crate::support::process::{Process, write_config};
-
-fn in_namespaces(script: &str) -> Output {
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount", "--map-root-user", "sh", "-c", script]);
-    command.output().unwrap()
-}
+use crate::support::wait;
 
 #[test]
 fn another_resolv_conf_is_followed() {
-    let prepare = "ip link set lo up && mount -t tmpfs none /etc && mount -t tmpfs none /run";
-    if !in_namespaces(prepare).status.success() {
-        eprintln!("not run: no namespaces can be made here");
-        return;
-    }
-    let script = format!(
-        "{prepare} && exec '{}' --exact --ignored --nocapture sandbox::names::in_namespaces_of_its_own",
-        std::env::current_exe().unwrap().display()
-    );
-    let output = in_namespaces(&script);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    tools::need(&["ip", "mount"]);
+    let prepare = "ip link set lo up\nmount -t tmpfs none /etc\nmount -t tmpfs none /run";
+    let test = "resolv_conf::in_namespaces_of_its_own";
+    namespace::run_test(&["--net", "--mount"], prepare, test);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -46,14 +30,16 @@ async fn in_namespaces_of_its_own() {
     let servers = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
     let mut asked = Vec::new();
     for address in servers {
-        asked.push(NameServer::start_at(address).await);
+        let udp = UdpSocket::bind((address, 53)).await.unwrap();
+        let tcp = TcpListener::bind((address, 53)).await.unwrap();
+        asked.push(NameServer::on((udp, tcp)));
     }
     let [first, second] = servers.map(|address| format!("nameserver {address}\n"));
     let managed = Path::new("/run/systemd/resolve/resolv.conf");
     let plain = Path::new("/etc/resolv.conf");
     fs::create_dir_all(managed.parent().unwrap()).unwrap();
 
-    // What most systems have: a link to a file that is replaced.
+    // Most systems have a link to a file that is replaced.
     replace(managed, &first);
     symlink("../run/systemd/resolve/resolv.conf", plain).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -66,7 +52,8 @@ async fn in_namespaces_of_its_own() {
     assert_eq!(counts(&asked), [true, true]);
     drop(process);
 
-    // A file of its own: what is written into it is followed. What replaces it isn't, and the log says why.
+    // What is written into a plain file is followed. A file that replaces it isn't, and the log
+    // tells why.
     fs::remove_file(plain).unwrap();
     fs::write(plain, &first).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -81,7 +68,7 @@ async fn in_namespaces_of_its_own() {
         &process,
         "/etc/resolv.conf isn't the file that was there at the start",
     );
-    // The old ones go on to serve.
+    // The old servers are still used.
     let before = asked[1].all_queries();
     ask(&process, "four.example").await;
     assert!(asked[1].all_queries() > before);
@@ -97,7 +84,7 @@ fn start(directory: &Path) -> Process {
     Process::serve(directory)
 }
 
-/// Asks for a name that the servers don't know: what counts is who was asked.
+/// Asks for a name that the servers don't have, because only the queries count.
 async fn ask(process: &Process, name: &str) {
     let head = client::connect(&format!("{name}:443"));
     let answer = client::ask(process.proxy, head.as_bytes()).await;
@@ -114,7 +101,7 @@ fn counts(asked: &[NameServer]) -> Vec<bool> {
 fn reload(process: &Process, until: &str) {
     let before = process.said().matches(until).count();
     process.signal(Signal::HUP);
-    wait(until, || process.said().matches(until).count() > before);
+    wait::until(until, || process.said().matches(until).count() > before);
 }
 
 fn replace(path: &Path, content: &str) {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,12 @@ use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
+use crate::foreign::tools;
 use crate::support::client;
 use crate::support::process::{Process, relay, write_config};
 
-/// rsyslogd in the foreground, on loopback, with a configuration of its own: every message goes into a file as it came.
+/// A foreground rsyslogd on loopback with its own configuration, which writes every message to a
+/// file unchanged.
 struct Rsyslog {
     directory: PathBuf,
     port: u16,
@@ -27,8 +29,9 @@ impl Rsyslog {
         Self::with(directory, "", "")
     }
 
-    /// One that shows this certificate.
+    /// Prepares a server that shows this certificate.
     fn with_tls(directory: &Path, certificate: &Path, key: &Path) -> Self {
+        tools::need(&["lmnsd_ossl"]);
         let files = format!(
             "defaultNetstreamDriver=\"ossl\" defaultNetstreamDriverCAFile=\"{certificate}\" \
              defaultNetstreamDriverCertFile=\"{certificate}\" defaultNetstreamDriverKeyFile=\"{key}\"",
@@ -42,7 +45,8 @@ impl Rsyslog {
 
     fn with(directory: &Path, global: &str, imtcp: &str) -> Self {
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        // Below the ports that the kernel deals out, so that it stays free while the daemon is down.
+        // This port is below those that the kernel hands out, so it stays free while the daemon is
+        // down.
         let process = u16::try_from(std::process::id() % 200).unwrap();
         let port = loop {
             let port = 30_000 + process * 10 + NEXT.fetch_add(1, Ordering::SeqCst);
@@ -52,7 +56,7 @@ impl Rsyslog {
         };
         let own = directory.join("rsyslog");
         fs::create_dir(&own).unwrap();
-        // As docs/syslog.md has it, but for what makes it a process of its own.
+        // This is the configuration of docs/syslog.md, and what makes it a process of its own.
         let text = format!(
             "global(maxMessageSize=\"300k\" workDirectory=\"{own}\" {global})\n\
              main_queue(queue.workerThreads=\"1\")\n\
@@ -71,7 +75,7 @@ impl Rsyslog {
     }
 
     async fn start(&mut self) {
-        let daemon = Command::new("/usr/sbin/rsyslogd")
+        let daemon = tools::command("rsyslogd")
             .arg("-n")
             .arg("-f")
             .arg(self.directory.join("rsyslog.conf"))
@@ -81,7 +85,7 @@ impl Rsyslog {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("rsyslogd, of Debian's package rsyslog");
+            .unwrap();
         self.daemon = Some(daemon);
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         wait("rsyslogd listens", || TcpStream::connect(address).is_ok()).await;
@@ -91,7 +95,7 @@ impl Rsyslog {
         let mut daemon = self.daemon.take().unwrap();
         kill_process(Pid::from_child(&daemon), signal).unwrap();
         daemon.wait().unwrap();
-        // A pid file that a kill leaves behind keeps the next one from starting.
+        // A kill leaves a pid file behind, which would keep the next daemon from starting.
         let _ = fs::remove_file(self.directory.join("pid"));
     }
 
@@ -124,7 +128,7 @@ async fn what_rsyslog_keeps_is_a_witness() {
     );
     let mut process = Process::serve(directory.path());
 
-    // It isn't there at first; then it is stopped as it should be, and killed.
+    // The server is missing at first. Then it is stopped properly, and killed.
     refusals(process.proxy, 20).await;
     for end in [Signal::TERM, Signal::KILL, Signal::TERM] {
         rsyslog.start().await;
@@ -153,7 +157,7 @@ async fn what_rsyslog_keeps_is_a_witness() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
 
-    // One record that isn't what it was: the copy still tells.
+    // One record is gone from the trail, and the copy still shows it.
     let active = audit.join("access.jsonl");
     let text = fs::read_to_string(&active).unwrap();
     let last = text.trim_end().lines().last().unwrap();
@@ -200,13 +204,13 @@ async fn over_tls_it_is_the_same() {
 
     let audit = directory.path().join("audit");
     let (original, _) = both_whole(&audit, &rsyslog.received());
-    // The end was confirmed, so a next start would not send it again.
+    // The server has confirmed the end, so a next start would not send it again.
     let position = fs::read_to_string(audit.join("ship.json")).unwrap();
     let last = format!(":{}}}}}", original.to);
     assert!(position.ends_with(&last), "{position}");
 }
 
-/// So many requests for a name on no list; each leaves a record.
+/// Sends this many requests for a name on no list. Each leaves a record.
 async fn refusals(proxy: SocketAddr, count: usize) {
     for _ in 0..count {
         let answer = client::tunnel(proxy, "elsewhere.example:443")
@@ -224,7 +228,7 @@ async fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Proves the trail and its copy, which has all of it.
+/// Verifies the trail and its copy, which has all of it.
 fn both_whole(audit: &Path, received: &Path) -> (Verification, Verification) {
     let original = verify(audit, None, None, |_| ()).unwrap();
     let copy = verify(received, None, None, |_| ()).unwrap();

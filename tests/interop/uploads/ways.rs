@@ -1,4 +1,4 @@
-//! The ways to a relay: what a listener is configured to, and what a client is told.
+//! The ways to a relay: how a listener is configured, and the proxy that a client gets.
 
 use std::net::SocketAddr;
 
@@ -7,16 +7,16 @@ use crate::support::pki::{Pki, Use};
 pub(super) struct Way {
     /// The listener's keys, beyond its name and address.
     keys: String,
-    /// The scheme, and the credentials, of the proxy's URL.
+    /// The scheme of the proxy's URL, and the credentials if there are any.
     scheme: &'static str,
-    /// Where the certificates are from: the relay's, and the client's as `client.pem` if it needs one.
+    /// Has the relay's certificate, and the client's as `client.pem` if it needs one.
     pub(super) pki: Option<Pki>,
     pub(super) certified: bool,
-    /// Where the client sends the PROXY header itself.
+    /// Whether the client sends the PROXY header itself.
     pub(super) announces: bool,
-    /// What a balancer, in between, is told of the relay.
+    /// How the balancer in between is configured for the relay.
     pub(super) balancer: Option<&'static str>,
-    /// The server name is all that tells where a client wants to go.
+    /// Whether the server name alone tells the target.
     pub(super) by_server_name: bool,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn http() -> Way {
     }
 }
 
-/// As for a proxy that wants some. The relay wants none, and they must not be found in its trail.
+/// Gives the client credentials. The relay needs none and must not write them into its trail.
 pub(super) fn http_with_credentials() -> Way {
     Way {
         scheme: "http://user:S3CRET@",
@@ -52,7 +52,7 @@ pub(super) fn https() -> Way {
     }
 }
 
-/// For clients whose certificates are the relay's CA's.
+/// Admits clients whose certificates come from the relay's CA.
 pub(super) fn https_with_certificate() -> Way {
     let pki = Pki::with_relay();
     pki.issue("client", Use::Client, &["zvm-1"]);
@@ -76,7 +76,7 @@ pub(super) fn balanced() -> Way {
     }
 }
 
-/// As for a machine whose name server says that the host is at the relay's address.
+/// Behaves like a machine whose name server has the relay's address for the host.
 pub(super) fn sni() -> Way {
     Way {
         by_server_name: true,
@@ -103,7 +103,7 @@ pub(super) fn sni_with_proxy_header() -> Way {
 const BALANCED: &str = "proxy_protocol_from = [\"127.0.0.1\"]";
 
 impl Way {
-    /// The relay's keys, where the server is on this port.
+    /// Returns the relay's keys for a server on this port.
     pub(super) fn keys(&self, port: u16) -> String {
         let mode = if self.by_server_name {
             format!("mode = \"sni\"\ntarget_port = {port}\n")
@@ -116,7 +116,7 @@ impl Way {
         )
     }
 
-    /// What a client is told of the proxy that is at this address.
+    /// Returns the name of the proxy at this address, as a client takes it.
     pub(super) fn proxy(&self, address: SocketAddr) -> String {
         if self.by_server_name {
             address.to_string()
