@@ -78,7 +78,7 @@ fn a_whole_trail_is_fine() {
     let text = text(&output);
     assert!(text.starts_with("whole    7 records\n"), "{text}");
     assert!(text.contains("records  1 to 7\n"), "{text}");
-    assert!(text.contains("seals    not checked"), "{text}");
+    assert!(text.contains("sealed   not checked"), "{text}");
     assert!(!text.contains('\x1b'), "no colour where nobody looks");
 
     let json = json(&verify(&trail, &["--json"]));
@@ -131,7 +131,7 @@ fn the_key_proves_the_seals() {
     assert_eq!(code(&output), 0, "{output:?}");
     let text = text(&output);
     assert!(
-        text.contains("seals    2 checkpoints, up to the last record"),
+        text.contains("sealed   2 checkpoints, up to the last record"),
         "{text}"
     );
     let other = generate(&directory.path().join("other")).unwrap();

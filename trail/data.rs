@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hash::Hash;
 use crate::text::Text;
 use crate::words::Event;
 
@@ -43,6 +44,16 @@ pub struct RelayStarted {
     /// The ways in which the process is confined, such as "seccomp" and "landlock 6"; empty when
     /// `[sandbox]` is off.
     pub sandbox: Vec<Text>,
+    /// The records that the run before left behind its last checkpoint, as a crash leaves them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsealed: Option<Range>,
+}
+
+/// The numbers of records, from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Range {
+    pub from: u64,
+    pub to: u64,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -56,6 +67,20 @@ pub struct ConfigLoaded {
     pub policy: Text,
     pub source: String,
     pub warnings: Vec<String>,
+    /// The effective configuration, a part of it in each record.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub effective: Option<TextPart>,
+}
+
+/// A part of a text that is too long for one record. The text counts when every part is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TextPart {
+    /// The SHA-256 of the whole text.
+    pub digest: Text,
+    /// The number of this part, from 1.
+    pub part: usize,
+    pub parts: usize,
+    pub text: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -84,6 +109,27 @@ pub struct Checkpoint {
     pub key: Text,
     /// The key that will sign the next one.
     pub next: Text,
+    /// Whether this relay signs `head.json`. From this checkpoint on, a directory must have it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub heads: bool,
+    /// The oldest record that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Oldest>,
+    /// The `trail_pruned` for which this checkpoint vouches. The relay deletes what that record
+    /// names once this checkpoint is on the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruning: Option<u64>,
+    /// Records that an earlier run left behind its last checkpoint. This one covers them, and
+    /// doesn't vouch for what they declare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsealed: Option<Range>,
+}
+
+/// The oldest record of a directory, and the hash that it follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Oldest {
+    pub seq: u64,
+    pub prev: Text,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -94,11 +140,27 @@ pub struct TrailPruned {
     pub hash: Text,
     pub segments: usize,
     pub bytes: u64,
+    /// Why: `keep` for records that are too old, `max_size` for a trail that is too large.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Text>,
+    /// How many records are pruned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    /// When the first of them was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_time: Option<Text>,
+    /// When the first record that stays was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_from: Option<Text>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct ClockStepped {
     pub seconds: f64,
+    /// Whether the clock was set before this start, and not while the relay ran. Across a boot the
+    /// seconds are then the least that it was set back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub before_start: bool,
 }
 
 /// Either the numbers of missing records, or a count of requests that were never recorded.
@@ -177,6 +239,30 @@ impl AuditGap {
     }
 }
 
+impl TextPart {
+    /// Cuts a text into parts that fit into a record each.
+    pub fn of(text: &str) -> Vec<Self> {
+        let digest = Hash::of(text.as_bytes()).to_string();
+        let mut cut = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() || cut.is_empty() {
+            let (part, next) = rest.split_at(rest.floor_char_boundary(PART));
+            cut.push(part);
+            rest = next;
+        }
+        let parts = cut.len();
+        (1..)
+            .zip(cut)
+            .map(|(part, text)| Self {
+                digest: digest.clone().into(),
+                part,
+                parts,
+                text: text.to_owned(),
+            })
+            .collect()
+    }
+}
+
 fn cut_all(texts: &mut Vec<String>) {
     texts.truncate(MAX_TEXTS);
     for text in texts {
@@ -199,3 +285,5 @@ fn cut_to(text: &mut String, length: usize) {
 const MAX_TEXT: usize = 4096;
 /// The longest list of such texts, each an eighth as long.
 const MAX_TEXTS: usize = 64;
+/// The longest part of a text, in bytes.
+const PART: usize = 4096;

@@ -37,13 +37,13 @@ mod words;
 
 pub use chain::{Chain, Line, LineError, VERSION};
 pub use data::{
-    AuditGap, Checkpoint, ClockStepped, ConfigLoaded, ConfigRejected, Data, Refusals, RelayStarted,
-    RelayStopped, TrailPruned,
+    AuditGap, Checkpoint, ClockStepped, ConfigLoaded, ConfigRejected, Data, Oldest, Range,
+    Refusals, RelayStarted, RelayStopped, TextPart, TrailPruned,
 };
 pub use escape::{MAX_RAW, escape, unescape};
 pub use follow::Follower;
 pub use hash::Hash;
-pub use head::{HEAD, Head};
+pub use head::{HEAD, Head, HeadFile};
 pub use key::{PublicKey, SigningKey};
 pub use reader::{Place, RawLine, Reader};
 pub use reason::{Alert, ProxyErrorType, Reason, Verdict};

@@ -69,7 +69,7 @@ impl Reader {
                 input: Box::new(BufReader::new(io::stdin())),
             });
         } else if path.is_dir() {
-            reader.take_directory(path)?;
+            reader.take_directory(path, 0)?;
         } else {
             reader.size = path.metadata().map_err(|error| at(path, &error))?.len();
             reader.files.push_back(path.to_owned());
@@ -77,10 +77,24 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Opens a directory at the segment that has a record, or at its beginning if none is known to.
+    pub fn open_from(path: &Path, seq: u64) -> io::Result<Self> {
+        let mut reader = Self::open(path)?;
+        if path.is_dir() {
+            reader.take_directory(path, seq)?;
+        }
+        Ok(reader)
+    }
+
     /// Lists the segments and opens the one being written, so that both are of the same moment.
-    fn take_directory(&mut self, directory: &Path) -> io::Result<()> {
-        let (segments, active) =
+    fn take_directory(&mut self, directory: &Path, from: u64) -> io::Result<()> {
+        let (mut segments, active) =
             segments::list_held(directory).map_err(|error| at(directory, &error))?;
+        let begin = segments
+            .iter()
+            .rposition(|it| it.first <= from)
+            .unwrap_or(0);
+        segments.drain(..begin);
         self.active = active;
         self.size = segments.iter().map(|segment| segment.size).sum();
         self.files = segments.into_iter().map(|segment| segment.path).collect();

@@ -10,6 +10,7 @@
 //! The names are for people. Readers order segments by the records in them, because a name can be
 //! changed.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, BufReader, Read};
@@ -68,14 +69,15 @@ pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
 pub fn list_held(directory: &Path) -> io::Result<(Vec<Segment>, Option<File>)> {
     let path = directory.join(ACTIVE);
     loop {
-        let held = match File::open(&path) {
+        let held = match open_file(&path) {
             Ok(file) => Some(file),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            // What isn't a file isn't listed either.
+            Err(error) if is_absent(&error) => None,
             Err(error) => return Err(error),
         };
         let segments = list(directory)?;
         let held_is = held.as_ref().map(File::metadata).transpose()?;
-        let named_is = path.metadata().ok();
+        let named_is = path.metadata().ok().filter(Metadata::is_file);
         // Take the list only if the active file was the same before and after, or absent
         // throughout.
         let is_listed = segments.iter().any(|segment| is_active(&segment.path));
@@ -99,18 +101,21 @@ pub type Inode = (u64, u64);
 pub fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         let stem = name.strip_suffix(".zst").unwrap_or(name);
         let closed = stem
             .strip_suffix(".jsonl")
             .is_some_and(|stem| stem.starts_with("access-"));
-        if closed || name == ACTIVE {
+        let is_named = closed || name == ACTIVE;
+        // A pipe would hold a reader up for ever, and a device would never end.
+        if is_named && (entry.file_type()?.is_file() || path.is_file()) {
             paths.push(path);
         }
     }
     // A crash between the last two steps of compressing leaves both files. The plain one is whole.
-    let plain: Vec<_> = paths.iter().map(|path| compressed(path)).collect();
+    let plain: HashSet<_> = paths.iter().map(|path| compressed(path)).collect();
     paths.retain(|path| !plain.contains(path));
     Ok(paths)
 }
@@ -125,7 +130,7 @@ pub fn decode(
     path: &Path,
     file: impl Read + Send + 'static,
 ) -> io::Result<Box<dyn BufRead + Send>> {
-    if path.extension() == Some(OsStr::new("zst")) {
+    if is_compressed(path) {
         return Ok(Box::new(BufReader::with_capacity(
             BUFFER,
             zstd::Decoder::new(file)?,
@@ -136,14 +141,34 @@ pub fn decode(
 
 /// Opens a listed segment, also if it was compressed meanwhile, and returns its name.
 pub fn open_listed(path: &Path) -> io::Result<(PathBuf, File)> {
-    match File::open(path) {
+    match open_file(path) {
         // The compressed file is in place before the plain one is deleted.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let path = compressed(path);
-            File::open(&path).map(|file| (path, file))
+            open_file(&path).map(|file| (path, file))
         }
         file => Ok((path.to_owned(), file?)),
     }
+}
+
+/// Opens a file of a directory that others may write to. Anything but a regular file is refused, as
+/// a pipe would hold the reader up for ever.
+///
+/// # Errors
+///
+/// The file can't be opened, or is none.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    if !path.metadata()?.is_file() {
+        let message = format!("{}: it isn't a file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    File::open(path)
+}
+
+/// Whether an error of [`open_file`] says that there is no file of that name.
+pub fn is_absent(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::NotFound || kind == io::ErrorKind::InvalidInput
 }
 
 fn number_in_name(path: &Path) -> Option<u64> {
@@ -158,6 +183,10 @@ pub fn compressed(path: &Path) -> PathBuf {
     name.into()
 }
 
+pub fn is_compressed(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("zst"))
+}
+
 pub fn is_active(path: &Path) -> bool {
     path.file_name() == Some(OsStr::new(ACTIVE))
 }
@@ -165,10 +194,10 @@ pub fn is_active(path: &Path) -> bool {
 impl Segment {
     /// Reads how a segment begins. Returns none if it is empty.
     fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mut input = open(path)?;
+        let mut input = decode(path, open_file(path)?)?;
         let size = path.metadata()?.len();
         let mut bytes = Vec::new();
-        loop {
+        for _ in 0..MAX_DAMAGED {
             bytes.clear();
             // An error here is damage, as in a compressed segment that was cut. A reader will come
             // upon it.
@@ -212,6 +241,9 @@ impl Segment {
 pub const ACTIVE: &str = "access.jsonl";
 /// The longest line. No record is longer, because its texts are bounded.
 pub const MAX_LINE: u64 = 256 * 1024;
+/// The number of lines in a row that are looked through for a record. A file that somebody laid
+/// here may have no end.
+pub const MAX_DAMAGED: usize = 64;
 const BUFFER: usize = 256 * 1024;
 /// How often a directory that changes is listed again. After that, a name that leads nowhere is
 /// left out.

@@ -469,7 +469,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__verify)
-            opts="-h --config --key --witness --accept-gaps --json --help"
+            opts="-h --config --key --witness --expect --accept-gaps --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -484,6 +484,10 @@ _callhome__relay() {
                     return 0
                     ;;
                 --witness)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --expect)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

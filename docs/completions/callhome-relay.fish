@@ -78,6 +78,7 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l key -d 'The first public key, in hexadecimal: checks the seals' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l witness -d 'Records that a console or a syslog server kept: the trail must have the same' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l expect -d 'An end that the trail had, as an earlier verify or the relay\'s log printed it: the trail must go on from there' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l accept-gaps -d 'Take gaps that the trail itself declares for fine'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l json -d 'One JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'

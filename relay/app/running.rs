@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callhome_trail::{ConfigLoaded, ConfigRejected, Data, RelayStarted};
+use callhome_trail::{ConfigLoaded, ConfigRejected, Data, RelayStarted, TextPart};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -50,18 +50,24 @@ impl Running {
                 .cloned()
                 .map(Into::into)
                 .collect(),
+            unsealed: self.audit.unsealed(),
         };
         self.audit.relay_event(Data::RelayStarted(started));
         self.record_config();
     }
 
+    /// Records the effective configuration, in as many records as it takes. The warnings are in the
+    /// first.
     fn record_config(&self) {
-        let loaded = ConfigLoaded {
-            policy: self.handle.settings().policy_id.clone().into(),
-            source: self.config.source.to_string(),
-            warnings: self.config.warnings.clone(),
-        };
-        self.audit.relay_event(Data::ConfigLoaded(loaded));
+        let mut warnings = self.config.warnings.clone();
+        for part in TextPart::of(&self.config.show()) {
+            self.audit.relay_event(Data::ConfigLoaded(ConfigLoaded {
+                policy: self.handle.settings().policy_id.clone().into(),
+                source: self.config.source.to_string(),
+                warnings: std::mem::take(&mut warnings),
+                effective: Some(part),
+            }));
+        }
     }
 
     /// Reads the configuration, and takes the whole of it or nothing.

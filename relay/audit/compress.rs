@@ -1,7 +1,8 @@
 //! Names, compresses and deletes closed segments.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, BufWriter};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
@@ -64,6 +65,12 @@ fn compress(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
+    if is_hollow(&source.metadata()?) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "most of it was never written",
+        ));
+    }
     let file = files::create(Path::new(&temporary))?;
     let mut encoder = zstd::Encoder::new(BufWriter::new(file), LEVEL)?;
     encoder.include_checksum(true)?;
@@ -80,6 +87,12 @@ fn compress(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => fs::remove_file(target),
         result => result,
     }
+}
+
+/// Whether a file is larger than any that a relay writes, and takes little room on the disk. To
+/// read it could take days.
+fn is_hollow(file: &Metadata) -> bool {
+    file.len() >= 4 << 30 && file.blocks() * 512 < file.len() / 2
 }
 
 /// Returns a free name for a segment that is closed.

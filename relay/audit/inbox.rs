@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use callhome_trail::{Data, Event};
+use callhome_trail::{Data, Event, Range};
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -23,6 +23,8 @@ pub(super) struct Inbox {
     pub(super) queue: Mutex<Queue>,
     pub(super) wake: Condvar,
     pub(super) durability: Arc<Durability>,
+    /// The records that an earlier run left behind its last checkpoint.
+    pub(super) unsealed: Option<Range>,
     pub(super) metrics: Arc<Metrics>,
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use callhome_trail::Line;
-use callhome_trail::seals::{self, SEALS};
+use callhome_trail::seals::{LastSeal, SEALS};
 
 use super::files;
 
@@ -19,16 +19,21 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Opens the file, and adds those of the trail's latest `checkpoints` that it lacks.
+    /// Opens the file, of which `last` is the end, and adds those of the trail's latest
+    /// `checkpoints` that it lacks.
     ///
     /// One is missing when a crash came between a checkpoint and its copy.
-    pub(super) fn open(directory: &Path, checkpoints: &[Vec<u8>]) -> io::Result<Self> {
-        let text = seals::read(directory)?;
+    pub(super) fn open(
+        directory: &Path,
+        last: &LastSeal,
+        checkpoints: &[Vec<u8>],
+    ) -> io::Result<Self> {
         let mut kept = Self {
             path: directory.join(SEALS),
-            torn: !text.is_empty() && !text.ends_with(b"\n"),
+            torn: last.torn,
         };
-        let last = seals::lines(&text).last().map_or(0, |(_, line)| line.seq);
+        let line = last.line.as_deref().and_then(|line| Line::parse(line).ok());
+        let last = line.map_or(0, |line| line.seq);
         for checkpoint in checkpoints {
             if Line::parse(checkpoint).is_ok_and(|line| line.seq > last) {
                 kept.add(&[checkpoint.as_slice(), b"\n"].concat())?;

@@ -25,6 +25,7 @@ mod inbox;
 mod kept;
 mod options;
 mod owner;
+mod prunable;
 mod recorder;
 mod recover;
 mod seal;
@@ -39,7 +40,7 @@ mod writer;
 use std::sync::{Arc, Condvar, Mutex};
 use std::{io, thread};
 
-use callhome_trail::Data;
+use callhome_trail::{Data, Range};
 use rustix::fs::{Gid, Uid};
 
 use crate::telemetry::Metrics;
@@ -131,9 +132,13 @@ impl Audit {
             }),
             wake: Condvar::new(),
             durability: Arc::<Durability>::default(),
+            unsealed: opened.unsealed,
             metrics,
         }));
         let (trail, last) = (opened.chain.trail().to_owned(), opened.chain.next() - 1);
+        if options.directory.is_some() {
+            tracing::info!(pin = %opened.pin(), "the audit trail goes on from here");
+        }
         let thread = Writer::new(audit.0.clone(), options, opened)?;
         let shared = audit.0.clone();
         let thread = thread::Builder::new().name("audit".into()).spawn(move || {
@@ -167,6 +172,11 @@ impl Audit {
         };
         let metrics = |server: &str| self.0.metrics.shipping(server);
         Shipper::start(connector, &source, self.0.durability.clone(), metrics).map(Some)
+    }
+
+    /// The records that an earlier run left behind its last checkpoint, as a crash does.
+    pub fn unsealed(&self) -> Option<Range> {
+        self.0.unsealed
     }
 
     /// Whether the trail lets new requests be served.

@@ -29,14 +29,20 @@ impl Seal {
     ///
     /// `named` is the successor that the last checkpoint of the trail names. If a crash came
     /// between a checkpoint and the exchange of its key, the successor is still in the second file,
-    /// and takes over now.
-    pub(super) fn open(directory: &Path, named: Option<&PublicKey>) -> io::Result<(Self, bool)> {
+    /// and takes over now. `sign` is called with it before, to sign the head: a second crash would
+    /// otherwise leave a head that none of the keys here has signed.
+    pub(super) fn open(
+        directory: &Path,
+        named: Option<&PublicKey>,
+        sign: impl FnOnce(&SigningKey) -> io::Result<()>,
+    ) -> io::Result<(Self, bool)> {
         let (current, next) = (directory.join(CURRENT), directory.join(NEXT));
         let mut key = read_key(&current)?;
         if let (Some(named), Some(successor)) = (named, read_key(&next)?)
             && key.as_ref().is_none_or(|key| key.public() != *named)
             && successor.public() == *named
         {
+            sign(&successor)?;
             exchange(&next, &current)?;
             key = Some(successor);
         }
@@ -64,6 +70,15 @@ impl Seal {
         self.successor.public()
     }
 
+    /// The key that signs the head: the successor once its checkpoint is on the disk.
+    pub(super) fn signer(&self, has_succeeded: bool) -> &SigningKey {
+        if has_succeeded {
+            &self.successor
+        } else {
+            &self.current
+        }
+    }
+
     /// Puts the successor on the disk before a checkpoint names it. Otherwise a crash could lose
     /// the key that is due.
     pub(super) fn prepare(&self) -> io::Result<()> {
@@ -82,6 +97,16 @@ impl Seal {
         self.current = std::mem::replace(&mut self.successor, successor);
         Ok(())
     }
+}
+
+/// The public halves of the keys that lie in a directory, readable or not.
+///
+/// A head that the relay left is signed by one of them. Which one depends on how far an exchange of
+/// keys had got.
+pub(super) fn public_keys(directory: &Path) -> Vec<PublicKey> {
+    let paths = [directory.join(CURRENT), directory.join(NEXT)];
+    let keys = paths.iter().filter_map(|path| read_key(path).ok()?);
+    keys.map(|key| key.public()).collect()
 }
 
 /// Makes the first key of a directory that has none, and returns its public half.
@@ -134,10 +159,14 @@ const NEXT: &str = "seal.key.next";
 mod tests {
     use super::*;
 
+    fn open(directory: &Path, named: Option<&PublicKey>) -> io::Result<(Seal, bool)> {
+        Seal::open(directory, named, |_| Ok(()))
+    }
+
     #[test]
     fn each_key_signs_once_and_names_its_successor() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut seal, new) = Seal::open(directory.path(), None).unwrap();
+        let (mut seal, new) = open(directory.path(), None).unwrap();
         assert!(new);
         let genesis = seal.public();
         let signature = seal.sign(b"past");
@@ -148,7 +177,7 @@ mod tests {
         seal.exchange().unwrap();
         assert_eq!(seal.public(), named);
         assert!(!genesis.verifies(b"past", &seal.sign(b"past")));
-        let (again, new) = Seal::open(directory.path(), Some(&named)).unwrap();
+        let (again, new) = open(directory.path(), Some(&named)).unwrap();
         assert!(!new);
         assert_eq!(again.public(), named);
     }
@@ -156,20 +185,20 @@ mod tests {
     #[test]
     fn a_crash_before_the_exchange_is_made_good() {
         let directory = tempfile::tempdir().unwrap();
-        let (seal, _) = Seal::open(directory.path(), None).unwrap();
+        let (seal, _) = open(directory.path(), None).unwrap();
         let (old, named) = (seal.public(), seal.successor());
         seal.prepare().unwrap();
         drop(seal);
-        let (seal, _) = Seal::open(directory.path(), Some(&named)).unwrap();
+        let (seal, _) = open(directory.path(), Some(&named)).unwrap();
         assert_eq!(seal.public(), named);
         drop(seal);
         // The old key is still the right one if the checkpoint never reached the disk.
         let directory = tempfile::tempdir().unwrap();
-        let (seal, _) = Seal::open(directory.path(), None).unwrap();
+        let (seal, _) = open(directory.path(), None).unwrap();
         seal.prepare().unwrap();
         let first = seal.public();
         drop(seal);
-        let (seal, _) = Seal::open(directory.path(), Some(&first)).unwrap();
+        let (seal, _) = open(directory.path(), Some(&first)).unwrap();
         assert_eq!(seal.public(), first);
         assert_ne!(first, old);
     }
@@ -177,7 +206,7 @@ mod tests {
     #[test]
     fn an_exchange_that_failed_at_its_end_is_repeated() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut seal, _) = Seal::open(directory.path(), None).unwrap();
+        let (mut seal, _) = open(directory.path(), None).unwrap();
         seal.prepare().unwrap();
         let named = seal.successor();
         // The exchange succeeds but for the last sync of the directory.
@@ -189,7 +218,7 @@ mod tests {
         seal.exchange().unwrap();
         assert_eq!(seal.public(), named);
         drop(seal);
-        let (seal, _) = Seal::open(directory.path(), Some(&named)).unwrap();
+        let (seal, _) = open(directory.path(), Some(&named)).unwrap();
         assert_eq!(seal.public(), named);
     }
 
@@ -198,9 +227,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let public = generate(directory.path()).unwrap();
         assert!(generate(directory.path()).is_err());
-        assert_eq!(
-            Seal::open(directory.path(), None).unwrap().0.public(),
-            public
-        );
+        assert_eq!(open(directory.path(), None).unwrap().0.public(), public);
     }
 }

@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use callhome_trail::segments::{self, ACTIVE, Segment};
-use callhome_trail::{Chain, HEAD, Hash, Head};
+use callhome_trail::{Chain, HEAD, Hash, Head, Oldest, SigningKey};
 use jiff::Timestamp;
 
 use super::compress::{self, Compressor};
 use super::files;
+use super::prunable::{Bounds, Prunable, Youngest};
 
 /// The trail's directory, held by one process.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(super) struct Store {
     /// appended to it.
     failed: Option<ActiveSegment>,
     closed: Vec<Segment>,
+    youngest: Youngest,
     compressor: Compressor,
     /// Lines that no sync has confirmed.
     unsynced: Vec<u8>,
@@ -37,7 +39,8 @@ pub(super) struct Store {
     written: usize,
     /// The end of the trail before these lines.
     head: Head,
-    head_saved: Instant,
+    head_saved: Option<Instant>,
+    head_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -58,12 +61,22 @@ pub(super) struct Pruned {
     /// The hash of the last record that goes, which is the `prev` of the first that stays.
     pub(super) hash: Hash,
     pub(super) bytes: u64,
+    /// Whether every one of them is too old. Otherwise the trail was too large.
+    pub(super) is_old: bool,
+    /// The time of the first record that stays.
+    pub(super) kept_from: Timestamp,
 }
 
 /// Locks the directory for this process.
 pub(super) fn lock(directory: &Path) -> io::Result<File> {
     files::make_directory(directory)?;
-    let file = files::create(&directory.join("lock"))?;
+    let path = directory.join("lock");
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        // Opening a pipe would hold up the start.
+        let message = format!("{} isn't a file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    let file = files::create(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(io::Error::new(
@@ -99,11 +112,13 @@ impl Store {
             active,
             failed: None,
             closed,
+            youngest: Youngest::default(),
             compressor,
             unsynced: Vec::new(),
             written: 0,
             head: Head::of(chain),
-            head_saved: Instant::now(),
+            head_saved: None,
+            head_at: None,
         })
     }
 
@@ -171,16 +186,46 @@ impl Store {
         self.unsynced.shrink_to(keep);
         self.written = 0;
         self.head = Head::of(chain);
-        if durable && self.head_saved.elapsed() >= HEAD_EVERY {
-            self.save_head()?;
-        }
+        self.head_at.get_or_insert(
+            self.head_saved
+                .map_or_else(Instant::now, |at| at + HEAD_EVERY),
+        );
         Ok(())
     }
 
+    /// The last record that a sync has confirmed.
+    pub(super) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// When the head is to be saved. None if the file has it.
+    pub(super) fn head_at(&self) -> Option<Instant> {
+        self.head_at
+    }
+
     /// Saves the end of the trail, so that a restart notices records that were cut off.
-    pub(super) fn save_head(&mut self) -> io::Result<()> {
-        self.head_saved = Instant::now();
-        save_head(&self.head, &self.directory)
+    pub(super) fn save_head(&mut self, key: &SigningKey) -> io::Result<()> {
+        let head = self.head.clone().signed(key);
+        let text = serde_json::to_vec(&head).map_err(io::Error::from)?;
+        files::replace(&self.directory.join(HEAD), &text, 0o640)?;
+        self.head_saved = Some(Instant::now());
+        self.head_at = None;
+        Ok(())
+    }
+
+    /// The oldest record that is kept, and the hash that it follows.
+    pub(super) fn oldest(&self) -> Oldest {
+        let begin = self.closed.first();
+        match begin.or(self.active.as_ref().map(|active| &active.begin)) {
+            Some(begin) => Oldest {
+                seq: begin.first,
+                prev: begin.prev.to_string().into(),
+            },
+            None => Oldest {
+                seq: self.head.seq + 1,
+                prev: self.head.hash.to_string().into(),
+            },
+        }
     }
 
     /// Gives up the active segment after a failure. If it can't be closed now, the next write tries
@@ -259,17 +304,21 @@ impl Store {
         let active = self.active.as_ref();
         let mut total: u64 = self.closed.iter().map(|segment| segment.size).sum();
         total += active.map_or(0, |active| active.synced);
-        let mut count = 0;
-        while let Some(segment) = self.closed.get(count) {
-            // No record of a segment is younger than the first record of the next.
-            let end = self.begin_after(count).map_or(now, |next| next.time);
-            let age = Duration::try_from(now.duration_since(end)).unwrap_or_default();
-            if age <= keep && total <= max_size {
-                break;
+        let bounds = Bounds {
+            keep,
+            max_size,
+            now,
+        };
+        let active = active.map(|active| &active.begin);
+        let (count, is_old) = match self.youngest.prunable(&self.closed, active, total, bounds) {
+            Prunable::None => return None,
+            Prunable::Segments(count, is_old) => (count, is_old),
+            Prunable::Foreign => {
+                let segment = self.closed.remove(0);
+                tracing::warn!(path = %segment.path.display(), "the oldest segment is not the trail's or is damaged: it is not deleted");
+                return None;
             }
-            total -= segment.size;
-            count += 1;
-        }
+        };
         let stays = self.begin_after(count.checked_sub(1)?)?.clone();
         let segments: Vec<_> = self.closed.drain(..count).collect();
         Some(Pruned {
@@ -277,6 +326,8 @@ impl Store {
             to: stays.first - 1,
             hash: stays.prev,
             bytes: segments.iter().map(|segment| segment.size).sum(),
+            is_old,
+            kept_from: stays.time,
             segments,
         })
     }
@@ -320,11 +371,6 @@ impl ActiveSegment {
             begin,
         })
     }
-}
-
-fn save_head(head: &Head, directory: &Path) -> io::Result<()> {
-    let text = serde_json::to_vec(head).map_err(io::Error::from)?;
-    files::replace(&directory.join(HEAD), &text, 0o640)
 }
 
 fn is_at(path: &Path, metadata: &fs::Metadata) -> bool {

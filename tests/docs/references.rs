@@ -41,17 +41,16 @@ fn troubleshooting_has_every_reason() {
     assert_eq!(told, known);
 }
 
+/// Each row of the threat model, and each proof behind the trail's table of attackers, names its
+/// tests.
 #[test]
-fn the_threat_models_tests_exist() {
-    let page = pages::page("docs/threat-model.md");
-    let rows: Vec<&str> = page
-        .text
-        .lines()
-        .filter(|line| line.starts_with("| ") && !line.starts_with("| attack"))
-        .collect();
-    assert!(rows.len() > 30);
+fn tests_that_pages_name_exist() {
+    let threats = table("docs/threat-model.md", "| attack");
+    assert!(threats.len() > 30);
+    let proofs = table("docs/audit.md", "| | tests |");
+    assert!(proofs.len() >= 10);
     let sources = sources();
-    for row in rows {
+    for row in threats.iter().chain(&proofs) {
         let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
         let mut names = tests.split('`').skip(1).step_by(2).peekable();
         assert!(names.peek().is_some(), "no test: {row}");
@@ -68,6 +67,22 @@ fn the_threat_models_tests_exist() {
             assert!(sources.iter().any(is_test), "{name}, of {row}");
         }
     }
+}
+
+/// Returns the rows of the page's tables whose header begins like this.
+fn table(page: &str, header: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut inside = false;
+    for line in pages::page(page).text.lines() {
+        if line.starts_with(header) {
+            inside = true;
+        } else if !line.starts_with('|') {
+            inside = false;
+        } else if inside && !line.starts_with("|-") && !line.starts_with("| -") {
+            rows.push(line.to_owned());
+        }
+    }
+    rows
 }
 
 /// Returns the text of all Rust files of the project.

@@ -19,7 +19,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use callhome_relay::app::Instruction;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -115,13 +114,7 @@ async fn settled(relay: &Relay) -> usize {
     metric_becomes(relay.admin, "connections_open", 0).await;
     metric_becomes(relay.admin, "tunnels_open", 0).await;
     assert_eq!(metric(relay.admin, "session_panics_total").await, 0);
-    // The writer keeps the order, so when this record is there, the last session's is there too.
-    let loaded = |record: &Value| record["event"] == "config_loaded";
-    let before = relay.count_of(loaded);
-    relay.command(Instruction::Reload).await;
-    relay
-        .wait(|| (relay.count_of(loaded) > before).then_some(()))
-        .await;
+    relay.reload_same().await;
     check_chain(&relay.trail());
     let sessions = sessions(&relay.records());
     for (id, events) in &sessions {

@@ -82,15 +82,21 @@ impl Relay {
 
     /// Reloads a whole file, which may be broken.
     pub(crate) async fn reload_file(&self, text: &str) -> Value {
-        // The outcome of the start may still be on its way to the trail.
-        self.record(is_config_event).await;
-        let before = self.count_of(is_config_event);
         fs::write(self.file(), text).unwrap();
+        self.reload_same().await
+    }
+
+    /// Reloads the file as it is, and returns the record of the outcome. Every record of a session
+    /// that closed before is in the trail then, because the writer keeps the order.
+    pub(crate) async fn reload_same(&self) -> Value {
+        // The outcome of the start may still be on its way to the trail.
+        self.record(is_config_outcome).await;
+        let before = self.count_of(is_config_outcome);
         self.command(Instruction::Reload).await;
         self.wait(|| {
             self.records()
                 .into_iter()
-                .filter(is_config_event)
+                .filter(is_config_outcome)
                 .nth(before)
         })
         .await
@@ -217,11 +223,14 @@ pub(crate) fn is_closing(record: &Value) -> bool {
     )
 }
 
-fn is_config_event(record: &Value) -> bool {
-    matches!(
-        record["event"].as_str(),
-        Some("config_loaded" | "config_rejected")
-    )
+/// Tells whether a record is the last one that a load of the configuration writes. A long
+/// configuration is in several records, one for each part.
+fn is_config_outcome(record: &Value) -> bool {
+    match record["event"].as_str() {
+        Some("config_loaded") => record["data"]["part"] == record["data"]["parts"],
+        Some("config_rejected") => true,
+        _ => false,
+    }
 }
 
 /// Returns a whole file. Top-level keys come first in TOML, so `keys` may begin with some and go on

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use callhome_trail::verify::{Verification, verify};
+use callhome_trail::verify::{Evidence, Verification, verify};
 use callhome_trail::{Line, Reader};
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::schema;
 /// Verifies a trail, and compares each of its records with the schema.
 pub(crate) fn whole(audit: &Path) -> Verification {
     schema::validate(audit);
-    verify(audit, None, None, |_| ()).unwrap_or_else(|error| panic!("{error}"))
+    verify(audit, &Evidence::default(), |_| ()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Returns every record, those of closed segments first.

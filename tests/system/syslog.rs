@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use callhome_trail::verify::{Verification, verify};
+use callhome_trail::verify::{Evidence, Verification, verify};
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
@@ -148,7 +148,15 @@ async fn what_rsyslog_keeps_is_a_witness() {
     let audit = directory.path().join("audit");
     let (original, copy) = both_whole(&audit, &rsyslog.received());
     assert!(copy.duplicates > 0, "no record stood in doubt");
-    let witnessed = verify(&audit, None, Some(&rsyslog.received()), |_| ()).unwrap();
+    let witnessed = verify(
+        &audit,
+        &Evidence {
+            witness: Some(&rsyslog.received()),
+            ..Evidence::default()
+        },
+        |_| (),
+    )
+    .unwrap();
     assert_eq!(witnessed.witnessed, Some(original.records));
     let output = relay()
         .args(["audit", "verify"])
@@ -157,7 +165,8 @@ async fn what_rsyslog_keeps_is_a_witness() {
         .unwrap();
     assert!(output.status.success(), "{output:?}");
 
-    // One record is gone from the trail, and the copy still shows it.
+    // One record is gone from the trail, with the files that know of it. The trail can't show which
+    // record is gone, and the copy can.
     let active = audit.join("access.jsonl");
     let text = fs::read_to_string(&active).unwrap();
     let last = text.trim_end().lines().last().unwrap();
@@ -166,8 +175,20 @@ async fn what_rsyslog_keeps_is_a_witness() {
     for known in ["head.json", "seals.jsonl"] {
         fs::remove_file(audit.join(known)).unwrap();
     }
-    verify(&audit, None, None, |_| ()).unwrap();
-    let error = verify(&audit, None, Some(&rsyslog.received()), |_| ()).unwrap_err();
+    let error = verify(&audit, &Evidence::default(), |_| ()).unwrap_err();
+    assert!(
+        error.to_string().contains("head.json is missing"),
+        "{error}"
+    );
+    let error = verify(
+        &audit,
+        &Evidence {
+            witness: Some(&rsyslog.received()),
+            ..Evidence::default()
+        },
+        |_| (),
+    )
+    .unwrap_err();
     assert!(
         error.to_string().contains("the witness has record"),
         "{error}"
@@ -230,8 +251,8 @@ async fn wait(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Verifies the trail and its copy, which has all of it.
 fn both_whole(audit: &Path, received: &Path) -> (Verification, Verification) {
-    let original = verify(audit, None, None, |_| ()).unwrap();
-    let copy = verify(received, None, None, |_| ()).unwrap();
+    let original = verify(audit, &Evidence::default(), |_| ()).unwrap();
+    let copy = verify(received, &Evidence::default(), |_| ()).unwrap();
     assert_eq!((copy.from, copy.to), (1, original.to));
     (original, copy)
 }

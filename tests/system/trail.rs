@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use callhome_trail::verify::{DeclaredGap, verify};
+use callhome_trail::verify::{DeclaredGap, Evidence, verify};
 use callhome_trail::{Line, Reader};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -162,7 +162,7 @@ async fn counting_serves_through_a_full_disk() {
     fs::remove_file(&filler).unwrap();
     let gap: DeclaredGap = wait::found(|| async {
         let _ = events(&inside);
-        verify(&inside, None, None, |_| ())
+        verify(&inside, &Evidence::default(), |_| ())
             .ok()
             .and_then(|report| report.gaps.into_iter().next())
     })

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use callhome_trail::verify::verify;
+use callhome_trail::verify::{Evidence, verify};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -56,7 +56,7 @@ fn what_it_made_as_root_goes_with_it() {
         assert_eq!(run(directory), "65532\t65532\t65532\t65532");
     }
     let audit = directory.join("audit");
-    let report = verify(&audit, None, None, |_| ()).unwrap();
+    let report = verify(&audit, &Evidence::default(), |_| ()).unwrap();
     assert!(report.gaps.is_empty(), "{report:?}");
     for entry in fs::read_dir(&audit).unwrap() {
         let entry = entry.unwrap();

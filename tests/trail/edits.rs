@@ -91,11 +91,10 @@ impl Trail {
         }
     }
 
-    /// Restores segments of the copy, and `head.json`. It leaves out the seals, because this is
-    /// about the chain alone.
+    /// Restores segments of the copy, and the files that lie beside them.
     pub(super) fn restore(&self, segments: impl IntoIterator<Item = usize>) {
         let names = segments.into_iter().map(|n| self.segments[n].0.as_str());
-        for name in names.chain(["head.json"]) {
+        for name in names.chain(["head.json", "seals.jsonl"]) {
             fs::copy(self.original.join(name), self.copy.join(name)).unwrap();
         }
     }
@@ -160,7 +159,9 @@ impl Trail {
                 let other = numbers.below(lines.len());
                 let inserted = lines[other].clone();
                 lines.insert(line, inserted);
-                ("a record that stands twice", here(line))
+                // Of two equal lines in a row, the second is the one that was inserted.
+                let second = line + usize::from(other == line);
+                ("a record that stands twice", here(second))
             }
             5 => {
                 let forged = forge(&lines[line]);
@@ -246,7 +247,7 @@ impl Trail {
 }
 
 impl Numbers {
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use callhome_relay::audit::generate;
 use callhome_trail::Hash;
-use callhome_trail::verify::{VerifyError, verify};
+use callhome_trail::verify::{Evidence, VerifyError, verify};
 
 use super::edits::{Numbers, Trail, is_compressed, put};
 
@@ -30,18 +30,18 @@ fn tamper(records: usize, edits: usize, mut numbers: Numbers) {
         .filter(|it| is_compressed(Path::new(&it.0)));
     assert!(compressed.count() >= 3, "both kinds of segments");
     trail.restore(0..trail.segments.len());
-    verify(&trail.copy, None, None, |_| ()).unwrap();
+    verify(&trail.copy, &Evidence::default(), |_| ()).unwrap();
 
     for edit in 0..edits {
         let (what, touched, expected) = trail.edit(edit, &mut numbers);
-        let broken = match verify(&trail.copy, None, None, |_| ()) {
+        let broken = match verify(&trail.copy, &Evidence::default(), |_| ()) {
             Err(VerifyError::Broken(broken)) => broken,
             other => panic!("edit {edit}, {what}: {other:?}"),
         };
         trail.assert_place(&broken, &expected, &format!("edit {edit}, {what}"));
         trail.restore([touched]);
     }
-    verify(&trail.copy, None, None, |_| ()).unwrap();
+    verify(&trail.copy, &Evidence::default(), |_| ()).unwrap();
 }
 
 /// The names of segments are for people. Their content tells where they belong, so renaming changes
@@ -55,7 +55,7 @@ fn names_prove_nothing() {
     fs::rename(path(0), trail.copy.join("aside")).unwrap();
     fs::rename(path(2), path(0)).unwrap();
     fs::rename(trail.copy.join("aside"), path(2)).unwrap();
-    let report = verify(&trail.copy, None, None, |_| ()).unwrap();
+    let report = verify(&trail.copy, &Evidence::default(), |_| ()).unwrap();
     assert_eq!((report.records, report.duplicates), (trail.records, 0));
 }
 
@@ -70,26 +70,47 @@ fn a_chain_that_was_computed_anew_is_for_seals_and_witness() {
     let witness = directory.path().join("witness");
     let all: Vec<u8> = trail.segments.iter().flat_map(|it| it.1.concat()).collect();
     fs::write(&witness, all).unwrap();
-    verify(&original, Some(key.clone()), Some(&witness), |_| ()).unwrap();
+    verify(
+        &original,
+        &Evidence {
+            key: Some(key.clone()),
+            witness: Some(&witness),
+            ..Evidence::default()
+        },
+        |_| (),
+    )
+    .unwrap();
 
     let mut previous = Hash::GENESIS;
+    let mut whole = Vec::new();
     for (name, lines) in &trail.segments {
         let mut forged = Vec::new();
         for line in lines {
             let text = std::str::from_utf8(line).unwrap();
             let text = text.replace("\"tunnels_cut\":1234,", "\"tunnels_cut\":0,");
             let text = text.replace("\"tunnels_cut\":1234}", "\"tunnels_cut\":0}");
-            let prev = text.find(",\"prev\":\"").unwrap() + 9;
+            let prev = text.rfind(",\"prev\":\"").unwrap() + 9;
             let hash = text.find(",\"hash\":\"").unwrap();
             let hashed = [&text[..prev], previous.as_str(), &text[prev + 64..hash]].concat();
             previous = Hash::of(hashed.as_bytes());
             forged.extend(format!("{hashed},\"hash\":\"{previous}\"}}\n").bytes());
         }
         put(&trail.copy.join(name), &forged);
+        whole.append(&mut forged);
     }
-    let report = verify(&trail.copy, None, None, |_| ()).unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, whole).unwrap();
+    let report = verify(&file, &Evidence::default(), |_| ()).unwrap();
     assert_eq!((report.records, report.gaps.len()), (trail.records, 0));
-    let broken = |key, witness| match verify(&trail.copy, key, witness, |_| ()) {
+    let broken = |key, witness| match verify(
+        &trail.copy,
+        &Evidence {
+            key,
+            witness,
+            ..Evidence::default()
+        },
+        |_| (),
+    ) {
         Err(VerifyError::Broken(broken)) => broken.to_string(),
         other => panic!("{other:?}"),
     };

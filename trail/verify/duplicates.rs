@@ -39,7 +39,7 @@ impl Duplicates {
 
     /// Returns whether the line is a duplicate. `next` is the number of the next new record.
     ///
-    /// Fails when the line is none, and the duplicates before it didn't lead up to it.
+    /// Fails when the line isn't a duplicate, and the duplicates before it didn't lead up to it.
     pub(super) fn take(
         &mut self,
         line: &Line<'_>,
@@ -59,6 +59,12 @@ impl Duplicates {
             place,
         });
         Ok(true)
+    }
+
+    /// The hash of a record, if it is one of the latest.
+    pub(super) fn hash_of(&self, seq: u64) -> Option<Hash> {
+        let mut latest = self.recent.iter().rev();
+        latest.find(|seen| seen.0 == seq).map(|seen| seen.1)
     }
 
     /// Remembers a new record.

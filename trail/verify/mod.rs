@@ -5,26 +5,28 @@
 //! `docs/audit.md` explains what each proof is worth, and against which attacker.
 
 mod duplicates;
+mod ends;
 mod missing;
+mod rounds;
 mod seals;
+mod times;
 mod verification;
 mod witness;
 
-use std::io;
-use std::path::Path;
-
 use crate::chain::{Line, LineError};
-use crate::data::AuditGap;
+use crate::data::{AuditGap, Range};
 use crate::hash::Hash;
-use crate::head::Head;
-use crate::key::PublicKey;
-use crate::reader::{Place, RawLine, Reader};
+use crate::head::HeadFile;
+use crate::reader::{Place, RawLine};
 use duplicates::Duplicates;
 use missing::{Begin, Hole, Missing, declares};
 use seals::Seals;
+use times::Times;
 use witness::Witness;
 
-pub use verification::{Broken, DeclaredGap, Verification, VerifyError};
+pub(crate) use rounds::unreadable;
+pub use rounds::{Evidence, verify};
+pub use verification::{Broken, DeclaredGap, Pin, PinError, TimeBack, Verification, VerifyError};
 
 /// Takes a trail's lines one by one.
 #[derive(Debug, Default)]
@@ -33,15 +35,26 @@ pub struct Verifier {
     first: Option<Begin>,
     /// Whether the first record is a gap that declares the records before it as missing.
     first_declared: bool,
+    /// Whether the first record of a copy follows the one that the pin names.
+    first_pinned: bool,
     next: u64,
     previous: Option<Hash>,
+    /// The last checkpoint that is a record of the trail, 0 before the first.
+    last_checkpoint: u64,
     last_place: Place,
     duplicates: Duplicates,
     missing: Missing,
     /// The last record that the directory is known to have had.
-    head: Option<Head>,
+    head: HeadFile,
+    /// The last checkpoint that the directory keeps beside the trail.
+    last_kept: Option<u64>,
     seals: Seals,
+    times: Times,
     witness: Option<Witness>,
+    /// The record that the trail must have, and hasn't come to yet.
+    pin: Option<Pin>,
+    /// Records before this one were read in an earlier round.
+    resumed_at: u64,
     /// A last line without its line feed, which only a trail's very end may have.
     unfinished: Option<Place>,
     /// Whether the lines come from a file, which may be a copy that syslog kept.
@@ -49,73 +62,7 @@ pub struct Verifier {
     report: Verification,
 }
 
-/// Verifies a directory, a file, or standard input for `-`.
-///
-/// A file may be a copy that syslog kept. There, records have a header before them, and may come
-/// twice. `progress` is called now and then with the reader, which counts the bytes.
-pub fn verify(
-    path: &Path,
-    key: Option<PublicKey>,
-    witness: Option<&Path>,
-    mut progress: impl FnMut(&Reader),
-) -> Result<Verification, VerifyError> {
-    let mut verifier = Verifier::of(path)?;
-    verifier.witness = witness.map(Witness::load).transpose()?;
-    if let Some(key) = key {
-        verifier.seals.trust(key);
-    }
-    let mut reader = Reader::open(path)?;
-    let mut lines = 0_u64;
-    loop {
-        match reader.next_line() {
-            Ok(Some(raw)) => {
-                verifier.take(&raw)?;
-            }
-            Ok(None) => break,
-            Err(error) => return Err(unreadable(&reader, error)),
-        }
-        lines += 1;
-        if lines.is_multiple_of(4096) {
-            progress(&reader);
-        }
-    }
-    progress(&reader);
-    Ok(verifier.finish()?)
-}
-
-/// Turns an error of the reader into a verdict. A file that can't be read to its end is damage, one
-/// that can't be opened isn't.
-pub(crate) fn unreadable(reader: &Reader, error: io::Error) -> VerifyError {
-    match reader.place() {
-        Some(place) => VerifyError::Broken(Broken {
-            place,
-            seq: None,
-            what: format!("it can't be read on: {error}"),
-        }),
-        None => error.into(),
-    }
-}
-
 impl Verifier {
-    /// Makes a verifier for a directory, a file, or standard input for `-`.
-    ///
-    /// It must be made before the trail is opened. The files beside a trail may be behind it and
-    /// are never ahead of it. Read later, they could name records that a relay wrote after the
-    /// trail was listed.
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        let is_copy = !path.is_dir();
-        let mut verifier = Self {
-            is_copy,
-            duplicates: Duplicates::of(is_copy),
-            ..Self::default()
-        };
-        if !is_copy {
-            verifier.seals.load(path)?;
-            verifier.head = Head::load(path);
-        }
-        Ok(verifier)
-    }
-
     /// Takes the next line of the trail, and returns it if it is a new record.
     pub(crate) fn take<'a>(&mut self, raw: &RawLine<'a>) -> Result<Option<Line<'a>>, Broken> {
         // A hole comes before this line, so it is the first thing that is wrong.
@@ -149,6 +96,12 @@ impl Verifier {
             }
             Err(error) => return Err(broken(None, error.to_string())),
         };
+        if raw.place.line == 1 {
+            self.missing.begin_segment(&line);
+        }
+        if line.seq < self.resumed_at {
+            return Ok(None);
+        }
         if self.duplicates.take(&line, raw, self.next)? {
             self.report.duplicates += 1;
             return Ok(None);
@@ -157,8 +110,7 @@ impl Verifier {
             .map_err(|what| broken(Some(line.seq), what))?;
         self.seals.pass(line.seq)?;
         self.compare(&line)
-            .map_err(|what| broken(Some(line.seq), what))?;
-        self.note(&line)
+            .and_then(|()| self.note(&line))
             .map_err(|what| broken(Some(line.seq), what))?;
 
         self.report.records += 1;
@@ -166,10 +118,7 @@ impl Verifier {
         self.previous = Some(line.hash);
         self.duplicates.note(&line);
         self.last_place = raw.place.clone();
-        if self.report.first_time.is_empty() {
-            self.report.first_time = line.time.clone().into_owned();
-        }
-        self.report.last_time = line.time.clone().into_owned();
+        self.times.take(&line, &mut self.report);
         Ok(Some(line))
     }
 
@@ -202,6 +151,11 @@ impl Verifier {
         if line.seq > self.next {
             let missing = (self.next, line.seq - 1);
             if declares(line, missing) {
+                // A seal behind the hole doesn't lead back to what comes before it.
+                self.note_unsealed(Range {
+                    from: self.last_checkpoint + 1,
+                    to: self.next - 1,
+                });
                 return Ok(());
             }
             let hole = Hole {
@@ -223,9 +177,14 @@ impl Verifier {
         Ok(())
     }
 
-    /// Checks that the witness and the kept seals have the same record.
+    /// Checks that the witness, the kept seals and the pin have the same record.
     fn compare(&mut self, line: &Line<'_>) -> Result<(), String> {
         self.seals.compare(line)?;
+        if let Some(pin) = self.pin.take_if(|pin| pin.seq == line.seq)
+            && pin.hash != Some(line.hash)
+        {
+            return Err("the pin names another record under this number".into());
+        }
         match &mut self.witness {
             Some(witness) => witness.compare(line),
             None => Ok(()),
@@ -245,66 +204,96 @@ impl Verifier {
                     count: gap.count,
                     cause: gap.cause.to_string(),
                     time: line.time.clone().into_owned(),
+                    vouched: false,
+                    seq: line.seq,
                 });
             }
-            "trail_pruned" => self.missing.prune(line)?,
+            "trail_pruned" => self.missing.prune(line, self.first.as_ref())?,
             "clock_stepped" => self.report.clock_steps += 1,
             "checkpoint" => {
                 self.report.checkpoints += 1;
-                if self.seals.take(line)? {
-                    self.report.sealed_to = Some(line.seq);
+                self.seals.take(line)?;
+                if let Some(seal) = self.seals.newest() {
+                    self.missing.seal(seal);
+                    if let Some(range) = seal.unsealed {
+                        // A start that found no checkpoint says more than is true.
+                        let from = range.from.max(self.last_checkpoint + 1);
+                        self.note_unsealed(Range { from, ..range });
+                    }
                 }
+                self.last_checkpoint = line.seq;
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Checks both ends of the trail for missing records, and returns the verdict.
+    /// Notes records that no seal covered when they were written. A hole and the start behind it
+    /// may tell of the same ones.
+    fn note_unsealed(&mut self, range: Range) {
+        let is_known = self.report.unsealed.last() == Some(&range);
+        if range.from <= range.to && !is_known {
+            self.report.unsealed.push(range);
+        }
+    }
+
+    /// Checks both ends of the trail, and returns the verdict.
     pub(crate) fn finish(mut self) -> Result<Verification, Broken> {
-        let at_end = |place: Place, what: String| Broken {
-            place,
-            seq: None,
-            what,
-        };
         let Some(begin) = self.first.take() else {
-            let what = match &self.head {
-                Some(head) => format!("there is no record, and there were {}", head.seq),
-                None => "there is no record".into(),
-            };
-            return Err(at_end(Place::default(), what));
+            return Err(self.empty());
         };
         self.duplicates.end_run(self.next)?;
-        let declared = self.first_declared || self.missing.is_explained(&begin);
-        if begin.seq > 1 && !declared {
-            let what = format!(
-                "records 1 to {} are missing, and no pruning says so",
-                begin.seq - 1
-            );
-            return Err(at_end(begin.place, what));
-        }
+        let first = begin.seq;
+        self.check_pin(&begin)?;
+        self.mark_gaps();
+        self.check_beginning(begin)?;
         if let Some(broken) = self.missing.unexplained() {
             return Err(broken);
         }
         self.report.gaps.extend(self.missing.gaps());
         self.report.torn += u64::from(self.unfinished.is_some());
-        if let Some(head) = self.head.filter(|head| head.seq >= self.next) {
-            let what = format!(
-                "the end is cut off: records {} to {} were there",
-                self.next, head.seq
-            );
-            return Err(at_end(self.last_place, what));
-        }
-        if let Some(seq) = self.seals.left() {
-            let what = format!("the end is cut off: a seal of record {seq} was kept");
-            return Err(at_end(self.last_place, what));
-        }
-        let witness = self.witness.as_ref();
-        if let Some(what) = witness.and_then(|it| it.contradicts(&self.report.trail, begin.seq)) {
-            return Err(at_end(self.last_place, what));
-        }
+        self.check_length()
+            .and_then(|()| self.check_kept(first))
+            .and_then(|()| self.check_head())
+            .and_then(|()| self.check_seals())
+            .map_err(|what| self.broken_at_end(what))?;
         self.report.to = self.next - 1;
-        self.report.witnessed = self.witness.map(|witness| witness.compared());
+        self.report.pin = Pin {
+            seq: self.next - 1,
+            hash: self.previous,
+            next: self.seals.next_key().cloned(),
+        };
         Ok(self.report)
+    }
+
+    /// Checks what was kept of the trail, here and elsewhere: the checkpoints, the pin, the
+    /// witness.
+    fn check_kept(&mut self, first: u64) -> Result<(), String> {
+        if let Some(seq) = self.seals.left() {
+            return Err(format!(
+                "the end is cut off: a seal of record {seq} was kept"
+            ));
+        }
+        // A pin of records that were pruned since still says which key signs what comes behind it.
+        if let Some(pin) = self.pin.as_ref().filter(|pin| pin.seq >= first) {
+            let seq = pin.seq;
+            return Err(if seq >= self.next {
+                format!("the end is cut off: the pin names record {seq}")
+            } else {
+                format!("record {seq} is missing, and the pin names it")
+            });
+        }
+        if let Some(compared) = &mut self.report.pin_compared {
+            *compared = self.pin.is_none();
+        }
+        let Some(witness) = &mut self.witness else {
+            return Ok(());
+        };
+        if let Some(what) = witness.contradicts() {
+            return Err(what);
+        }
+        self.report.witnessed = Some(witness.compared());
+        self.report.witness_before = witness.before().map(|(from, to)| Range { from, to });
+        Ok(())
     }
 }

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
-use callhome_trail::{Chain, Data};
+use callhome_trail::verify::Pin;
+use callhome_trail::{Chain, ClockStepped, Data};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
@@ -23,6 +24,7 @@ use super::options::{AuditOptions, Sync};
 use super::stdout::Stdout;
 use super::store::Store;
 use sealer::Sealer;
+use take::Backlog;
 
 pub(super) use opening::{OpenedTrail, open};
 
@@ -36,6 +38,8 @@ pub(super) struct Writer {
     sealer: Option<Sealer>,
     /// An empty batch, whose room the sessions get in exchange for the next full one.
     spare: Batch,
+    /// Records that were taken and aren't chained.
+    backlog: Backlog,
     /// Room for the line that is being made.
     line: Vec<u8>,
     clock: WallClock,
@@ -67,8 +71,9 @@ impl Writer {
             sealer: opened
                 .seal
                 .zip(opened.kept)
-                .map(|(seal, kept)| Sealer::new(seal, kept, now + options.seal_every)),
+                .map(|(seal, kept)| Sealer::new(seal, kept, options.seal_every, opened.unsealed)),
             spare: Batch::default(),
+            backlog: Backlog::default(),
             line: Vec::new(),
             clock: WallClock::start(Timestamp::now(), now),
             waiters: Vec::new(),
@@ -81,13 +86,21 @@ impl Writer {
         for gap in opened.gaps {
             writer.append_event(&Data::AuditGap(gap));
         }
-        for mut lost in opened.lost {
-            lost.relay = writer.inbox.relay.clone().into();
-            let mut json = Vec::new();
-            writer.append(Timestamp::now(), members(&lost, &mut json));
+        if let Some(seconds) = opened.clock_step {
+            writer.append_event(&Data::ClockStepped(ClockStepped {
+                seconds,
+                before_start: true,
+            }));
         }
         // The first checkpoint ties the trail to its key before any session is recorded.
         writer.seal(now)?;
+        // A crash may leave more of these than may come without a checkpoint.
+        for mut lost in opened.lost {
+            lost.relay = writer.inbox.relay.clone().into();
+            let mut json = Vec::new();
+            let members = members(&lost, &mut json);
+            writer.backlog.push(members, Timestamp::now());
+        }
         Ok(writer)
     }
 
@@ -96,15 +109,21 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             let closing = self.take_records();
-            let result = self.step(closing);
+            let result = self.chain_backlog().and_then(|()| self.step(closing));
             self.report(result.as_ref().err());
             if closing {
                 match result {
-                    Ok(()) if self.held == 0 => return,
+                    // What a failure left was chained first, so there may be more in the queue.
+                    Ok(()) if self.held == 0 && self.inbox.lock().batch.is_empty() => {
+                        if self.store.is_some() {
+                            tracing::info!(pin = %self.pin(), "the audit trail ends here for now");
+                        }
+                        return;
+                    }
                     Ok(()) => {}
                     Err(_) => {
                         tracing::error!(
-                            records = self.held,
+                            records = self.held + self.backlog.len(),
                             "the end of the audit trail is lost: it can't be written"
                         );
                         return;
@@ -141,8 +160,10 @@ impl Writer {
         if self.tend_at <= now || self.is_segment_full() {
             self.tend(now)?;
         }
-        if closing && let Some(store) = &mut self.store {
-            store.save_head()?;
+        if let (Some(store), Some(sealer)) = (&mut self.store, &self.sealer)
+            && store.head_at().is_some_and(|at| closing || at <= now)
+        {
+            sealer.save_head(store)?;
         }
         Ok(())
     }
@@ -159,7 +180,7 @@ impl Writer {
         if let Some(store) = &mut self.store {
             store.sync(&self.chain, self.options.sync != Sync::Never)?;
             if let Some(sealer) = &mut self.sealer {
-                sealer.synced()?;
+                sealer.synced(store)?;
             }
         }
         for waiter in self.waiters.drain(..) {
@@ -167,7 +188,7 @@ impl Writer {
             let _ = waiter.send(());
         }
         self.inbox.durability.synced(self.chain.next() - 1);
-        self.inbox.lock().writing = 0;
+        self.inbox.lock().writing = self.backlog.len();
         self.held = 0;
         self.sync_at = None;
         Ok(())
@@ -175,17 +196,26 @@ impl Writer {
 
     /// Appends a checkpoint, unless one isn't durable yet.
     fn seal(&mut self, now: Instant) -> io::Result<()> {
-        let Some(sealer) = &mut self.sealer else {
+        let (Some(sealer), Some(store)) = (&mut self.sealer, &mut self.store) else {
             return Ok(());
         };
-        let due = now + self.options.seal_every;
-        if let Some(line) = sealer.checkpoint(&self.inbox.relay, &mut self.chain, due)? {
+        if let Some(line) = sealer.checkpoint(&self.inbox.relay, &mut self.chain, store)? {
+            let line = line.to_vec();
             self.push(&line);
             // Sync at once, because the key can only be erased afterwards and should live no longer
             // than it must.
             self.sync_at = Some(now);
         }
         Ok(())
+    }
+
+    /// The end of the trail, for a note elsewhere.
+    fn pin(&self) -> Pin {
+        Pin {
+            seq: self.chain.next() - 1,
+            hash: Some(*self.chain.previous()),
+            next: self.sealer.as_ref().map(Sealer::next_key),
+        }
     }
 
     /// Whether memory asks for a sync. Without a store there is nothing to gather: what was written

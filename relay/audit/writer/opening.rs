@@ -2,7 +2,8 @@
 
 use std::io;
 
-use callhome_trail::{AuditGap, Chain, PublicKey, Record};
+use callhome_trail::verify::Pin;
+use callhome_trail::{AuditGap, Chain, PublicKey, Range, Record};
 
 use super::super::kept::Kept;
 use super::super::options::AuditOptions;
@@ -18,8 +19,23 @@ pub(in crate::audit) struct OpenedTrail {
     pub(super) kept: Option<Kept>,
     pub(super) gaps: Vec<AuditGap>,
     pub(super) lost: Vec<Record>,
+    /// Records that an earlier run left behind its last checkpoint.
+    pub(in crate::audit) unsealed: Option<Range>,
+    /// By how many seconds the clock was set before this start.
+    pub(super) clock_step: Option<f64>,
     /// The public half of a key that was made just now.
     pub(in crate::audit) new_key: Option<PublicKey>,
+}
+
+impl OpenedTrail {
+    /// The end of the trail as it was found, for a note elsewhere.
+    pub(in crate::audit) fn pin(&self) -> Pin {
+        Pin {
+            seq: self.chain.next() - 1,
+            hash: Some(*self.chain.previous()),
+            next: self.seal.as_ref().map(Seal::public),
+        }
+    }
 }
 
 /// Takes the directory of the trail, recovers it, and finds or makes its key.
@@ -33,6 +49,8 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
             kept: None,
             gaps: Vec::new(),
             lost: Vec::new(),
+            unsealed: None,
+            clock_step: None,
             new_key: None,
         });
     };
@@ -44,14 +62,23 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
         lost,
         successor,
         kept,
+        unsealed,
+        sign_head,
+        clock_step,
     } = recover::recover(directory)?;
-    let (seal, new) = Seal::open(directory, successor.as_ref())?;
+    let mut store = Store::open(directory, lock, &chain)?;
+    let (seal, new) = Seal::open(directory, successor.as_ref(), |key| {
+        if sign_head {
+            store.save_head(key)
+        } else {
+            Ok(())
+        }
+    })?;
     if successor.is_some_and(|named| named != seal.public()) {
         gaps.push(AuditGap::unnumbered(
             "the key isn't the one that the last checkpoint names: the end of the trail was cut off, or the key replaced",
         ));
     }
-    let store = Store::open(directory, lock, &chain)?;
     Ok(OpenedTrail {
         chain,
         store: Some(store),
@@ -60,5 +87,7 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
         kept: Some(kept),
         gaps,
         lost,
+        unsealed,
+        clock_step,
     })
 }

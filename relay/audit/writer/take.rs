@@ -1,56 +1,126 @@
 //! What the writer takes from the queue: it waits for records, numbers them and chains them.
 
-use std::mem;
+use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
+use std::{io, mem};
 
 use callhome_trail::{AuditGap, ClockStepped, Data, Refusals};
 use jiff::Timestamp;
 
-use super::super::inbox::{Batch, Queue, WriterState};
+use super::super::inbox::{Batch, Pending, Queue, WriterState};
+use super::super::store::Store;
 use super::Writer;
 use super::sealer::Sealer;
 
+/// Records that were taken from the queue, as far as they aren't chained.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    batch: Batch,
+    /// How many records of the batch are chained, and the bytes of their members.
+    chained: usize,
+    bytes: usize,
+    /// Counted refusals, which come behind the batch.
+    refusals: VecDeque<Refusals>,
+}
+
 /// What one round takes from the queue.
 struct TakenRecords {
-    batch: Batch,
     /// Requests that left no record while the trail couldn't be written.
     uncounted: u64,
     refusals: Vec<Refusals>,
     closing: bool,
 }
 
+impl Backlog {
+    /// Puts a record behind those that aren't chained.
+    pub(super) fn push(&mut self, members: &[u8], time: Timestamp) {
+        let record = Pending {
+            time,
+            length: members.len(),
+            ack: None,
+        };
+        self.batch.push(members, record);
+    }
+
+    /// How many records aren't chained.
+    pub(super) fn len(&self) -> usize {
+        self.batch.len() - self.chained
+    }
+}
+
 impl Writer {
-    /// Waits for something to do, chains the records that were handed over, and returns whether the
+    /// Waits for something to do, takes the records that were handed over, and returns whether the
     /// trail is to be closed.
     pub(super) fn take_records(&mut self) -> bool {
         let TakenRecords {
-            mut batch,
             uncounted,
             refusals,
             closing,
         } = self.wait_for_records();
         if let Some(step) = self.clock.step(Timestamp::now(), Instant::now()) {
-            let seconds = step.as_secs_f64();
-            self.append_event(&Data::ClockStepped(ClockStepped { seconds }));
+            self.append_event(&Data::ClockStepped(ClockStepped {
+                seconds: step.as_secs_f64(),
+                before_start: false,
+            }));
         }
         if uncounted > 0 {
             let cause = "requests that came while the trail couldn't be written";
             self.append_event(&Data::AuditGap(AuditGap::of_count(uncounted, cause)));
         }
-        let mut rest = batch.members.as_slice();
-        for record in batch.records.drain(..) {
-            let (members, next) = rest.split_at(record.length);
-            rest = next;
-            self.append(record.time, members);
-            self.waiters.extend(record.ack);
+        self.backlog.refusals.extend(refusals);
+        closing
+    }
+
+    /// Chains the records that were taken, with a checkpoint among them where one must be.
+    ///
+    /// A failure leaves the rest for the next round, because records that no checkpoint covers in
+    /// time are believed by no reader.
+    pub(super) fn chain_backlog(&mut self) -> io::Result<()> {
+        // From the first checkpoint on, `verify` asks for a signed head. A crash before the first
+        // head must leave nothing behind that checkpoint, otherwise it would look like a forgery.
+        if self.sealer.as_ref().is_some_and(|it| !it.has_begun()) {
+            self.write()?;
+            self.sync()?;
         }
+        while self.backlog.chained < self.backlog.batch.records.len() {
+            self.seal_if_full()?;
+            let record = &mut self.backlog.batch.records[self.backlog.chained];
+            let (time, length, ack) = (record.time, record.length, record.ack.take());
+            let begin = self.backlog.bytes;
+            let batch = mem::take(&mut self.backlog.batch);
+            self.append(time, &batch.members[begin..begin + length]);
+            self.backlog.batch = batch;
+            self.backlog.chained += 1;
+            self.backlog.bytes += length;
+            self.waiters.extend(ack);
+        }
+        let mut batch = mem::take(&mut self.backlog.batch);
         batch.clear();
         self.spare = batch;
-        for refusals in refusals {
+        self.backlog.chained = 0;
+        self.backlog.bytes = 0;
+        while !self.backlog.refusals.is_empty() {
+            self.seal_if_full()?;
+            let Some(refusals) = self.backlog.refusals.pop_front() else {
+                break;
+            };
             self.append_event(&Data::Refusals(refusals));
         }
-        closing
+        Ok(())
+    }
+
+    /// Puts a checkpoint here if the next record would be one too many without it.
+    fn seal_if_full(&mut self) -> io::Result<()> {
+        let Some(sealer) = self.sealer.as_ref().filter(|it| it.is_full()) else {
+            return Ok(());
+        };
+        // Its key takes over only once the checkpoint before is on the disk.
+        if sealer.is_on_its_way() {
+            self.write()?;
+            self.sync()?;
+        }
+        self.seal(Instant::now())
     }
 
     fn wait_for_records(&mut self) -> TakenRecords {
@@ -58,8 +128,11 @@ impl Writer {
         // Sessions wait for this lock, so the records are chained only after it is released.
         let mut queue = self.wait_until_due();
         // The buffers are swapped and not copied, so that each keeps its room for a later round.
-        mem::swap(&mut batch, &mut queue.batch);
-        queue.writing += batch.len();
+        // What a failure left is chained first.
+        if self.backlog.batch.is_empty() {
+            mem::swap(&mut batch, &mut queue.batch);
+            queue.writing += batch.len();
+        }
         let (closing, available) = (queue.closing, queue.state == WriterState::Writing);
         // Requests that left no record are declared only once the trail takes records again.
         let uncounted = if available {
@@ -67,8 +140,8 @@ impl Writer {
         } else {
             0
         };
-        // While the trail fails, counts stay in the throttle. It bounds them; records that wait in
-        // memory have no bound.
+        // While the trail fails, counts stay in the throttle, which holds a bounded number of them.
+        // As records they would wait in memory, where nothing bounds them.
         let refusals = match (closing, available) {
             (true, _) => queue.throttle.take(None),
             (false, true) => queue.throttle.take(Some(Instant::now())),
@@ -82,8 +155,12 @@ impl Writer {
         fault
             .into_iter()
             .for_each(super::super::inbox::WriterFault::happen);
+        if self.backlog.batch.is_empty() {
+            self.backlog.batch = batch;
+        } else {
+            self.spare = batch;
+        }
         TakenRecords {
-            batch,
             uncounted,
             refusals,
             closing,
@@ -118,7 +195,8 @@ impl Writer {
             return retry_at;
         }
         let seal = self.sealer.as_ref().map(Sealer::due);
-        [self.sync_at, seal, throttle, Some(self.tend_at)]
+        let head = self.store.as_ref().and_then(Store::head_at);
+        [self.sync_at, seal, head, throttle, Some(self.tend_at)]
             .into_iter()
             .flatten()
             .min()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use callhome_trail::PublicKey;
 use callhome_trail::harmless::{visible, visible_json};
-use callhome_trail::verify::{Broken, Verification, VerifyError, verify};
+use callhome_trail::verify::{Broken, Evidence, Pin, Verification, VerifyError, verify};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::TrailArg;
@@ -22,6 +22,10 @@ pub(in crate::cli) struct VerifyArgs {
     /// Records that a console or a syslog server kept: the trail must have the same
     #[arg(long, value_name = "FILE")]
     witness: Option<PathBuf>,
+    /// An end that the trail had, as an earlier verify or the relay's log printed it: the trail
+    /// must go on from there
+    #[arg(long, value_name = "SEQ:HASH[:KEY]")]
+    expect: Option<Pin>,
     /// Take gaps that the trail itself declares for fine
     #[arg(long)]
     accept_gaps: bool,
@@ -33,7 +37,12 @@ pub(in crate::cli) struct VerifyArgs {
 pub(super) fn run(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let path = args.trail.path()?;
     let bar = progress_bar();
-    let result = verify(&path, args.key.clone(), args.witness.as_deref(), |reader| {
+    let evidence = Evidence {
+        key: args.key.clone(),
+        witness: args.witness.as_deref(),
+        pin: args.expect.clone(),
+    };
+    let result = verify(&path, &evidence, |reader| {
         bar.set_length(reader.size());
         bar.set_position(reader.position());
     });
@@ -86,7 +95,12 @@ fn print(verdict: &Result<Verification, Broken>) -> io::Result<()> {
         writeln!(out, "pruned   records 1 to {last}, as the trail says")?;
     }
     for gap in &report.gaps {
-        let told = format!("told at {}: {}", gap.time, gap.cause);
+        let note = if gap.vouched {
+            ""
+        } else {
+            " (no checkpoint vouches for this)"
+        };
+        let told = format!("told at {}: {}{note}", gap.time, gap.cause);
         let told = visible(&told);
         match (gap.from, gap.to, gap.count) {
             (Some(from), Some(to), _) => {
@@ -109,24 +123,69 @@ fn print(verdict: &Result<Verification, Broken>) -> io::Result<()> {
     if report.clock_steps > 0 {
         writeln!(out, "clock    was set {} times", report.clock_steps)?;
     }
-    match report.sealed_to {
-        Some(seq) if seq == report.to => writeln!(
+    for range in &report.unsealed {
+        let (from, to) = (range.from, range.to);
+        writeln!(
             out,
-            "seals    {} checkpoints, up to the last record",
-            report.checkpoints
-        ),
+            "unsealed records {from} to {to}: a run ended without a checkpoint behind them"
+        )?;
+    }
+    for back in &report.time_back {
+        writeln!(
+            out,
+            "time     goes back at record {}: from {} to {}",
+            back.seq,
+            visible(&back.from),
+            visible(&back.to)
+        )?;
+    }
+    let more = report.times_back - report.time_back.len() as u64;
+    if more > 0 {
+        writeln!(out, "time     goes back {more} times more")?;
+    }
+    write_seals(report, &mut out)?;
+    if let Some(count) = report.witnessed {
+        writeln!(out, "witness  {count} records are the same")?;
+    }
+    if let Some(before) = &report.witness_before {
+        let (from, to) = (before.from, before.to);
+        writeln!(
+            out,
+            "witness  has records {from} to {to} too, which the trail has no more"
+        )?;
+    }
+    if report.pin_compared == Some(false) {
+        writeln!(
+            out,
+            "{warn}expected{warn:#} not compared: the pin's record was pruned"
+        )?;
+    }
+    writeln!(out, "pin      {}", report.pin)
+}
+
+fn write_seals(report: &Verification, out: &mut impl io::Write) -> io::Result<()> {
+    let checkpoints = report.checkpoints;
+    match report.sealed_to {
+        Some(seq) if seq == report.to => {
+            writeln!(
+                out,
+                "sealed   {checkpoints} checkpoints, up to the last record"
+            )
+        }
         Some(seq) => writeln!(
             out,
-            "seals    {} checkpoints, up to record {seq}; the chain alone covers the rest",
-            report.checkpoints
+            "sealed   {checkpoints} checkpoints, up to record {seq}, also against root later"
         ),
         None => writeln!(
             out,
-            "seals    not checked: --key takes the first public key"
+            "sealed   not checked: --key takes the first public key"
         ),
     }?;
-    match report.witnessed {
-        Some(count) => writeln!(out, "witness  {count} records are the same"),
+    match report.signed_to {
+        Some(seq) => writeln!(
+            out,
+            "signed   up to record {seq}, against anyone without the key"
+        ),
         None => Ok(()),
     }
 }

@@ -9,7 +9,7 @@ use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 
 use callhome_trail::segments;
-use callhome_trail::verify::{Verification, verify};
+use callhome_trail::verify::{Evidence, Verification, verify};
 
 use super::super::tests::{options, refuse, start, tunnel, wait_for, whole};
 use super::super::{Audit, AuditOptions, WriterHandle};
@@ -50,7 +50,15 @@ fn compare(trail: &Path, messages: &[Vec<u8>]) -> Verification {
         "{} messages",
         messages.len()
     );
-    let witnessed = verify(trail, None, Some(&copy), |_| ()).unwrap();
+    let witnessed = verify(
+        trail,
+        &Evidence {
+            witness: Some(&copy),
+            ..Evidence::default()
+        },
+        |_| (),
+    )
+    .unwrap();
     assert_eq!(witnessed.witnessed, Some(original.records));
     received
 }
@@ -218,7 +226,7 @@ fn in_the_trail_itself_nothing_stands_before_a_record() {
     let text = fs::read_to_string(&active).unwrap();
     let prefixed = text.replace("{\"v\":1,", "<110>1 - {\"v\":1,");
     fs::write(&active, prefixed).unwrap();
-    assert!(verify(directory.path(), None, None, |_| ()).is_err());
+    assert!(verify(directory.path(), &Evidence::default(), |_| ()).is_err());
     assert_eq!(whole(&active).records, 3);
 }
 

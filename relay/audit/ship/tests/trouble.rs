@@ -54,9 +54,26 @@ fn what_is_pruned_while_a_server_is_away_is_a_gap_of_the_copy() {
         server.address
     );
     assert!(metrics.encode().contains(&counted), "{}", metrics.encode());
-    verify(directory.path(), Some(key.clone()), Some(&path), |_| ()).unwrap();
+    verify(
+        directory.path(),
+        &Evidence {
+            key: Some(key.clone()),
+            witness: Some(&path),
+            ..Evidence::default()
+        },
+        |_| (),
+    )
+    .unwrap();
     // The keys in between are gone with the records, so the seals are proved up to there.
-    let sealed = verify(&path, Some(key), None, |_| ()).unwrap();
+    let sealed = verify(
+        &path,
+        &Evidence {
+            key: Some(key),
+            ..Evidence::default()
+        },
+        |_| (),
+    )
+    .unwrap();
     assert_eq!(sealed.sealed_to, Some(before as u64));
 
     // No pruning explains a record that was deleted from the copy itself, before the hole or behind
@@ -67,7 +84,8 @@ fn what_is_pruned_while_a_server_is_away_is_a_gap_of_the_copy() {
     ] {
         let mut less = messages.clone();
         less.drain(from..to);
-        let error = verify(&copy(elsewhere.path(), &less), None, None, |_| ()).unwrap_err();
+        let error =
+            verify(&copy(elsewhere.path(), &less), &Evidence::default(), |_| ()).unwrap_err();
         assert!(error.to_string().contains("missing before it"), "{error}");
     }
 }

@@ -67,20 +67,33 @@ pub(super) fn run(args: &TailArgs) -> anyhow::Result<Exit> {
     }
 }
 
-/// Follows the trail from the segment that has the first record since that time.
+/// Follows the trail from the first segment that may have a record since that time.
 ///
-/// The times follow the order of the records, unless the clock was set back. The margin of a day
-/// covers that up to a day.
+/// The times follow the order of the records, unless the clock was set. The margin of a day covers
+/// steps within a segment up to that. Where the next segment begins earlier, nothing is known of
+/// how late this one goes, so it is read.
 fn all_since(path: &Path, since: Timestamp) -> io::Result<Follower> {
     let follower = Follower::open(path, 0)?;
     let early = since
         .checked_sub(SignedDuration::from_hours(24))
         .unwrap_or(Timestamp::MIN);
     let beginnings = follower.beginnings()?;
-    match beginnings.iter().rfind(|(_, time)| *time <= early) {
-        Some((first, _)) => Follower::open(path, *first),
-        None => Ok(follower),
+    match beginnings.get(first_since(&beginnings, early)) {
+        Some((first, begin)) if *begin <= early => Follower::open(path, *first),
+        // A damaged segment has no beginning, and may be before the first that has one.
+        _ => Ok(follower),
     }
+}
+
+/// Which of the segments, by their beginnings, is the first that may have a record since then.
+fn first_since(beginnings: &[(u64, Timestamp)], early: Timestamp) -> usize {
+    let is_before = |pair: &[(u64, Timestamp)]| {
+        let [(_, begin), (_, next)] = *pair else {
+            return false;
+        };
+        begin <= next && next <= early
+    };
+    beginnings.windows(2).take_while(|it| is_before(it)).count()
 }
 
 /// Finds the last `wanted` records that match, and the follower after them. It reads twice as many
@@ -225,3 +238,23 @@ const PAUSE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_segment_with_a_late_record_is_left_out() {
+        let day = |day: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * day);
+        let first = |days: &[i64], since| {
+            let beginnings: Vec<_> = (1..).zip(days.iter().map(|it| day(*it))).collect();
+            first_since(&beginnings, day(since))
+        };
+        assert_eq!(first(&[100, 110, 120], 115), 1);
+        assert_eq!(first(&[100, 110, 120], 200), 2);
+        assert_eq!(first(&[100, 110, 120], 50), 0);
+        // Set back by 46 days at day 112, and forward by 47 at day 68.
+        assert_eq!(first(&[100, 110, 66, 67, 115], 111), 1);
+        assert_eq!(first(&[], 111), 0);
+    }
+}

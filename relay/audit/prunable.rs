@@ -1,0 +1,165 @@
+//! Decides which segments are deleted, and reads them before.
+//!
+//! Somebody who can write in the directory can lay files there that look like segments. The relay
+//! signs what it deletes, so it must not take the numbers and times of such files on trust.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead as _, Read as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use callhome_trail::segments::{self, MAX_LINE, Segment};
+use callhome_trail::{AuditGap, Hash, Line};
+use jiff::Timestamp;
+
+/// What `keep` and `max_size` ask for now.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) keep: Duration,
+    pub(super) max_size: u64,
+    pub(super) now: Timestamp,
+}
+
+/// The oldest segments that have no place left.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Prunable {
+    None,
+    /// This number of them, and whether each of them is too old. Otherwise the trail is too large.
+    Segments(usize, bool),
+    /// The oldest segment isn't a part of the trail, or is damaged. It must stay for `verify`.
+    Foreign,
+}
+
+/// When the youngest record of a segment was written, as far as it is known.
+#[derive(Debug, Default)]
+pub(super) struct Youngest(BTreeMap<PathBuf, Timestamp>);
+
+/// Follows the chain through the oldest segments.
+#[derive(Debug, Default)]
+struct SegmentLink {
+    /// The last record, none before the first.
+    last: Option<(u64, Hash)>,
+    /// The record before the segment that follows, and its hash, once it was read.
+    border: Option<(u64, Hash)>,
+}
+
+impl Youngest {
+    /// Looks at the closed segments, of which `size` bytes are in use with the active one.
+    ///
+    /// A segment goes only if its records follow one another up to the first record of the next
+    /// segment. That one's place in the trail can be checked later, by anyone. So no forged file
+    /// leads to it.
+    pub(super) fn prunable(
+        &mut self,
+        closed: &[Segment],
+        active: Option<&Segment>,
+        mut size: u64,
+        bounds: Bounds,
+    ) -> Prunable {
+        let is_old = |time| {
+            let age = Duration::try_from(bounds.now.duration_since(time)).unwrap_or_default();
+            age > bounds.keep
+        };
+        let mut link = SegmentLink::default();
+        let (mut count, mut all_old, mut read) = (0, true, 0);
+        let mut old_so_far = true;
+        for (at, segment) in closed.iter().enumerate() {
+            let Some(next) = closed.get(at + 1).or(active) else {
+                break;
+            };
+            let is_too_large = size > bounds.max_size;
+            let known = self.0.get(&segment.path).copied();
+            let may_be_old = is_old(next.time) && known.is_none_or(is_old);
+            if !is_too_large && !may_be_old || read > AT_ONCE {
+                break;
+            }
+            let youngest = match link.read(segment, next) {
+                Ok(Some(youngest)) => youngest,
+                Ok(None) | Err(_) if at == 0 => return Prunable::Foreign,
+                Ok(None) | Err(_) => break,
+            };
+            self.0.insert(segment.path.clone(), youngest);
+            let is_segment_old = is_old(youngest) && is_old(next.time);
+            if !is_too_large && !is_segment_old {
+                break;
+            }
+            old_so_far &= is_segment_old;
+            size = size.saturating_sub(segment.size);
+            read += segment.size;
+            if link.leads_to(next) {
+                count = at + 1;
+                all_old = old_so_far;
+            }
+        }
+        if count == 0 {
+            return Prunable::None;
+        }
+        for segment in &closed[..count] {
+            self.0.remove(&segment.path);
+        }
+        Prunable::Segments(count, all_old)
+    }
+}
+
+impl SegmentLink {
+    /// Reads a segment. Returns the time of its youngest record, or none if its records don't
+    /// follow one another.
+    fn read(&mut self, segment: &Segment, next: &Segment) -> io::Result<Option<Timestamp>> {
+        let (path, file) = segments::open_listed(&segment.current_path())?;
+        let mut input = segments::decode(&path, file)?;
+        let mut youngest = Timestamp::MIN;
+        let mut bytes = Vec::new();
+        loop {
+            bytes.clear();
+            let length = (&mut input).take(MAX_LINE).read_until(b'\n', &mut bytes)?;
+            if length == 0 {
+                return Ok(Some(youngest));
+            }
+            let Some(whole) = bytes.strip_suffix(b"\n") else {
+                // A failed write tore the last line, and the next segment has it whole.
+                let is_last = (length as u64) < MAX_LINE;
+                return Ok(is_last.then_some(youngest));
+            };
+            let Ok(line) = Line::parse(whole) else {
+                return Ok(None);
+            };
+            if !self.take(&line) {
+                return Ok(None);
+            }
+            if line.seq.checked_add(1) == Some(next.first) {
+                self.border = Some((line.seq, line.hash));
+            }
+            youngest = youngest.max(line.time.parse().unwrap_or(Timestamp::MAX));
+        }
+    }
+
+    /// Takes the next record. Returns false if it doesn't follow.
+    fn take(&mut self, line: &Line<'_>) -> bool {
+        let follows = match self.last {
+            None => true,
+            // The segment takes up what a failed one held.
+            Some((seq, _)) if line.seq <= seq => return true,
+            Some((seq, hash)) if line.seq == seq + 1 => line.prev == hash,
+            Some((seq, _)) => declares(line, seq + 1),
+        };
+        self.last = Some((line.seq, line.hash));
+        follows
+    }
+
+    /// Whether the records that were read end where this segment begins.
+    fn leads_to(&self, next: &Segment) -> bool {
+        self.border == next.first.checked_sub(1).map(|seq| (seq, next.prev))
+    }
+}
+
+/// Whether a line declares that the records from `from` up to it are missing.
+fn declares(line: &Line<'_>, from: u64) -> bool {
+    line.event == "audit_gap"
+        && line
+            .data::<AuditGap>()
+            .is_some_and(|gap| (gap.from, gap.to) == (Some(from), line.seq.checked_sub(1)))
+}
+
+/// How many bytes of segments are read in one round, so that the writer doesn't keep sessions
+/// waiting.
+const AT_ONCE: u64 = 16 << 20;
