@@ -50,8 +50,9 @@ macro_rules! reasons {
     };
 }
 
-// One row for each reason. The last column is the alert that a TLS client gets: for its name, for
-// itself, for a fault of ours, or none because it isn't TLS.
+// One row for each reason. The last column is the alert, where the answer must be one: NAME is
+// unrecognized_name, CLIENT is access_denied, OURS is internal_error. NONE sends nothing: the
+// client speaks no TLS, was silent, or the TLS library has sent its own alert.
 reasons! {
     MalformedRequest, "malformed_request", 400, HttpRequestError, Denied, NONE;
     MalformedTarget, "malformed_target", 400, HttpRequestError, Denied, NONE;
@@ -74,8 +75,8 @@ reasons! {
     Draining, "draining", 503, ProxyInternalResponse, Failed, OURS;
     AuditUnavailable, "audit_unavailable", 503, ProxyInternalError, Failed, OURS;
     Internal, "internal", 500, ProxyInternalError, Failed, OURS;
-    // These come before a request. A balancer that sent no valid header gets an answer. TLS
-    // failures are reported by the handshake.
+    // These come before a request. A balancer that sent no valid header gets an answer, unless the
+    // listener has TLS. The TLS library reports failures of the handshake itself.
     ProxyHeaderInvalid, "proxy_header_invalid", 400, HttpRequestError, Denied, NONE;
     ProxyHeaderTimeout, "proxy_header_timeout", 408, HttpRequestError, Denied, NONE;
     TlsHandshakeFailed, "tls_handshake_failed", 400, HttpRequestError, Denied, NONE;
@@ -83,8 +84,8 @@ reasons! {
     CertificateMissing, "certificate_missing", 403, HttpRequestDenied, Denied, NONE;
     CertificateExpired, "certificate_expired", 403, HttpRequestDenied, Denied, NONE;
     CertificateUntrusted, "certificate_untrusted", 403, HttpRequestDenied, Denied, NONE;
-    // These come after the 200, or on an SNI listener. They are sent as an alert, never as a
-    // status.
+    // These come after the 200, or on an SNI listener. They are sent as an alert or not at all,
+    // never as a status.
     SniMismatch, "sni_mismatch", 403, HttpRequestDenied, Denied, NAME;
     SniMissing, "sni_missing", 403, HttpRequestDenied, Denied, NAME;
     NotTls, "not_tls", 403, HttpRequestDenied, Denied, NONE;

@@ -19,7 +19,8 @@ pub enum Event {
     TunnelLost,
     RequestDenied,
     RequestFailed,
-    /// Refusals beyond a client's rate, counted together.
+    /// Refusals and abandoned requests that were counted together: beyond a client's rate, or
+    /// beyond the share that refusals have of a segment.
     Refusals,
     /// Signed, by a key that is erased afterwards.
     Checkpoint,

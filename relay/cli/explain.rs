@@ -21,7 +21,8 @@ pub(super) struct ExplainArgs {
     /// The client's address
     #[arg(long, value_name = "ADDR")]
     from: IpAddr,
-    /// A host name in the client's certificate. Leave it out if the listener asks for no certificate
+    /// A host name in the client's certificate. Leave it out if the listener asks for no
+    /// certificate
     #[arg(long, value_name = "NAME")]
     certificate: Option<DnsName>,
     /// The target of the CONNECT

@@ -1,5 +1,5 @@
-//! `health` asks a running relay. It reads no configuration, so that a container's health check can't
-//! fail because of a file.
+//! `health` asks a running relay. It reads no configuration, so that a container's health check
+//! can't fail because of a file.
 
 use std::io::Write as _;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! `man` and `completions` print what a package installs beside the binary. Both use the definitions
-//! by which the binary parses its arguments.
+//! `man` and `completions` print what a package installs beside the binary. Both use the
+//! definitions by which the binary parses its arguments.
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -2,7 +2,8 @@
 //! part.
 //!
 //! A [`Config`] that exists is whole and consistent. If anything in the file is wrong, the result
-//! is an [`Error`] that shows every place, and nothing of the file is used. The parts don't import
+//! is an [`Error`] that shows every wrong value at its place, and nothing of the file is used. An
+//! unknown key or a wrong shape is shown alone, because serde stops there. The parts don't import
 //! this module.
 //!
 //! | module | |

@@ -59,8 +59,8 @@ impl Outgoing {
 
     pub(super) fn register(&self, local: SocketAddr, remote: SocketAddr) -> OutgoingGuard {
         let pair = (canonical(local), canonical(remote));
-        // The entry counts: a socket may be closed, and the next one have its ends, before its
-        // guard is dropped.
+        // The value is a count, because a new socket can get the ends of a closed one before the
+        // old guard is dropped. Otherwise that drop would remove the new socket's entry.
         *self.sockets().entry(pair).or_insert(0) += 1;
         OutgoingGuard {
             registry: self.clone(),

@@ -1,5 +1,5 @@
-//! Probes the way to each destination: this is the engine of `check`. It walks hop by hop, and tells
-//! what each hop showed.
+//! Probes the way to each destination: this is the engine of `check`. It walks hop by hop, and
+//! tells what each hop showed.
 //!
 //! A walk goes the relay's own way: its resolver, its policy, its dialer. The relay's configuration
 //! isn't known here, so that the admin port can ask for a walk too: the caller hands over

@@ -87,7 +87,8 @@ pub struct Limits {
 }
 
 impl ListenerOptions {
-    /// Whether a client's first bytes are a ClientHello, so that a refusal must be a TLS alert.
+    /// Whether a client's first bytes are a ClientHello. Until a handshake with the relay is done,
+    /// a refusal must be a TLS alert.
     pub(super) fn begins_with_tls(&self) -> bool {
         self.tls.is_some() || self.mode != ListenerMode::Proxy
     }

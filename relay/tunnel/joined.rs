@@ -180,7 +180,8 @@ impl<'a> Tunnel<'a> {
         if self.down.holds_bytes() || sealed_bytes_wait {
             reset_on_close(self.client);
         }
-        // An attacker on the path can forge a FIN, but no `close_notify`. So a FIN alone is recorded.
+        // An attacker on the path can forge a FIN, but no `close_notify`. So a FIN alone is
+        // recorded.
         let cut = self.up.has_ended() && self.tls.as_ref().is_some_and(|tls| !tls.has_ended());
         Closed {
             by,

@@ -1,5 +1,5 @@
-//! These tests need the programs of others: clients and balancers of a running relay, and readers of
-//! what it wrote.
+//! These tests need the programs of others: clients and balancers of a running relay, and readers
+//! of what it wrote.
 //!
 //! `tests/run` installs the programs and runs these tests. A plain `cargo test` leaves them out.
 #![cfg(test)]

@@ -109,6 +109,10 @@ const CLOCKS: &[&str] = &[
 /// A file has no more lines than this. Its tests don't count.
 const LONGEST: usize = 400;
 
+/// A comment line has no more columns than this; `.rustfmt.toml` has the same for code. A row of a
+/// table can't be wrapped, so it may be wider.
+const WIDEST: usize = 100;
+
 /// Half of the files have fewer lines than this.
 const MEDIAN: usize = 200;
 
@@ -149,6 +153,11 @@ fn one_name_is_one_type() {
 #[test]
 fn files_stay_short() {
     assert_none(&rules::lengths(&WORKSPACE));
+}
+
+#[test]
+fn comments_stay_narrow() {
+    assert_none(&rules::wide_comments(&WORKSPACE));
 }
 
 #[test]

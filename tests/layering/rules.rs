@@ -1,13 +1,14 @@
 //! Holds the rules. Each gives an entry for everything that breaks it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
 use super::circles::tangles;
 use super::reader::{Crate, Import, SourceFile};
-use super::workspace::{Package, Workspace};
+use super::workspace::{Package, Workspace, root};
 use super::{
     CLOCKS, EFFECTS, LAYERS, LONG_FILES, LONGEST, MEDIAN, PACKAGES, PURE, PackageRule, RELAY,
-    RUNTIMES, SOCKETS,
+    RUNTIMES, SOCKETS, WIDEST,
 };
 
 /// Lists packages that have no row in the table, and code that the test can't follow.
@@ -243,6 +244,25 @@ pub(super) fn median(lengths: impl Iterator<Item = usize>) -> usize {
 
 pub(super) fn code_lines(file: &SourceFile) -> usize {
     file.size.all - file.size.tests
+}
+
+/// Finds comment lines that are wider than the code may be. The formatter leaves comments alone.
+pub(super) fn wide_comments(workspace: &Workspace) -> Vec<String> {
+    let mut wide = Vec::new();
+    for file in files(workspace) {
+        let text = fs::read_to_string(root().join(&file.file)).unwrap();
+        for (number, line) in (1..).zip(text.lines()) {
+            let columns = line.chars().count();
+            let is_table = line.starts_with("//! |");
+            if line.trim_start().starts_with("//") && !is_table && columns > WIDEST {
+                wide.push(format!(
+                    "{}:{number}: {columns} columns",
+                    file.file.display()
+                ));
+            }
+        }
+    }
+    wide
 }
 
 /// Lists the files of every package. Those of tests are left out.

@@ -10,7 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-/// Where a tunnel leads, and what is echoed in it first.
+/// The end of a tunnel, and the payload that is echoed in it first.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) proxy: SocketAddr,
@@ -33,7 +33,7 @@ impl Payload {
         Self(Arc::new([b'e'; SIZE]))
     }
 
-    /// A ClientHello that names ch3.zerto.com, and something behind it.
+    /// A ClientHello that names ch3.zerto.com, with more bytes behind it.
     pub(crate) fn hello() -> Self {
         let mut bytes = [0x17; SIZE];
         bytes[..HELLO.len()].copy_from_slice(HELLO);
@@ -41,7 +41,7 @@ impl Payload {
     }
 }
 
-/// Opens a tunnel; what the proxy sends before the end of its 200 must be the 200.
+/// Opens a tunnel. The proxy must send nothing but a 200.
 pub(crate) async fn open(target: &Target) -> anyhow::Result<Stream> {
     let stream = TcpStream::connect(target.proxy).await?;
     stream.set_nodelay(true)?;
@@ -65,14 +65,14 @@ pub(crate) async fn open(target: &Target) -> anyhow::Result<Stream> {
         }
     }
     let answer = &answer[..length];
-    // Squid answers HTTP/1.1 or 1.0 as it sees fit.
+    // Squid answers in HTTP/1.1 or 1.0, so accept both.
     if answer.get(8..13) != Some(b" 200 ") {
         bail!("refused: {}", String::from_utf8_lossy(answer).trim_end());
     }
     Ok(stream)
 }
 
-/// Sends the payload and has it back.
+/// Sends the payload and reads it back.
 pub(crate) async fn echo(stream: &mut Stream, payload: &Payload) -> anyhow::Result<()> {
     stream.write_all(&*payload.0).await?;
     stream.flush().await?;

@@ -1,4 +1,4 @@
-//! Rounds of measurements, proxy after proxy within each, and the table of their medians.
+//! Measures proxies in interleaved rounds, and prints the table of their medians.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -52,7 +52,7 @@ struct Subject {
 /// Each figure with its name, in the same order for every proxy and round.
 type Figures = Vec<(String, f64)>;
 
-/// Measures all and gives the table.
+/// Measures every proxy and returns the table.
 pub(crate) async fn run(options: Options) -> anyhow::Result<String> {
     let origin = origin::start(0).await?;
     let mut subjects = vec![Subject::relay("relay", &options.relay)?];
@@ -89,7 +89,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<String> {
     Ok(table(&subjects))
 }
 
-/// One round of one proxy. Every workload has a process of its own: what one leaves behind is no other's.
+/// Measures one proxy for one round. Every workload gets a process of its own, so that memory left
+/// by one doesn't count for another.
 async fn measure(kind: &Kind, origin: u16, options: &Options) -> anyhow::Result<Figures> {
     let mut figures = Figures::new();
     for (label, host, payload) in [
@@ -147,7 +148,7 @@ async fn measure(kind: &Kind, origin: u16, options: &Options) -> anyhow::Result<
     Ok(figures)
 }
 
-/// A fresh proxy that has done everything once, for what is only set up once.
+/// Starts a proxy and warms it up, because some of its work is done once only.
 async fn start(
     kind: &Kind,
     origin: u16,
@@ -166,14 +167,16 @@ async fn start(
     Ok((proxy, target))
 }
 
-/// Seconds of CPU since `before`, once what comes after the last tunnel is done too.
+/// Returns the seconds of CPU since `before`, with the work that follows the last tunnel.
 async fn spent(proxy: &Running, before: Duration) -> anyhow::Result<f64> {
     sleep(SETTLE).await;
     Ok(proxy.tree().cpu()?.saturating_sub(before).as_secs_f64())
 }
 
-/// A line a figure, a column a proxy with its median. The last column is what the first proxy needs more than the last one,
-/// in per cent: the median of the rounds' differences, with their quartiles.
+/// Writes a line per figure, with a column per proxy for its median.
+///
+/// The last column compares the first proxy with the last one, in per cent: the median of the
+/// rounds' differences, with their quartiles.
 fn table(subjects: &[Subject]) -> String {
     let mut out = String::new();
     let row = |cells: Vec<String>| cells.join(" | ");
@@ -239,5 +242,5 @@ const WORKERS: usize = 64;
 const BULK: usize = 8;
 const WARM_UP: usize = 500;
 const SETTLE: Duration = Duration::from_millis(500);
-/// A measurement that counts tunnels ends after this long, done or not.
+/// A measurement that counts tunnels ends after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(30);

@@ -1,30 +1,37 @@
-//! Puts load on a CONNECT proxy and says what that costs.
+//! Puts load on a CONNECT proxy and measures its cost.
 //!
-//! The relay beside Debian's squid, on this machine, three interleaved rounds, a table of medians; about four minutes:
+//! This compares the relay with Debian's squid, in three interleaved rounds, within four minutes:
 //!
 //! ```text
 //! apt-get install -y --no-install-recommends squid
-//! cargo build --profile dist --locked --bin callhome-relay && cargo build --release --locked --example load
+//! cargo build --profile dist --locked --bin callhome-relay
+//! cargo build --release --locked --example load
 //! target/release/examples/load compare --relay target/dist/callhome-relay
 //! ```
 //!
-//! It starts both proxies itself, each measurement with a fresh process, and ends only those. `--skip-squid` leaves squid out,
-//! `--https` puts the relay as an HTTPS proxy beside itself, `--baseline OTHER` puts a second relay binary beside the first, to see what a change brought.
+//! It starts a fresh process for each measurement, and ends only those that it started.
+//! `--skip-squid` leaves squid out. `--https` adds the relay as an HTTPS proxy. `--baseline OTHER`
+//! adds a second binary of the relay, to measure a change.
 //!
-//! One workload against a proxy that runs already (it must allow the origin's name and port; with `--pid` its cost is told too):
+//! This runs one workload against a proxy that runs already. The proxy must allow the origin's name
+//! and port. With `--pid`, its cost is measured too:
 //!
 //! ```text
-//! target/release/examples/load rate --proxy 127.0.0.1:3128 --host raw.load.example --origin 19443 --pid $(pgrep -o squid)
+//! target/release/examples/load rate --proxy 127.0.0.1:3128 --host raw.load.example \\
+//!     --origin 19443 --pid $(pgrep -o squid)
 //! ```
 //!
-//! Everything stays on loopback. The origin is built in, and shares the machine's cores with the proxy and the load; so compare
-//! within one run only. CPU per tunnel and per GiB are steady, throughput and tail latency are not.
+//! Everything stays on loopback. The origin is built in and shares the machine's cores with the
+//! proxy and the load, so compare within one run only. CPU per tunnel and per GiB are steady;
+//! throughput and tail latency are not.
 //!
 //! - rate: workers each open a tunnel (TCP, CONNECT, 200), echo 1 KiB, half-close, wait for the close.
 //! - upload, download: a few tunnels push to the origin, or pull from it, a fixed number of bytes.
-//! - idle: tunnels that have carried one echo of 1 KiB stay open; the growth of the proxy's PSS is divided by their number.
+//! - idle: tunnels that have carried one echo of 1 KiB stay open. The growth of the proxy's PSS is
+//!   divided by their number.
 //!
-//! `--hello` makes the first bytes of each tunnel a recorded ClientHello for ch3.zerto.com, so that a proxy which reads it does.
+//! `--hello` begins each tunnel with a recorded ClientHello for ch3.zerto.com, for proxies that
+//! read it.
 
 #![expect(
     clippy::cast_precision_loss,
@@ -186,7 +193,7 @@ impl Proxy {
         self.pid.map(Tree::of)
     }
 
-    /// Runs a workload; says what it did, and what a unit of it cost the proxy.
+    /// Runs a workload and prints what it did, and what a unit of it cost the proxy.
     async fn report<T: std::fmt::Display>(
         &self,
         workload: impl Future<Output = anyhow::Result<T>>,
@@ -207,5 +214,5 @@ impl Proxy {
 }
 
 const GIB: u64 = 1 << 30;
-/// A workload that counts ends after this long, done or not.
+/// A workload that counts ends after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(30);

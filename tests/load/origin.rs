@@ -1,31 +1,32 @@
-//! The server behind the proxy. The first byte of a connection says what it is for.
+//! The server behind the proxy. The first byte of a connection selects what it does.
 
 use std::net::Ipv4Addr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A `u64` follows, and so many bytes; once they are there, their number comes back.
+/// A `u64` follows, and that number of bytes. The origin then sends the number back.
 pub(crate) const SINK: u8 = b'U';
-/// A `u64` follows; that many bytes are sent, then the end.
+/// A `u64` follows. The origin sends that number of bytes, and then ends.
 pub(crate) const SOURCE: u8 = b'D';
 // Anything else comes back as it is.
 
-/// The request to sink or source so many bytes.
+/// Makes the request to sink or source this number of bytes.
 pub(crate) fn request(what: u8, length: u64) -> [u8; HEAD] {
     let mut request = [what; HEAD];
     request[1..].copy_from_slice(&length.to_be_bytes());
     request
 }
 
-/// Listens on loopback; zero picks a port, which is returned. The origin lives as long as the runtime.
+/// Listens on loopback and returns the port; zero picks one. The origin lives as long as the
+/// runtime.
 pub(crate) async fn start(port: u16) -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     let port = listener.local_addr()?.port();
     tokio::spawn(async move {
         loop {
             if let Ok((stream, _)) = listener.accept().await {
-                // A tunnel that is torn down is the client's to report.
+                // The client reports a tunnel that breaks.
                 tokio::spawn(async move { serve(stream).await.ok() });
             }
         }
@@ -35,7 +36,7 @@ pub(crate) async fn start(port: u16) -> anyhow::Result<u16> {
 
 async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    // Small, as thousands of them wait at a time.
+    // The buffer is small, because thousands of them wait at a time.
     let mut first = [0; 2048];
     let count = stream.read(&mut first).await?;
     match asked(&first[..count]) {
@@ -69,7 +70,7 @@ async fn sink(mut stream: TcpStream, length: u64, first: u64) -> std::io::Result
         }
     }
     stream.write_all(&taken.to_be_bytes()).await?;
-    // The client ends it.
+    // The client ends the connection.
     stream.read(&mut buffer).await.map(drop)
 }
 

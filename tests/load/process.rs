@@ -1,4 +1,4 @@
-//! A process with its children: started, measured, ended.
+//! Starts, measures and ends a process with its children.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-/// A process and its descendants, as they are at the moment of asking.
+/// A process and its present descendants.
 #[derive(Clone, Copy)]
 pub(crate) struct Tree(u32);
 
-/// A process that was started here, and that ends with this value.
+/// A process that was started here. Dropping this value ends it.
 pub(crate) struct Process(Child);
 
 impl Tree {
@@ -75,7 +75,8 @@ impl Tree {
     }
 }
 
-/// The fields of /proc/PID/stat from the third on; the second, a name in parentheses, may hold anything.
+/// The fields of /proc/PID/stat from the third on. The second is a name in parentheses that may
+/// hold spaces and parentheses itself.
 fn stat(pid: u32) -> anyhow::Result<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(") ").context("/proc/PID/stat")?;
@@ -95,20 +96,20 @@ impl Process {
         Tree::of(self.0.id())
     }
 
-    /// Whether it runs still.
+    /// Whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
     }
 }
 
 impl Drop for Process {
-    /// How a proxy ends in good order is not measured, so it isn't given the time.
+    /// Kills the proxy, because its orderly end isn't measured.
     fn drop(&mut self) {
-        // This fails only where it has ended by itself.
+        // This fails only if the process has ended by itself.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// `USER_HZ`, which is this on every architecture that the relay runs on.
+/// The kernel's `USER_HZ`, which is 100 on every architecture that the relay runs on.
 const TICKS_PER_SECOND: u64 = 100;

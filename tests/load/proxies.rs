@@ -1,5 +1,6 @@
-//! The proxies that are compared, each set up for the same: CONNECT to the origin's port only, a list of a hundred hosts whose
-//! addresses are known without DNS, one line a tunnel to a file, as many tunnels as the idle workload needs.
+//! The proxies that are compared, all set up alike: CONNECT to the origin's port only, a list of a
+//! hundred hosts whose addresses are known without DNS, one log line a tunnel to a file, and room
+//! for the idle workload.
 
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -23,7 +24,7 @@ use crate::process::{Process, Tree};
 pub(crate) enum Kind {
     /// The relay's binary.
     Relay(PathBuf),
-    /// The same, as an HTTPS proxy.
+    /// The relay as an HTTPS proxy.
     Https(PathBuf),
     Squid(PathBuf),
 }
@@ -33,7 +34,7 @@ pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<TlsConnector>,
     process: Process,
-    /// Holds its configuration and its log.
+    /// The directory of its configuration and its log.
     directory: TempDir,
 }
 
@@ -46,7 +47,7 @@ impl Kind {
     /// Starts a proxy that lets both hosts through to `origin`, and waits until it accepts.
     pub(crate) async fn start(&self, origin: u16) -> anyhow::Result<Running> {
         let directory = tempfile::tempdir()?;
-        // Squid gives up root, and must still write here.
+        // Squid gives up root and must still be able to write here.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o777))?;
         let port = free_port()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -90,7 +91,7 @@ impl Running {
     }
 }
 
-/// The relay with its defaults; only what the load itself would run into is raised.
+/// Configures the relay with its defaults, and raises only the limits that the load would reach.
 fn relay(
     binary: &Path,
     directory: &Path,
@@ -100,7 +101,7 @@ fn relay(
 ) -> anyhow::Result<Command> {
     let names: Vec<_> = others().map(|host| format!("\"{host}\"")).collect();
     let (raw, tls) = names.split_at(names.len() / 2);
-    // One destination must decide for an address that is asked for as such, hence two prefixes.
+    // Exactly one destination may decide for an IP literal, so each gets a prefix of its own.
     let to_origin = |within: &str| {
         format!("ports = [{origin}]\naddresses = [\"127.0.0.1\"]\nip_ranges = [\"{within}\"]")
     };
@@ -145,7 +146,8 @@ fn certificate(directory: &Path) -> anyhow::Result<(TlsConnector, String)> {
     Ok((TlsConnector::from(Arc::new(config)), keys))
 }
 
-/// Squid without cache, helpers and anything else that a CONNECT doesn't need; its log as cheap as it gets.
+/// Configures squid without cache and helpers, which a CONNECT doesn't need, and with its cheapest
+/// log.
 fn squid(binary: &Path, directory: &Path, port: u16, origin: u16) -> anyhow::Result<Command> {
     let hosts: Vec<_> = [RAW_HOST.to_owned(), TLS_HOST.to_owned()]
         .into_iter()
@@ -188,7 +190,7 @@ fn squid(binary: &Path, directory: &Path, port: u16, origin: u16) -> anyhow::Res
     Ok(command)
 }
 
-/// So many that each list has a hundred.
+/// Other hosts, so that each list has a hundred.
 fn others() -> impl Iterator<Item = String> {
     (1..=98).map(|number| format!("host-{number}.load.example"))
 }
@@ -199,6 +201,7 @@ fn free_port() -> std::io::Result<u16> {
         .port())
 }
 
-/// Tunnels at a time. Two descriptors each, in the load too, and 20,000 is a usual hard limit.
+/// The most tunnels at a time. Each takes two descriptors, here too, and 20,000 is a usual hard
+/// limit.
 const MOST: usize = 6000;
 const PATIENCE: Duration = Duration::from_secs(20);

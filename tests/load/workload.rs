@@ -1,4 +1,4 @@
-//! What is done with tunnels, and how fast that went.
+//! The workloads, and how fast each of them was.
 
 use std::fmt;
 use std::io;
@@ -14,15 +14,15 @@ use tokio::time::timeout;
 use crate::client::{self, Stream, Target};
 use crate::origin;
 
-/// Short tunnels, one after the other by each worker.
+/// The result of short tunnels, which each worker opens one after the other.
 pub(crate) struct Rate {
     pub(crate) tunnels: usize,
     pub(crate) took: Duration,
-    /// Sorted.
+    /// The duration of each tunnel, sorted.
     times: Vec<Duration>,
 }
 
-/// Bytes through a few tunnels.
+/// The result of moving bytes through a few tunnels.
 pub(crate) struct Moved {
     bytes: u64,
     took: Duration,
@@ -77,8 +77,11 @@ impl fmt::Display for Moved {
     }
 }
 
-/// Opens, echoes, half-closes and waits for the close, until so many tunnels are done or the time is up. A tunnel that fails,
-/// or takes longer than [`PATIENCE`], is an error: a proxy that drops some has nothing to compare.
+/// Opens, echoes, half-closes and waits for the close, until the tunnels are done or the time is
+/// up.
+///
+/// A tunnel that fails, or takes longer than [`PATIENCE`], is an error. Otherwise a proxy that
+/// drops tunnels would look fast.
 pub(crate) async fn rate(
     target: &Target,
     workers: usize,
@@ -124,12 +127,12 @@ async fn short(target: &Target) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Pushes so many bytes in all, and holds the origin's count against them.
+/// Pushes this number of bytes in all, and compares the origin's count with it.
 pub(crate) async fn upload(target: &Target, tunnels: usize, bytes: u64) -> anyhow::Result<Moved> {
     bulk(target, tunnels, bytes, push).await
 }
 
-/// Pulls so many bytes in all.
+/// Pulls this number of bytes in all.
 pub(crate) async fn download(target: &Target, tunnels: usize, bytes: u64) -> anyhow::Result<Moved> {
     bulk(target, tunnels, bytes, pull).await
 }
@@ -165,7 +168,7 @@ where
     })
 }
 
-/// Gives what the origin says has arrived.
+/// Returns the number of bytes that the origin received.
 async fn push(mut stream: Stream, bytes: u64) -> io::Result<u64> {
     stream
         .write_all(&origin::request(origin::SINK, bytes))
@@ -177,13 +180,13 @@ async fn push(mut stream: Stream, bytes: u64) -> io::Result<u64> {
         stream.write_all(&buffer[..block]).await?;
         left -= block as u64;
     }
-    // Under TLS what was written may still be here.
+    // Under TLS the written bytes may still wait in this process.
     stream.flush().await?;
-    // Squid passes nothing on after a half-close, so the answer comes before any.
+    // Read the answer before the half-close, because squid passes nothing on after one.
     stream.read_u64().await
 }
 
-/// Gives what has arrived.
+/// Returns the number of bytes that arrived.
 async fn pull(mut stream: Stream, bytes: u64) -> io::Result<u64> {
     stream
         .write_all(&origin::request(origin::SOURCE, bytes))
@@ -199,7 +202,7 @@ async fn pull(mut stream: Stream, bytes: u64) -> io::Result<u64> {
     }
 }
 
-/// Opens so many tunnels, has an echo through each, and hands them over open.
+/// Opens this number of tunnels, sends an echo through each, and returns them open.
 pub(crate) async fn idle(target: &Target, tunnels: usize) -> anyhow::Result<Vec<Stream>> {
     let mut held = Vec::with_capacity(tunnels);
     while held.len() < tunnels {

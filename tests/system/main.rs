@@ -1,5 +1,5 @@
-//! These tests need more of a machine than other programs: networks and disks of their own, systemd's
-//! tools, a syslog server, a C compiler and root.
+//! These tests need more of a machine than other programs: networks and disks of their own,
+//! systemd's tools, a syslog server, a C compiler and root.
 //!
 //! `tests/run` installs the tools and runs these tests. A plain `cargo test` leaves them out.
 #![cfg(test)]

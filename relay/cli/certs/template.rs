@@ -13,8 +13,8 @@ pub(super) struct Validity {
 }
 
 impl Validity {
-    /// Makes one that ends `days` days from today. It begins yesterday, because the peers' clocks may
-    /// be behind.
+    /// Makes one that ends `days` days from today. It begins yesterday, because the peers' clocks
+    /// may be behind.
     pub(super) fn of_days(days: u16) -> anyhow::Result<Self> {
         let today = Offset::UTC.to_datetime(Timestamp::now()).date();
         Ok(Self {

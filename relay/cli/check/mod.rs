@@ -1,7 +1,7 @@
 //! `check` says whether the configuration is good, and whether the way to each destination works.
 //!
-//! [`crate::probe`] walks. This command hands it parts of the configuration, adds notes on the file,
-//! and prints what was found: as lines, or as one JSON object.
+//! [`crate::probe`] walks. This command hands it parts of the configuration, adds notes on the
+//! file, and prints what was found: as lines, or as one JSON object.
 
 mod lines;
 mod notes;

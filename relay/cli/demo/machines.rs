@@ -23,8 +23,8 @@ use tokio_rustls::TlsConnector;
 use crate::proxy_error::Alert;
 use callhome_trail::Hash;
 
-/// Describes a simulated machine, which the relay knows by its source address. Each machine can have
-/// its own, because every address of 127.0.0.0/8 belongs to this host.
+/// Describes a simulated machine, which the relay knows by its source address. Each machine can
+/// have its own, because every address of 127.0.0.0/8 belongs to this host.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Machine {
     pub(super) name: &'static str,

@@ -28,8 +28,8 @@ pub(super) struct StandIn {
 }
 
 impl StandIn {
-    /// Starts to serve under the name `name`. It answers a request with the SHA-256 of the body that
-    /// arrived, in hexadecimal.
+    /// Starts to serve under the name `name`. It answers a request with the SHA-256 of the body
+    /// that arrived, in hexadecimal.
     pub(super) async fn start(name: &str) -> anyhow::Result<Self> {
         let (ca, tls) = identity(name)?;
         let acceptor = TlsAcceptor::from(Arc::new(tls));

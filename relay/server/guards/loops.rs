@@ -12,8 +12,8 @@ use crate::server::caller::Caller;
 use crate::server::options::ListenerMode;
 use crate::tls::Random;
 
-/// Three signs of a loop: the relay's own ports, its outgoing sockets, and each `ClientHello` that
-/// passes through it.
+/// The signs of a loop. The relay's own ports are checked before dialling. Its outgoing sockets and
+/// each `ClientHello` that passes through it are compared with what arrives.
 #[derive(Debug)]
 pub(in crate::server) struct Loops {
     /// The ports of this process: the listeners', and whatever else it serves.

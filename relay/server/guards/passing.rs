@@ -2,6 +2,7 @@
 //!
 //! The relay changes no byte of a ClientHello. So one that arrives while the same is passing
 //! through has come back, even over a translator that changed every address, or over other relays.
+//! Only `sni` listeners look one up, because a loop through a `proxy` listener needs a CONNECT.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
