@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::data::Checkpoint;
+use crate::data::{AuditGap, Checkpoint};
 use crate::hash::Hash;
 use crate::key::PublicKey;
 
@@ -188,6 +188,14 @@ impl<'a> Line<'a> {
     /// The `data` of the record, if it can be read as a `T`.
     pub fn data<T: Deserialize<'a>>(&self) -> Option<T> {
         serde_json::from_str(self.data?.get()).ok()
+    }
+
+    /// Whether the record declares that exactly the records from `from` up to it are missing.
+    pub fn declares_missing(&self, from: u64) -> bool {
+        let last = self.seq.checked_sub(1);
+        let gap = (self.event == "audit_gap").then(|| self.data::<AuditGap>());
+        gap.flatten()
+            .is_some_and(|gap| (gap.from, gap.to) == (Some(from), last))
     }
 
     /// The key that a checkpoint names as its successor.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use callhome_trail::segments::{self, MAX_LINE, Segment};
-use callhome_trail::{AuditGap, Hash, Line};
+use callhome_trail::{Hash, Line};
 use jiff::Timestamp;
 
 /// What `keep` and `max_size` ask for now.
@@ -140,7 +140,7 @@ impl SegmentLink {
             // The segment takes up what a failed one held.
             Some((seq, _)) if line.seq <= seq => return true,
             Some((seq, hash)) if line.seq == seq + 1 => line.prev == hash,
-            Some((seq, _)) => declares(line, seq + 1),
+            Some((seq, _)) => line.declares_missing(seq + 1),
         };
         self.last = Some((line.seq, line.hash));
         follows
@@ -150,14 +150,6 @@ impl SegmentLink {
     fn leads_to(&self, next: &Segment) -> bool {
         self.border == next.first.checked_sub(1).map(|seq| (seq, next.prev))
     }
-}
-
-/// Whether a line declares that the records from `from` up to it are missing.
-fn declares(line: &Line<'_>, from: u64) -> bool {
-    line.event == "audit_gap"
-        && line
-            .data::<AuditGap>()
-            .is_some_and(|gap| (gap.from, gap.to) == (Some(from), line.seq.checked_sub(1)))
 }
 
 /// How many bytes of segments are read in one round, so that the writer doesn't keep sessions

@@ -5,7 +5,7 @@ use std::fmt;
 use super::seals::Sealed;
 use super::verification::{Broken, DeclaredGap};
 use crate::chain::Line;
-use crate::data::{AuditGap, TrailPruned};
+use crate::data::TrailPruned;
 use crate::hash::Hash;
 use crate::reader::{Place, RawLine};
 
@@ -207,14 +207,6 @@ impl fmt::Display for Hole {
         let to = self.end.seq - 1;
         write!(f, "records {} to {to} are missing before it", self.from)
     }
-}
-
-/// Whether a line declares that exactly these records are missing before it.
-pub(super) fn declares(line: &Line<'_>, missing: (u64, u64)) -> bool {
-    line.event == "audit_gap"
-        && line
-            .data::<AuditGap>()
-            .is_some_and(|gap| (gap.from, gap.to) == (Some(missing.0), Some(missing.1)))
 }
 
 #[cfg(test)]

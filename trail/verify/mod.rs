@@ -19,7 +19,7 @@ use crate::hash::Hash;
 use crate::head::HeadFile;
 use crate::reader::{Place, RawLine};
 use duplicates::Duplicates;
-use missing::{Begin, Hole, Missing, declares};
+use missing::{Begin, Hole, Missing};
 use seals::Seals;
 use times::Times;
 use witness::Witness;
@@ -129,7 +129,7 @@ impl Verifier {
             self.report.trail = line.trail.clone().into_owned();
             self.report.from = line.seq;
             self.first = Some(Begin::of(line, raw));
-            self.first_declared = declares(line, (1, line.seq.saturating_sub(1)));
+            self.first_declared = line.declares_missing(1);
             return match line.seq {
                 0 => Err("records are numbered from 1".into()),
                 1 if line.prev != Hash::GENESIS => {
@@ -149,8 +149,7 @@ impl Verifier {
             ));
         }
         if line.seq > self.next {
-            let missing = (self.next, line.seq - 1);
-            if declares(line, missing) {
+            if line.declares_missing(self.next) {
                 // A seal behind the hole doesn't lead back to what comes before it.
                 self.note_unsealed(Range {
                     from: self.last_checkpoint + 1,
