@@ -18,8 +18,8 @@ RUN mkdir relay \
 COPY settings settings
 COPY trail trail
 COPY relay relay
-# A copy keeps the time of the original, and cargo compares times: the sources must be newer than the
-# empty roots.
+# A copy keeps the time of the original, and cargo compares times: the sources must be newer than
+# the empty roots.
 RUN touch */lib.rs relay/main.rs \
     && cargo build --profile dist --locked -p callhome-relay --config deploy/static.toml
 

@@ -155,7 +155,7 @@ fn headers() {
     );
     announces(&summed(&[], &[]), "10.20.0.11:51514");
 
-    // These announce no client, whatever is in their block.
+    // These headers announce no client, so the bytes of their block don't count.
     for block in [&[][..], &[0xff; 7], &block_v4(), &[0xff; 300]] {
         for family in [0x00, 0x11, 0x21, 0x31, 0xff] {
             announces(&v2(LOCAL, family, block), "");

@@ -120,5 +120,5 @@ impl Ends<'_> {
     }
 }
 
-/// The most that a read takes, and that a direction holds: as much as a pipe has room for.
+/// The most bytes that a read takes, and that a direction holds. It is the capacity of a pipe.
 pub(super) const SCRATCH: usize = 64 * 1024;

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Runs the commands of docs/systemd.md: the relay is installed as a service, used and removed, from the
-# package and once more by hand. This happens in a throw-away container whose root is a Debian of this
-# release, and whose first process is that Debian's systemd. It needs root, and makes nothing but the
-# container. .ci/packages has made the packages a/*.deb and b/*.deb, of which b is newer.
+# Runs the commands of docs/systemd.md: the relay is installed as a service, used and removed, from
+# the package and once more by hand. This happens in a throw-away container whose root is a Debian
+# of this release, and whose first process is that Debian's systemd. It needs root, and makes
+# nothing but the container. .ci/packages has made the packages a/*.deb and b/*.deb, of which b is
+# newer.
 #
 #     lifecycle.sh RELEASE PACKAGES
 set -euo pipefail

@@ -36,7 +36,8 @@ pub(super) fn set_torn_bytes_aside(active: &Path, durable: u64) -> io::Result<Op
         changed,
     } = Lines::read(&file, durable)?;
     let is_torn = length > whole;
-    // No crash tears so many bytes off. They aren't copied, as they could fill the disk.
+    // A crash tears off at most `MOST_TORN` bytes. More aren't copied, because they could fill the
+    // disk.
     let too_long = length - whole.min(length) > MOST_TORN;
     let torn = (is_torn && !too_long).then(|| {
         let mut rest = Vec::new();

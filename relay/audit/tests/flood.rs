@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// A client can't drown the refusals of others in its own, of whatever kind they are.
+/// A client can't push the records of other clients' refusals out with its own. This holds for
+/// refusals of each kind.
 #[test]
 fn what_is_beyond_a_rate_is_counted_whatever_it_is() {
     let directory = tempfile::tempdir().unwrap();

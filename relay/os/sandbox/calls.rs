@@ -13,7 +13,7 @@
 //! filter can see.
 //!
 //! One filter with one answer is also the cheapest. Since Linux 5.11 the kernel finds out
-//! beforehand which calls pass whatever their arguments are, and doesn't run the filter for those.
+//! beforehand which calls pass with any arguments, and doesn't run the filter for those.
 //! No rule looks at the arguments of a call that a tunnel makes for its bytes.
 
 use std::collections::BTreeMap;

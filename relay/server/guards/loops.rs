@@ -16,7 +16,7 @@ use crate::tls::Random;
 /// each `ClientHello` that passes through it are compared with what arrives.
 #[derive(Debug)]
 pub(in crate::server) struct Loops {
-    /// The ports of this process: the listeners', and whatever else it serves.
+    /// The addresses on which this process listens: those of the listeners and of the admin port.
     own: Vec<SocketAddr>,
     outgoing: Outgoing,
     passing: PassingHellos,

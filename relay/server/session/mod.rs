@@ -107,7 +107,7 @@ impl<'a> Session<'a> {
         Ok(self.carry(&mut tunnel).await)
     }
 
-    /// Refuses a request that can't be served now, whatever its target.
+    /// Refuses a request that can't be served now. The target plays no part in it.
     ///
     /// It comes before the decision, because what policy answers to a client must not go unrecorded
     /// either.

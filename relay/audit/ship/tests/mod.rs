@@ -1,5 +1,4 @@
-//! Tests that every record arrives at the servers, whatever happens to connections, servers and
-//! files.
+//! Tests that every record arrives at the servers, also when connections, servers or files fail.
 
 mod server;
 mod trouble;
