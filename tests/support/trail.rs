@@ -1,11 +1,14 @@
 //! Trails that no relay has written: records as a test wants them, in a correct chain.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use callhome_relay::audit::{AuditOptions, OnFailure, Sync};
+use callhome_relay::audit::{Audit, AuditOptions, OnFailure, Sync, WriterHandle};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -252,4 +255,21 @@ pub(crate) fn export(format: &str, trail: &Path) -> String {
 pub(crate) fn ecs_schema() -> jsonschema::Validator {
     let schema = serde_json::from_str(include_str!("../data/ecs.schema.json")).unwrap();
     jsonschema::validator_for(&schema).unwrap()
+}
+
+/// Starts to write a trail on a directory that another start may have had before.
+///
+/// A test beside this one may be starting a process. Until that process runs its program it holds a
+/// copy of each open file, and so the lock of a trail that was just closed.
+pub(crate) fn start(options: &AuditOptions) -> (Audit, WriterHandle) {
+    let began = Instant::now();
+    loop {
+        match Audit::start(options, "test", Arc::default()) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => {
+                assert!(began.elapsed() < Duration::from_secs(5), "{error}");
+                thread::sleep(Duration::from_millis(5));
+            }
+            started => return started.unwrap(),
+        }
+    }
 }

@@ -2,14 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use callhome_relay::audit::{Audit, AuditOptions, Sync};
+use callhome_relay::audit::{AuditOptions, Sync};
 use callhome_trail::verify::Broken;
 use callhome_trail::{Data, Hash, Line, RelayStopped};
 
-use crate::support::trail::options;
+use crate::support::trail::{options, start};
 
 /// A segment's lines, each with its line feed.
 pub(super) type Lines = Vec<Vec<u8>>;
@@ -43,7 +42,7 @@ impl Trail {
             sync: Sync::Never,
             ..options(&original, 60 * records as u64)
         };
-        let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
+        let (audit, writer) = start(&options);
         // A checkpoint begins the trail, and one ends it.
         for n in 0..records - 2 {
             let data = RelayStopped {

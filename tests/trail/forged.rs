@@ -3,10 +3,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callhome_relay::audit::{Audit, generate};
+use callhome_relay::audit::generate;
 use callhome_trail::segments::ACTIVE;
 use callhome_trail::verify::Evidence;
 use callhome_trail::{HEAD, Hash, Head, HeadFile, PublicKey, seals::SEALS};
@@ -19,7 +18,7 @@ use super::forger::{
     with_key, witness, write_head,
 };
 use crate::support::process::{Process, write_config};
-use crate::support::trail::options;
+use crate::support::trail::{options, start};
 
 /// A trail with its first key and a whole copy of it, which a forger doesn't reach.
 struct Scene {
@@ -214,7 +213,7 @@ fn crashed() -> Scene {
     Scene::new(|directory| {
         let half = directory.with_file_name("half");
         let options = options(directory, 64 << 20);
-        let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
+        let (audit, writer) = start(&options);
         for n in 0..20 {
             audit.relay_event(stopped(n));
         }

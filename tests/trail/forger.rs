@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use callhome_relay::audit::{Audit, AuditOptions};
+use callhome_relay::audit::AuditOptions;
 use callhome_trail::segments::{self, ACTIVE};
 use callhome_trail::verify::{Evidence, Verification, VerifyError, verify};
 use callhome_trail::{Data, HEAD, Hash, Head, Line, PublicKey, Reader, RelayStopped, seals};
 use serde_json::Value;
 
-use crate::support::trail::{options, session};
+use crate::support::trail::{options, session, start};
 
 /// The lines of a directory, to be changed and written back.
 pub(super) struct Forger {
@@ -155,7 +154,7 @@ pub(super) fn write_head(directory: &Path, head: &Head) {
 /// Runs a relay's trail on a directory, which records this many events. `first` is the number that
 /// the first of them carries.
 pub(super) fn record(options: &AuditOptions, first: usize, count: usize) {
-    let (audit, writer) = Audit::start(options, "test", Arc::default()).unwrap();
+    let (audit, writer) = start(options);
     for n in first..first + count {
         audit.relay_event(stopped(n));
     }

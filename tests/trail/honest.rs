@@ -1,18 +1,17 @@
 //! Honest trails are never broken: live, copied, pruned, at rest, as a log server keeps them.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use callhome_relay::audit::{Audit, AuditOptions, Sync, generate};
+use callhome_relay::audit::{AuditOptions, Sync, generate};
 use callhome_trail::verify::{Evidence, verify};
 use callhome_trail::{HEAD, seals::SEALS};
 
 use super::forger::{
     Forger, broken, copy, proved, record, segmented, stopped, text, trail, whole, with_key, witness,
 };
-use crate::support::trail::options;
+use crate::support::trail::{options, start};
 
 /// Verifies a trail again and again while it is written fast, rotated and pruned.
 fn live(change: impl FnOnce(AuditOptions) -> AuditOptions) {
@@ -20,7 +19,7 @@ fn live(change: impl FnOnce(AuditOptions) -> AuditOptions) {
     let key = generate(directory.path()).unwrap();
     trail(directory.path(), 1);
     let options = change(options(directory.path(), 20_000));
-    let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
+    let (audit, writer) = start(&options);
     let done = AtomicBool::new(false);
     let mut rounds = 0;
     let mut pruned = 0;
@@ -120,7 +119,7 @@ fn pruning_by_age_and_by_size_leaves_a_whole_trail_and_says_why() {
             ..options(&audit, 4_000)
         };
         for run in 0..3 {
-            let (handle, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
+            let (handle, writer) = start(&options);
             handle.relay_event(stopped(run));
             // The directory is tended soon after a start.
             std::thread::sleep(Duration::from_millis(100));
@@ -159,7 +158,7 @@ fn a_trail_at_rest_is_whole_and_takes_no_checkpoint() {
         seal_every: Duration::from_millis(20),
         ..options(directory.path(), 64 << 20)
     };
-    let (audit, writer) = Audit::start(&options, "test", Arc::default()).unwrap();
+    let (audit, writer) = start(&options);
     audit.relay_event(stopped(1));
     std::thread::sleep(Duration::from_millis(700));
     let report = whole(directory.path(), &with_key(&key));
