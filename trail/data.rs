@@ -25,6 +25,8 @@ pub enum Data {
     ConfigRejected(ConfigRejected),
     #[schemars(title = "refusals")]
     Refusals(Refusals),
+    #[schemars(title = "inventory")]
+    Inventory(InventoryPart),
     #[schemars(title = "checkpoint")]
     Checkpoint(Checkpoint),
     #[schemars(title = "trail_pruned")]
@@ -96,6 +98,13 @@ pub struct Refusals {
     pub since: Text,
     pub count: u64,
     pub reasons: BTreeMap<Text, u64>,
+}
+
+/// A part of an [`Inventory`](crate::Inventory), which is the text as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct InventoryPart {
+    #[serde(flatten)]
+    pub inventory: TextPart,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -181,6 +190,7 @@ impl Data {
             Self::ConfigLoaded(_) => Event::ConfigLoaded,
             Self::ConfigRejected(_) => Event::ConfigRejected,
             Self::Refusals(_) => Event::Refusals,
+            Self::Inventory(_) => Event::Inventory,
             Self::Checkpoint(_) => Event::Checkpoint,
             Self::TrailPruned(_) => Event::TrailPruned,
             Self::ClockStepped(_) => Event::ClockStepped,

@@ -6,6 +6,7 @@
 //! | module | what it has |
 //! |---|---|
 //! | `record` `data` `words` `reason` `text` | a record, the data of events, the words |
+//! | `inventory` | who is expected to call home |
 //! | `hash` `chain` `key` | the lines, the hashes that tie them, the keys that sign checkpoints |
 //! | `segments` `seals` `head` | the files of a directory |
 //! | `reader` `follow` | the lines of a trail, once or as they come |
@@ -22,6 +23,7 @@ pub mod harmless;
 mod hash;
 mod head;
 pub mod human;
+mod inventory;
 mod key;
 mod reader;
 mod reason;
@@ -37,17 +39,18 @@ mod words;
 
 pub use chain::{Chain, Line, LineError, VERSION};
 pub use data::{
-    AuditGap, Checkpoint, ClockStepped, ConfigLoaded, ConfigRejected, Data, Oldest, Range,
-    Refusals, RelayStarted, RelayStopped, TextPart, TrailPruned,
+    AuditGap, Checkpoint, ClockStepped, ConfigLoaded, ConfigRejected, Data, InventoryPart, Oldest,
+    Range, Refusals, RelayStarted, RelayStopped, TextPart, TrailPruned,
 };
 pub use escape::{MAX_RAW, escape, unescape};
 pub use follow::Follower;
 pub use hash::Hash;
 pub use head::{HEAD, Head, HeadFile};
+pub use inventory::{ExpectedClient, Inventory, ListedDestination};
 pub use key::{PublicKey, SigningKey};
 pub use reader::{Place, RawLine, Reader};
 pub use reason::{Alert, ProxyErrorType, Reason, Verdict};
 pub use record::{Client, Millis, Record, Target, Tls};
 pub use schema::schema;
 pub use text::Text;
-pub use words::{ABANDONED, Decision, Event, Outcome};
+pub use words::{ABANDONED, Decision, Event, Outcome, Upload};

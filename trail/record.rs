@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::chain::Line;
 use crate::escape::escape;
 use crate::text::Text;
-use crate::words::{Decision, Event, Outcome};
+use crate::words::{Decision, Event, Outcome, Upload};
 
 /// One record of any event. A member that the event doesn't have is empty.
 ///
@@ -65,6 +65,14 @@ pub struct Record {
     /// Details for the operator: addresses, errno, the rule that decided.
     pub error: Option<Text>,
     pub tls: Option<Tls>,
+    /// What the tunnel's bytes say about an upload. Null unless it went to a billing destination
+    /// that counts for the client.
+    #[serde(default)]
+    pub upload: Option<Upload>,
+    /// Whether the request was for a billing destination that counts for the client. Null for a
+    /// name on no list.
+    #[serde(default)]
+    pub billing: Option<bool>,
     #[serde(default)]
     #[schemars(!default)]
     pub bytes_up: u64,
@@ -87,6 +95,10 @@ pub struct Client {
     pub certificate: Option<Text>,
     pub name: Option<Text>,
     pub role: Option<Text>,
+    /// The listed client that it would be by its address or its certificate, where it isn't let in
+    /// as that client.
+    #[serde(default)]
+    pub claimed: Option<Text>,
 }
 
 /// The target of the request, as it was sent and as it was understood.
@@ -109,6 +121,9 @@ pub struct Tls {
     pub alpn: Vec<Text>,
     pub versions: Vec<Text>,
     pub ech: bool,
+    /// The bytes of each `ClientHello`, record headers included.
+    #[serde(default)]
+    pub hello_bytes: u64,
 }
 
 /// Milliseconds. The relay writes one decimal, because more digits would mean nothing.
@@ -148,6 +163,8 @@ impl Record {
             closed_by: None,
             error: None,
             tls: None,
+            upload: None,
+            billing: None,
             bytes_up: 0,
             bytes_down: 0,
             dns_ms: None,

@@ -110,11 +110,15 @@ fn kind(title: &str, event: Value, own: Map<String, Value>) -> Value {
     kind
 }
 
-/// Forbids members that the schema doesn't name, in every object of it.
+/// Forbids members that the schema doesn't name, in every object of it, and asks for none that
+/// came later.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
             members.values_mut().for_each(close);
+            if let Some(Value::Array(required)) = members.get_mut("required") {
+                required.retain(|it| !it.as_str().is_some_and(|it| ADDED.contains(&it)));
+            }
             if members.get("properties").is_some_and(Value::is_object) {
                 members.insert("additionalProperties".to_owned(), false.into());
             }
@@ -123,6 +127,9 @@ fn close(schema: &mut Value) {
         _ => {}
     }
 }
+
+/// Members that came after the first release. Records from before lack them.
+const ADDED: &[&str] = &["upload", "billing", "claimed", "hello_bytes"];
 
 const SESSION_EVENTS: &[&str] = &[
     "tunnel_opened",

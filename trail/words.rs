@@ -22,6 +22,8 @@ pub enum Event {
     /// Refusals and abandoned requests that were counted together: beyond a client's rate, or
     /// beyond the share that refusals have of a segment.
     Refusals,
+    /// Who is expected to call home, and where that counts.
+    Inventory,
     /// Signed, by a key that is erased afterwards.
     Checkpoint,
     TrailPruned,
@@ -51,6 +53,21 @@ pub enum Outcome {
     Abandoned,
     /// The relay ended first, so the tunnel's end is unknown.
     Lost,
+}
+
+/// What a tunnel's bytes say about an upload. The relay doesn't decrypt, so none of it is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Upload {
+    /// To a billing destination that counts for the client: enough bytes up after the ClientHello,
+    /// and then at least one down.
+    Probable,
+    /// As many bytes up, and nothing down after them, or an error.
+    Unanswered,
+    /// Fewer bytes up than an upload has.
+    Small,
+    /// At most an alert after the ClientHello: the client doesn't trust the certificate, as a rule.
+    Distrusted,
 }
 
 /// The word for requests that their clients gave up. They have no reason, and are counted under

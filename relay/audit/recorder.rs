@@ -56,6 +56,7 @@ impl Audit {
             certificate: None,
             name: None,
             role: None,
+            claimed: None,
         };
         let id = Uuid::now_v7().to_string();
         let relay = self.0.relay.clone();
@@ -324,6 +325,7 @@ fn described(hello: ClientHello) -> Tls {
         alpn: hello.alpn.into_iter().map(Into::into).collect(),
         versions: versions.map(|version| version.to_string().into()).collect(),
         ech: hello.ech,
+        hello_bytes: 0,
     }
 }
 

@@ -63,7 +63,7 @@ fn classify(record: &Record) -> (&'static str, Vec<&'static str>) {
         Event::RelayStarted => ("process", vec!["start"]),
         Event::RelayStopped => ("process", vec!["end"]),
         Event::ConfigLoaded => ("configuration", vec!["change"]),
-        Event::ConfigRejected => ("configuration", vec!["info"]),
+        Event::ConfigRejected | Event::Inventory => ("configuration", vec!["info"]),
         Event::Checkpoint | Event::AuditGap => ("file", vec!["info"]),
         Event::TrailPruned => ("file", vec!["deletion"]),
         Event::ClockStepped => ("host", vec!["change"]),
