@@ -59,7 +59,8 @@ fn compress(path: &Path) -> io::Result<()> {
     let target = compressed(path);
     let mut temporary = target.as_os_str().to_owned();
     temporary.push(".tmp");
-    let mut source = match File::open(path) {
+    let temporary = Path::new(&temporary);
+    let source = match File::open(path) {
         Ok(file) => file,
         // The segment was pruned before its turn came.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -71,7 +72,22 @@ fn compress(path: &Path) -> io::Result<()> {
             "most of it was never written",
         ));
     }
-    let file = files::create(Path::new(&temporary))?;
+    let written = write_compressed(source, temporary);
+    if let Err(error) = written.and_then(|()| fs::rename(temporary, &target)) {
+        // On a full disk the room of half a file is needed for records.
+        let _ = fs::remove_file(temporary);
+        return Err(error);
+    }
+    files::sync_directory(&target)?;
+    match fs::remove_file(path) {
+        // The segment was pruned meanwhile, so it must not come back under another name.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::remove_file(target),
+        result => result,
+    }
+}
+
+fn write_compressed(mut source: File, to: &Path) -> io::Result<()> {
+    let file = files::create(to)?;
     let mut encoder = zstd::Encoder::new(BufWriter::new(file), LEVEL)?;
     encoder.include_checksum(true)?;
     io::copy(&mut source, &mut encoder)?;
@@ -79,14 +95,7 @@ fn compress(path: &Path) -> io::Result<()> {
         .finish()?
         .into_inner()
         .map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    fs::rename(&temporary, &target)?;
-    files::sync_directory(&target)?;
-    match fs::remove_file(path) {
-        // The segment was pruned meanwhile, so it must not come back under another name.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::remove_file(target),
-        result => result,
-    }
+    file.sync_all()
 }
 
 /// Whether a file is larger than any that a relay writes, and takes little room on the disk. To

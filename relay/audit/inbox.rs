@@ -1,4 +1,5 @@
-//! The queue between the sessions and the writer: records that have no numbers yet.
+//! The queue between the sessions and the writer: records that have no numbers yet. The disk reports
+//! here what it has done.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,8 +10,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::oneshot;
 
+use super::disk::Done;
 use super::durability::Durability;
-use super::options::{OnFailure, Sync};
+use super::options::OnFailure;
 use super::throttle::Throttle;
 use crate::telemetry::Metrics;
 
@@ -18,7 +20,6 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) relay: Arc<str>,
-    pub(super) sync: Sync,
     pub(super) on_failure: OnFailure,
     pub(super) queue: Mutex<Queue>,
     pub(super) wake: Condvar,
@@ -31,7 +32,11 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) batch: Batch,
-    /// Records that the writer has taken and hasn't made durable.
+    /// When the first record of the batch came.
+    pub(super) since: Option<Instant>,
+    /// Whether a session waits until its record is written.
+    pub(super) is_urgent: bool,
+    /// Records that the writer has taken and that aren't durable.
     pub(super) writing: usize,
     pub(super) throttle: Throttle,
     /// Bytes that refusals may still take of the segment. When none are left, further refusals are
@@ -40,8 +45,11 @@ pub(super) struct Queue {
     /// Requests that left no record because the trail couldn't take it.
     pub(super) uncounted: u64,
     pub(super) state: WriterState,
-    /// When the writer began its present round, if it is in one.
-    pub(super) busy_since: Option<Instant>,
+    /// How long the writer is at its present round, and the disk at its job.
+    pub(super) round: Patience,
+    pub(super) job: Patience,
+    /// What came of the disk's last job, until the writer takes it.
+    pub(super) done: Option<Done>,
     pub(super) closing: bool,
     #[cfg(test)]
     pub(super) fault: Option<WriterFault>,
@@ -57,6 +65,13 @@ pub(super) enum WriterState {
     /// Its thread is gone.
     Gone,
 }
+
+/// Counts for how long something takes, in ticks of [`TICK`].
+///
+/// A clock would count the time too in which the whole process was frozen, as by a pause of its
+/// container. Such a time counts as one tick.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Patience(Option<u32>);
 
 /// Records that were handed over together.
 #[derive(Debug, Default)]
@@ -75,7 +90,7 @@ pub(super) struct Pending {
     pub(super) time: Timestamp,
     /// The bytes that its members take in [`Batch::members`].
     pub(super) length: usize,
-    /// Wakes the session that waits until the record is durable.
+    /// Wakes the session that waits for its record.
     pub(super) ack: Option<oneshot::Sender<()>>,
 }
 
@@ -83,9 +98,9 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) enum Handed {
     Over,
-    /// The receiver gets a message when the record is durable. If it is closed without one, the
-    /// record waits in memory.
-    Durably(oneshot::Receiver<()>),
+    /// The receiver gets a message when the record is written, or durable under `sync = "always"`.
+    /// If it is closed without one, the record waits in memory.
+    Awaited(oneshot::Receiver<()>),
     /// There was no room for the record, so it was only counted.
     Counted,
 }
@@ -94,6 +109,7 @@ pub(super) enum Handed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RecordKind {
     Opening,
+    Progress,
     /// The end of a tunnel that was opened, or an event of the relay itself.
     Closing,
     Refusal,
@@ -139,24 +155,27 @@ impl Inbox {
         self.on_failure == OnFailure::Count || !self.lock().is_failing()
     }
 
-    /// Hands a record over. An opening record under `sync = "always"` gets a receiver that reports
-    /// when it is durable.
+    /// Hands a record over. An opening record gets a receiver, because its client may be told of the
+    /// tunnel only once the record is written.
     pub(super) fn write(&self, record: &impl Serialize, kind: RecordKind) -> Handed {
         JSON.with_borrow_mut(|json| self.hand_over(members(record, json), kind))
     }
 
     fn hand_over(&self, members: &[u8], kind: RecordKind) -> Handed {
-        let (ack, durable) = (kind == RecordKind::Opening && self.sync == Sync::Always)
-            .then(oneshot::channel)
-            .unzip();
         let mut queue = self.lock();
+        let is_failing = queue.is_failing();
         let waiting = queue.batch.len() + queue.writing;
         // Closing records are taken even then, because the number of open sessions bounds them.
-        let is_full = queue.is_failing() && kind != RecordKind::Closing && waiting >= MAX_WAITING;
+        let is_full = is_failing && kind != RecordKind::Closing && waiting >= MAX_WAITING;
         if is_full || queue.state == WriterState::Gone {
             queue.uncounted += 1;
             return Handed::Counted;
         }
+        // While the trail fails and requests are only counted, a session would wait in vain.
+        let counts_only = is_failing && self.on_failure == OnFailure::Count;
+        let (ack, awaited) = (kind == RecordKind::Opening && !counts_only)
+            .then(oneshot::channel)
+            .unzip();
         // Read the clock under the lock. Otherwise two sessions could hand over in another order
         // than that of their times.
         let time = Timestamp::now();
@@ -164,7 +183,12 @@ impl Inbox {
             let line = (members.len() + CHAINED) as u64;
             queue.refusal_room = queue.refusal_room.saturating_sub(line);
         }
-        let first = queue.batch.is_empty();
+        let is_first = queue.batch.is_empty();
+        if is_first {
+            queue.since = Some(Instant::now());
+        }
+        let becomes_urgent = ack.is_some() && !queue.is_urgent;
+        queue.is_urgent |= ack.is_some();
         queue.batch.push(
             members,
             Pending {
@@ -174,10 +198,46 @@ impl Inbox {
             },
         );
         drop(queue);
-        if first {
+        if is_first || becomes_urgent {
             self.wake.notify_one();
         }
-        durable.map_or(Handed::Over, Handed::Durably)
+        awaited.map_or(Handed::Over, Handed::Awaited)
+    }
+
+    /// Reports what came of the disk's job.
+    pub(super) fn finish_job(&self, done: Done) {
+        let mut queue = self.lock();
+        queue.job.end();
+        queue.done = Some(done);
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    /// Counts a tick of what the writer and the disk are at.
+    pub(super) fn tick(&self) {
+        let mut queue = self.lock();
+        queue.round.tick();
+        queue.job.tick();
+    }
+}
+
+impl Patience {
+    pub(super) fn begin(&mut self) {
+        self.0 = Some(0);
+    }
+
+    pub(super) fn end(&mut self) {
+        self.0 = None;
+    }
+
+    fn tick(&mut self) {
+        if let Some(ticks) = &mut self.0 {
+            *ticks = ticks.saturating_add(1);
+        }
+    }
+
+    fn is_over(self) -> bool {
+        self.0.is_some_and(|ticks| ticks > STALL)
     }
 }
 
@@ -212,10 +272,9 @@ impl Queue {
         self.state != WriterState::Writing || self.is_stalled()
     }
 
-    /// Whether the writer has been in one round for too long.
+    /// Whether the writer has been in one round for too long, or the disk at one job.
     pub(super) fn is_stalled(&self) -> bool {
-        self.busy_since
-            .is_some_and(|since| since.elapsed() >= STALL)
+        self.round.is_over() || self.job.is_over()
     }
 }
 
@@ -231,8 +290,10 @@ pub(super) const MAX_WAITING: usize = 4096;
 const CHAINED: usize = 300;
 /// For how many records an empty batch keeps room.
 const KEEP_RECORDS: usize = 256;
-/// How long the writer may take over one round before the trail counts as unavailable.
-pub(super) const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+/// How often the time is counted that the writer and the disk take.
+pub(super) const TICK: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 500 });
+/// How many ticks they may take before the trail counts as unavailable: five seconds.
+pub(super) const STALL: u32 = 10;
 
 /// A fault that a test causes in the writer thread.
 #[cfg(test)]

@@ -3,15 +3,16 @@
 //! The package `callhome_trail` defines what a record is, and how a trail is read and proved.
 //!
 //! Sessions don't write to the disk. They hand a finished record to one writer thread, which
-//! numbers, chains, writes and syncs it. So the order of the trail is the order in which records
-//! are handed over. A session waits for the disk only under `sync = "always"`.
+//! numbers, chains and writes it. So the order of the trail is the order in which records are handed
+//! over. A session waits until the opening of its tunnel is written. It waits for the disk itself
+//! only under `sync = "always"`.
 //!
 //! [`Audit::session`] returns a guard that leaves exactly one closing record, however its session
 //! ends.
 //!
 //! - `recorder` is the guard of a session, `inbox` the queue between the sessions and the writer.
-//! - `writer` drives `store` and `compress` (files), `seal` and `kept` (keys and checkpoints), and
-//!   `stdout`.
+//! - `writer` drives `store` (lines) and `stdout`, and gives the slow work to `disk`: syncs, keys and
+//!   checkpoints (`seal`, `kept`), closed segments (`compress`, `prunable`).
 //! - `throttle` keeps refusals from filling the disk, `recover` puts a directory in order at the
 //!   start.
 //! - `ship` sends records to a syslog server, as soon as `durability` reports that they are
@@ -19,6 +20,7 @@
 
 mod clock;
 mod compress;
+mod disk;
 mod durability;
 mod files;
 mod inbox;
@@ -42,10 +44,11 @@ use std::{io, thread};
 
 use callhome_trail::{Data, Range};
 use rustix::fs::{Gid, Uid};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::telemetry::Metrics;
 use durability::Durability;
-use inbox::{Inbox, Queue, RecordKind, RelayRecord, WriterState};
+use inbox::{Inbox, Queue, RecordKind, RelayRecord, TICK, WriterState};
 use ship::{Connector, ShipSource, Shipper};
 use writer::Writer;
 
@@ -124,7 +127,6 @@ impl Audit {
         metrics.audit_available.set(1);
         let audit = Self(Arc::new(Inbox {
             relay: relay.into(),
-            sync: options.sync,
             on_failure: options.on_failure,
             queue: Mutex::new(Queue {
                 refusal_room: options.refusal_room(),
@@ -187,6 +189,17 @@ impl Audit {
     /// Whether records are being taken.
     pub fn is_available(&self) -> bool {
         !self.0.lock().is_failing()
+    }
+
+    /// Counts the time that the writer and the disk take, while a runtime polls it. It never
+    /// completes.
+    pub async fn watch(self) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.0.tick();
+        }
     }
 
     /// Whether only a restart may help: the writer is gone, or hangs in a call to the disk.

@@ -47,9 +47,17 @@ pub(super) fn make_directory(path: &Path, owner: Option<(Uid, Gid)>) -> io::Resu
 
 /// Whether the relay makes files of this name in the directory.
 fn is_ours(name: &str) -> bool {
-    ["access", "seal", "torn-", "head.json", "ship.json", "lock"]
-        .iter()
-        .any(|start| name.starts_with(start))
+    [
+        "access",
+        "seal",
+        "torn-",
+        "head.json",
+        "ship.json",
+        "lock",
+        "reserve",
+    ]
+    .iter()
+    .any(|start| name.starts_with(start))
 }
 
 fn open_at(path: &Path, flags: OFlags) -> io::Result<File> {

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Tls};
 use jiff::Timestamp;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::inbox::{Handed, RecordKind, STALL};
+use super::inbox::{Handed, RecordKind, STALL, TICK};
 use super::options::OnFailure;
 use super::{Audit, Unavailable};
 use crate::authority::{Authority, DnsName, ServerName};
@@ -178,20 +179,23 @@ impl Recorder {
         self.audit.0.metrics.tunnels_open.inc();
         match self.write(Event::TunnelOpened, RecordKind::Opening) {
             Handed::Over => Ok(()),
-            Handed::Durably(durable) => match timeout(STALL, durable).await {
-                Ok(Ok(())) => Ok(()),
-                _ => self.not_durable(),
-            },
+            Handed::Awaited(written) => {
+                if wait(written).await {
+                    Ok(())
+                } else {
+                    self.not_written()
+                }
+            }
             Handed::Counted => {
                 self.recorded = false;
-                self.not_durable()
+                self.not_written()
             }
         }
     }
 
     /// Records that the tunnel is still open. It is called once an hour.
     pub fn progress(&mut self) {
-        self.write(Event::TunnelProgress, RecordKind::Opening);
+        self.write(Event::TunnelProgress, RecordKind::Progress);
     }
 
     /// Records the end of the tunnel.
@@ -221,9 +225,8 @@ impl Recorder {
         self.stage = RecordStage::Ended;
     }
 
-    /// Decides about an opening that isn't durable. Its record waits in memory, and
-    /// `sync = "always"` promises more.
-    fn not_durable(&self) -> Result<(), Unavailable> {
+    /// Decides about an opening whose record waits in memory, or was only counted.
+    fn not_written(&self) -> Result<(), Unavailable> {
         match self.audit.0.on_failure {
             OnFailure::Refuse => Err(Unavailable),
             OnFailure::Count => Ok(()),
@@ -310,6 +313,17 @@ impl Recorder {
         self.record.event = event;
         self.audit.0.write(&self.record, kind)
     }
+}
+
+/// Waits until a record is written. It gives up when the writer has failed, or takes too long.
+async fn wait(mut written: oneshot::Receiver<()>) -> bool {
+    // Waiting in ticks, a session that was frozen with the process has waited for one of them.
+    for _ in 0..=STALL {
+        if let Ok(result) = timeout(TICK, &mut written).await {
+            return result.is_ok();
+        }
+    }
+    false
 }
 
 /// The members of the record that describe a `ClientHello`.

@@ -10,6 +10,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use callhome_trail::{PublicKey, SigningKey};
 
@@ -19,8 +20,8 @@ use super::files;
 #[derive(Debug)]
 pub(super) struct Seal {
     directory: PathBuf,
-    current: SigningKey,
-    successor: SigningKey,
+    current: Arc<SigningKey>,
+    successor: Arc<SigningKey>,
 }
 
 impl Seal {
@@ -56,14 +57,19 @@ impl Seal {
         };
         let seal = Self {
             directory: directory.to_owned(),
-            current,
-            successor: SigningKey::generate()?,
+            current: Arc::new(current),
+            successor: Arc::new(SigningKey::generate()?),
         };
         Ok((seal, new))
     }
 
     pub(super) fn public(&self) -> PublicKey {
         self.current.public()
+    }
+
+    /// The key that signs the next checkpoint.
+    pub(super) fn current(&self) -> Arc<SigningKey> {
+        self.current.clone()
     }
 
     pub(super) fn successor(&self) -> PublicKey {
@@ -85,14 +91,10 @@ impl Seal {
         files::write_private(&self.directory.join(NEXT), self.successor.text().as_bytes())
     }
 
-    pub(super) fn sign(&self, bytes: &[u8]) -> String {
-        self.current.sign(bytes)
-    }
-
     /// Erases the key and lets its successor take over. The checkpoint that names the successor
     /// must be durable.
     pub(super) fn exchange(&mut self) -> io::Result<()> {
-        let successor = SigningKey::generate()?;
+        let successor = Arc::new(SigningKey::generate()?);
         exchange(&self.directory.join(NEXT), &self.directory.join(CURRENT))?;
         self.current = std::mem::replace(&mut self.successor, successor);
         Ok(())
@@ -169,14 +171,14 @@ mod tests {
         let (mut seal, new) = open(directory.path(), None).unwrap();
         assert!(new);
         let genesis = seal.public();
-        let signature = seal.sign(b"past");
+        let signature = seal.current().sign(b"past");
         assert!(genesis.verifies(b"past", &signature));
         assert!(!genesis.verifies(b"pasT", &signature));
         let named = seal.successor();
         seal.prepare().unwrap();
         seal.exchange().unwrap();
         assert_eq!(seal.public(), named);
-        assert!(!genesis.verifies(b"past", &seal.sign(b"past")));
+        assert!(!genesis.verifies(b"past", &seal.current().sign(b"past")));
         let (again, new) = open(directory.path(), Some(&named)).unwrap();
         assert!(!new);
         assert_eq!(again.public(), named);

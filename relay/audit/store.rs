@@ -1,4 +1,5 @@
-//! The trail on the disk: lines are written, synced, and only then dropped from memory.
+//! The lines of the trail on their way to the disk: they are written, and dropped from memory once
+//! a sync has confirmed them.
 //!
 //! A failure at any step leaves the lines in memory. The segment that failed is cut back to its
 //! last synced byte and closed. The lines then go into a new segment.
@@ -9,62 +10,56 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use callhome_trail::segments::{self, ACTIVE, Segment};
-use callhome_trail::{Chain, HEAD, Hash, Head, Oldest, SigningKey};
+use callhome_trail::segments::{ACTIVE, Segment};
+use callhome_trail::{Chain, Hash, Head, Oldest};
 use jiff::Timestamp;
 
-use super::compress::{self, Compressor};
+use super::compress;
+use super::disk::{SyncFile, is_at};
 use super::files;
-use super::prunable::{Bounds, Prunable, Youngest};
 
-/// The trail's directory, held by one process.
+/// The lines of a directory, which one process holds.
 #[derive(Debug)]
 pub(super) struct Store {
     directory: PathBuf,
     _lock: File,
-    active: Option<ActiveSegment>,
-    /// A segment that failed and couldn't be closed yet. It may hold part of a line, so nothing is
-    /// appended to it.
-    failed: Option<ActiveSegment>,
-    closed: Vec<Segment>,
-    youngest: Youngest,
-    compressor: Compressor,
+    active: Option<OpenSegment>,
+    /// The segment before the active one. It is closed, and has lines that no sync has confirmed.
+    retired: Option<OpenSegment>,
+    /// Segments that failed and couldn't be closed yet. They may hold part of a line, so nothing is
+    /// appended to them.
+    failed: Vec<OpenSegment>,
+    /// Segments that failed and are closed. The disk doesn't know of them yet.
+    adopted: Vec<Segment>,
     /// Lines that no sync has confirmed.
     unsynced: Vec<u8>,
-    /// How many bytes of them were written to the active segment.
+    /// How many bytes of them were written.
     written: usize,
-    /// The end of the trail before these lines.
+    /// How many of the written bytes a sync is to confirm now.
+    confirming: usize,
+    /// The end of the trail before these lines, and with those that are being confirmed.
     head: Head,
-    head_saved: Option<Instant>,
-    head_at: Option<Instant>,
+    confirming_head: Option<Head>,
+    /// The end of the trail before the next segment.
+    begin: Head,
+    oldest: Option<Oldest>,
 }
 
 #[derive(Debug)]
-struct ActiveSegment {
-    file: File,
-    /// Bytes that a sync has confirmed.
+struct OpenSegment {
+    file: Arc<File>,
+    /// Bytes that a sync has confirmed, that one is to confirm, and that were written.
     synced: u64,
-    /// The place of its first line in the trail.
-    begin: Segment,
-}
-
-/// Segments that are to be deleted, and the records in them.
-#[derive(Debug)]
-pub(super) struct Pruned {
-    pub(super) segments: Vec<Segment>,
-    pub(super) from: u64,
-    pub(super) to: u64,
-    /// The hash of the last record that goes, which is the `prev` of the first that stays.
-    pub(super) hash: Hash,
-    pub(super) bytes: u64,
-    /// Whether every one of them is too old. Otherwise the trail was too large.
-    pub(super) is_old: bool,
-    /// The time of the first record that stays.
-    pub(super) kept_from: Timestamp,
+    confirming: u64,
+    written: u64,
+    /// Whether no sync has confirmed its name in the directory.
+    is_new: bool,
+    /// The place of its first line in the trail, and its name.
+    segment: Segment,
 }
 
 /// Locks the directory for this process.
@@ -91,38 +86,35 @@ pub(super) fn lock(directory: &Path) -> io::Result<File> {
 }
 
 impl Store {
-    /// Opens a directory that has been locked and recovered.
-    pub(super) fn open(directory: &Path, lock: File, chain: &Chain) -> io::Result<Self> {
-        let mut closed = segments::list(directory)?;
-        // A segment that can't be read has no time, so it is never pruned.
-        closed.retain(|segment| segment.readable);
-        let compressor = Compressor::start()?;
-        let active = closed
-            .pop_if(|segment| segment.path.ends_with(ACTIVE))
-            .map(|begin| ActiveSegment::reopen(directory, begin))
-            .transpose()?;
-        for segment in &closed {
-            if segment.path.extension() != Some("zst".as_ref()) {
-                compressor.compress(segment.path.clone());
-            }
-        }
+    /// Goes on in a directory that has been locked and recovered, in its active segment if it has
+    /// one.
+    pub(super) fn open(
+        directory: &Path,
+        lock: File,
+        chain: &Chain,
+        active: Option<Segment>,
+        oldest: Option<Oldest>,
+    ) -> io::Result<Self> {
+        let active = active.map(OpenSegment::reopen).transpose()?;
+        let head = Head::of(chain);
         Ok(Self {
             directory: directory.to_owned(),
             _lock: lock,
+            oldest: oldest.or_else(|| active.as_ref().map(OpenSegment::oldest)),
             active,
-            failed: None,
-            closed,
-            youngest: Youngest::default(),
-            compressor,
+            retired: None,
+            failed: Vec::new(),
+            adopted: Vec::new(),
             unsynced: Vec::new(),
             written: 0,
-            head: Head::of(chain),
-            head_saved: None,
-            head_at: None,
+            confirming: 0,
+            begin: head.clone(),
+            head,
+            confirming_head: None,
         })
     }
 
-    /// Takes lines, which stay in memory until [`Self::sync`] has succeeded.
+    /// Takes lines, which stay in memory until a sync has confirmed them.
     pub(super) fn push(&mut self, lines: &[u8]) {
         self.unsynced.extend_from_slice(lines);
     }
@@ -132,13 +124,9 @@ impl Store {
         self.unsynced.len()
     }
 
-    /// Bytes of the active segment, including those that aren't synced.
-    pub(super) fn length(&self) -> u64 {
-        self.active.as_ref().map_or(0, |active| active.synced) + self.unsynced.len() as u64
-    }
-
-    pub(super) fn is_synced(&self) -> bool {
-        self.unsynced.is_empty()
+    /// Whether there is something that a sync would confirm.
+    pub(super) fn has_written(&self) -> bool {
+        self.written > 0
     }
 
     /// Writes the lines that aren't written yet.
@@ -149,12 +137,16 @@ impl Store {
         self.close_failed()?;
         let active = match &mut self.active {
             Some(active) => active,
-            none => none.insert(ActiveSegment::create(&self.directory, &self.head)?),
+            none => none.insert(OpenSegment::create(&self.directory, &self.begin)?),
         };
+        self.oldest.get_or_insert_with(|| active.oldest());
         while self.written < self.unsynced.len() {
-            match active.file.write(&self.unsynced[self.written..]) {
+            match (&*active.file).write(&self.unsynced[self.written..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => self.written += count,
+                Ok(count) => {
+                    self.written += count;
+                    active.written += count as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -162,183 +154,138 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the written lines durable and drops them from memory. `chain` is the chain after the
+    /// The files that a sync must reach to confirm what was written. `chain` is the chain after the
     /// last line.
-    pub(super) fn sync(&mut self, chain: &Chain, durable: bool) -> io::Result<()> {
+    pub(super) fn begin_sync(&mut self, chain: &Chain) -> Vec<SyncFile> {
+        self.confirming = self.written;
+        self.confirming_head = Some(Head::of(chain));
+        let mut files = Vec::new();
+        if let Some(retired) = &mut self.retired {
+            files.push(retired.sync_file(true));
+        }
         if let Some(active) = &mut self.active {
-            let metadata = active.file.metadata()?;
-            // Writes and syncs of an unlinked file succeed, and its bytes are lost when it is
-            // closed.
-            if metadata.nlink() == 0 || !is_at(&self.directory.join(ACTIVE), &metadata) {
-                return Err(io::Error::new(
-                    io::ErrorKind::NotFound,
-                    "the file was removed or replaced",
-                ));
-            }
-            if durable {
-                active.file.sync_data()?;
-            }
-            active.synced += self.written as u64;
+            files.push(active.sync_file(false));
+        }
+        files
+    }
+
+    /// Drops the lines from memory that a sync has confirmed.
+    pub(super) fn confirm(&mut self) {
+        self.retired = None;
+        if let Some(active) = &mut self.active {
+            active.synced = active.confirming;
+            active.is_new = false;
         }
         // Keep room for the next round under the same load, but not for ever after a burst.
-        let keep = (2 * self.written).max(KEEP_BUFFER);
-        self.unsynced.drain(..self.written);
+        let keep = (2 * self.confirming).max(KEEP_BUFFER);
+        self.unsynced.drain(..self.confirming);
         self.unsynced.shrink_to(keep);
-        self.written = 0;
-        self.head = Head::of(chain);
-        self.head_at.get_or_insert(
-            self.head_saved
-                .map_or_else(Instant::now, |at| at + HEAD_EVERY),
-        );
-        Ok(())
+        self.written -= self.confirming;
+        self.confirming = 0;
+        if let Some(head) = self.confirming_head.take() {
+            self.head = head;
+        }
     }
 
-    /// The last record that a sync has confirmed.
-    pub(super) fn head(&self) -> &Head {
-        &self.head
-    }
-
-    /// When the head is to be saved. None if the file has it.
-    pub(super) fn head_at(&self) -> Option<Instant> {
-        self.head_at
-    }
-
-    /// Saves the end of the trail, so that a restart notices records that were cut off.
-    pub(super) fn save_head(&mut self, key: &SigningKey) -> io::Result<()> {
-        let head = self.head.clone().signed(key);
-        let text = serde_json::to_vec(&head).map_err(io::Error::from)?;
-        files::replace(&self.directory.join(HEAD), &text, 0o640)?;
-        self.head_saved = Some(Instant::now());
-        self.head_at = None;
-        Ok(())
+    /// Segments that were closed after a failure, for the next job.
+    pub(super) fn take_adopted(&mut self) -> Vec<Segment> {
+        std::mem::take(&mut self.adopted)
     }
 
     /// The oldest record that is kept, and the hash that it follows.
     pub(super) fn oldest(&self) -> Oldest {
-        let begin = self.closed.first();
-        match begin.or(self.active.as_ref().map(|active| &active.begin)) {
-            Some(begin) => Oldest {
-                seq: begin.first,
-                prev: begin.prev.to_string().into(),
-            },
-            None => Oldest {
-                seq: self.head.seq + 1,
-                prev: self.head.hash.to_string().into(),
-            },
-        }
+        self.oldest.clone().unwrap_or_else(|| Oldest {
+            seq: self.begin.seq + 1,
+            prev: self.begin.hash.to_string().into(),
+        })
     }
 
-    /// Gives up the active segment after a failure. If it can't be closed now, the next write tries
-    /// again.
+    /// Notes that the records before this one are pruned, or aren't the trail's.
+    pub(super) fn begins_with(&mut self, oldest: Oldest) {
+        self.oldest = Some(oldest);
+    }
+
+    /// The segment being written, with its size now.
+    pub(super) fn active(&self) -> Option<Segment> {
+        let active = self.active.as_ref()?;
+        Some(Segment {
+            size: active.written,
+            ..active.segment.clone()
+        })
+    }
+
+    /// Gives up the segments that a sync hasn't confirmed, after a failure. No sync may be running.
     pub(super) fn abandon(&mut self) {
         self.written = 0;
-        if let Some(active) = self.active.take() {
-            self.failed = Some(active);
-        }
+        self.confirming = 0;
+        self.confirming_head = None;
+        self.begin = self.head.clone();
+        let given_up = self.retired.take().into_iter().chain(self.active.take());
+        self.failed.extend(given_up);
         let _ = self.close_failed();
     }
 
-    /// Cuts a segment that failed back to its last synced byte, and closes it.
+    /// Cuts each segment that failed back to its last synced byte, and closes it.
     fn close_failed(&mut self) -> io::Result<()> {
-        let Some(failed) = &self.failed else {
-            return Ok(());
-        };
-        // If even this fails, readers skip a torn end and lines that come a second time.
-        let _ = failed.file.set_len(failed.synced);
-        if failed.synced > 0 {
-            match self.close(failed.begin.clone(), failed.synced) {
+        while !self.failed.is_empty() {
+            let mut failed = self.failed.remove(0);
+            match self.close(&mut failed) {
                 // Only the file is gone, so its records are lost and readers will notice. If the
                 // directory is gone, it may come back with a mount.
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound && self.directory.exists() => {}
-                result => result?,
+                Err(error) => {
+                    self.failed.insert(0, failed);
+                    return Err(error);
+                }
+                Ok(()) => {}
             }
-        } else if is_at(&self.directory.join(ACTIVE), &failed.file.metadata()?) {
-            fs::remove_file(self.directory.join(ACTIVE))?;
         }
-        self.failed = None;
+        Ok(())
+    }
+
+    fn close(&mut self, failed: &mut OpenSegment) -> io::Result<()> {
+        // If even this fails, readers skip a torn end and lines that come a second time.
+        let _ = failed.file.set_len(failed.synced);
+        let path = &failed.segment.path;
+        if failed.synced == 0 {
+            if is_at(path, &failed.file.metadata()?) {
+                fs::remove_file(path)?;
+            }
+            return Ok(());
+        }
+        failed.name_closed(&self.directory)?;
+        files::sync_directory(&failed.segment.path)?;
+        self.adopted.push(Segment {
+            size: failed.synced,
+            ..failed.segment.clone()
+        });
         Ok(())
     }
 
     /// Closes the active segment if it is full or old, and returns whether it did. Every line must
-    /// be synced.
-    pub(super) fn rotate(&mut self, size: u64, every: Duration) -> io::Result<bool> {
-        let is_due = |active: &mut ActiveSegment| {
-            let age = Timestamp::now().duration_since(active.begin.time);
-            active.synced >= size || Duration::try_from(age).is_ok_and(|age| age >= every)
+    /// be written, and no sync be running. The next sync makes the rest of it durable.
+    pub(super) fn rotate(&mut self, size: u64, every: Duration, chain: &Chain) -> io::Result<bool> {
+        let is_due = |active: &mut OpenSegment| {
+            let age = Timestamp::now().duration_since(active.segment.time);
+            active.written >= size || Duration::try_from(age).is_ok_and(|age| age >= every)
         };
-        let Some(active) = self.active.take_if(is_due) else {
+        if self.retired.is_some() {
+            return Ok(false);
+        }
+        let Some(mut active) = self.active.take_if(is_due) else {
             return Ok(false);
         };
-        // The file keeps its name, so it must be closed later. Otherwise the next line would be
+        let named = active.name_closed(&self.directory);
+        // The segment is taken out even where it keeps its name. Otherwise the next line would be
         // appended to it, while the store takes it for a new segment.
-        if let Err(error) = self.close(active.begin.clone(), active.synced) {
-            self.failed = Some(active);
-            return Err(error);
-        }
-        Ok(true)
-    }
-
-    fn close(&mut self, mut segment: Segment, size: u64) -> io::Result<()> {
-        let path = compress::free_name(&self.directory, segment.first);
-        fs::rename(self.directory.join(ACTIVE), &path)?;
-        segment.size = size;
-        segment.path.clone_from(&path);
-        self.closed.push(segment);
-        files::sync_directory(&path)?;
-        self.compressor.compress(path);
-        Ok(())
-    }
-
-    /// Takes the oldest closed segments that `keep` and `max_size` leave no place for.
-    pub(super) fn take_prunable(
-        &mut self,
-        keep: Duration,
-        max_size: u64,
-        now: Timestamp,
-    ) -> Option<Pruned> {
-        for segment in &mut self.closed {
-            let metadata = segment.current_path().metadata();
-            segment.size = metadata.map_or(segment.size, |metadata| metadata.len());
-        }
-        let active = self.active.as_ref();
-        let mut total: u64 = self.closed.iter().map(|segment| segment.size).sum();
-        total += active.map_or(0, |active| active.synced);
-        let bounds = Bounds {
-            keep,
-            max_size,
-            now,
-        };
-        let active = active.map(|active| &active.begin);
-        let (count, is_old) = match self.youngest.prunable(&self.closed, active, total, bounds) {
-            Prunable::None => return None,
-            Prunable::Segments(count, is_old) => (count, is_old),
-            Prunable::Foreign => {
-                let segment = self.closed.remove(0);
-                tracing::warn!(path = %segment.path.display(), "the oldest segment is not the trail's or is damaged: it is not deleted");
-                return None;
-            }
-        };
-        let stays = self.begin_after(count.checked_sub(1)?)?.clone();
-        let segments: Vec<_> = self.closed.drain(..count).collect();
-        Some(Pruned {
-            from: segments.first()?.first,
-            to: stays.first - 1,
-            hash: stays.prev,
-            bytes: segments.iter().map(|segment| segment.size).sum(),
-            is_old,
-            kept_from: stays.time,
-            segments,
-        })
-    }
-
-    fn begin_after(&self, index: usize) -> Option<&Segment> {
-        let active = || self.active.as_ref().map(|active| &active.begin);
-        self.closed.get(index + 1).or_else(active)
+        self.retired = Some(active);
+        self.begin = Head::of(chain);
+        named.map(|()| true)
     }
 }
 
-impl ActiveSegment {
+impl OpenSegment {
     /// Begins a segment whose first record follows `head`.
     fn create(directory: &Path, head: &Head) -> io::Result<Self> {
         let path = directory.join(ACTIVE);
@@ -347,12 +294,13 @@ impl ActiveSegment {
         if path.metadata().is_ok_and(|there| there.len() > 0) {
             fs::rename(&path, compress::free_name(directory, head.seq + 1))?;
         }
-        let file = files::append(&path)?;
-        files::sync_directory(&path)?;
         Ok(Self {
-            file,
+            file: Arc::new(files::append(&path)?),
             synced: 0,
-            begin: Segment {
+            confirming: 0,
+            written: 0,
+            is_new: true,
+            segment: Segment {
                 path,
                 first: head.seq + 1,
                 prev: Hash::parse(head.hash.as_bytes()).unwrap_or(Hash::GENESIS),
@@ -363,20 +311,49 @@ impl ActiveSegment {
         })
     }
 
-    fn reopen(directory: &Path, begin: Segment) -> io::Result<Self> {
-        let file = files::append(&directory.join(ACTIVE))?;
+    fn reopen(segment: Segment) -> io::Result<Self> {
+        let file = files::append(&segment.path)?;
+        let length = file.metadata()?.len();
         Ok(Self {
-            synced: file.metadata()?.len(),
-            file,
-            begin,
+            file: Arc::new(file),
+            synced: length,
+            confirming: length,
+            written: length,
+            is_new: false,
+            segment,
         })
+    }
+
+    fn oldest(&self) -> Oldest {
+        Oldest {
+            seq: self.segment.first,
+            prev: self.segment.prev.to_string().into(),
+        }
+    }
+
+    /// Gives the file the name of a closed segment, if it still has that of the active one.
+    fn name_closed(&mut self, directory: &Path) -> io::Result<()> {
+        let active = directory.join(ACTIVE);
+        if self.segment.path == active {
+            let path = compress::free_name(directory, self.segment.first);
+            fs::rename(active, &path)?;
+            self.segment.path = path;
+        }
+        Ok(())
+    }
+
+    fn sync_file(&mut self, is_closed: bool) -> SyncFile {
+        self.confirming = self.written;
+        let closed = is_closed.then(|| Segment {
+            size: self.written,
+            ..self.segment.clone()
+        });
+        SyncFile {
+            file: self.file.clone(),
+            is_new: self.is_new,
+            closed,
+        }
     }
 }
 
-fn is_at(path: &Path, metadata: &fs::Metadata) -> bool {
-    path.metadata()
-        .is_ok_and(|there| there.ino() == metadata.ino() && there.dev() == metadata.dev())
-}
-
-const HEAD_EVERY: Duration = Duration::from_secs(1);
 const KEEP_BUFFER: usize = 64 * 1024;

@@ -97,6 +97,10 @@ impl Server {
     pub fn accept(self) -> Accepting {
         let common = &self.handle.0;
         let intake = Intake::new(common.clone(), self.workers.dealer());
+        // Any worker will do. It ends with the worker's runtime.
+        self.workers
+            .for_listener(0)
+            .spawn(common.audit.clone().watch());
         let mut listeners = JoinSet::new();
         for (number, listener) in self.listeners.into_iter().enumerate() {
             let intake = intake.clone();

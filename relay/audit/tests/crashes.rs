@@ -297,5 +297,5 @@ fn assert_behind(directory: &Path) {
         }
         most = most.max(behind);
     }
-    assert!(most > 9000 && most <= seals::EVERY + 64, "{most}");
+    assert!(most > 4000 && most <= seals::EVERY + 64, "{most}");
 }

@@ -38,7 +38,7 @@ fn a_writer_that_dies_is_noticed_and_nobody_waits_for_it() {
         for _ in 0..10_000 {
             refuse(&audit);
         }
-        assert!(started.elapsed() < STALL, "somebody waited");
+        assert!(started.elapsed() < stalled(), "somebody waited");
         assert!(audit.0.lock().batch.is_empty());
         writer.close();
     }
@@ -52,13 +52,13 @@ fn a_writer_that_hangs_is_a_failure_until_it_is_back() {
         ..options(directory.path())
     };
     let (audit, writer) = start(&options);
-    inject(&audit, WriterFault::Hang(STALL * 3));
+    inject(&audit, WriterFault::Hang(stalled() * 3));
     wait_for(|| audit.0.lock().fault.is_none());
     // A session waits no longer than this for its record to be durable.
     let started = Instant::now();
     let mut hanging = session(&audit);
     assert_eq!(runtime().block_on(hanging.opened()), Err(Unavailable));
-    assert!(started.elapsed() < STALL * 2, "{:?}", started.elapsed());
+    assert!(started.elapsed() < stalled() * 2, "{:?}", started.elapsed());
     assert!(!audit.admits() && audit.is_stuck());
     for _ in 0..2 * MAX_WAITING {
         refuse(&audit);

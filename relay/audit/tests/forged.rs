@@ -234,7 +234,8 @@ fn records_before_a_hole_are_sealed_by_no_checkpoint_behind_it() {
         report
             .gaps
             .iter()
-            .any(|gap| (gap.from, gap.to) == (Some(3), Some(12)))
+            .any(|gap| (gap.from, gap.to) == (Some(3), Some(12))),
+        "{report:#?}"
     );
 }
 

@@ -15,7 +15,7 @@ use callhome_trail::{
 };
 use proptest::prelude::*;
 
-use super::inbox::{MAX_WAITING, STALL, WriterFault};
+use super::inbox::{MAX_WAITING, STALL, TICK, WriterFault};
 use super::*;
 use crate::proxy_error::Reason;
 use crate::tunnel::{Closed, ClosedBy};
@@ -43,7 +43,21 @@ pub(super) fn options(directory: &Path) -> AuditOptions {
 }
 
 pub(super) fn start(options: &AuditOptions) -> (Audit, WriterHandle) {
-    Audit::start(options, "test", Arc::default()).unwrap()
+    let (audit, writer) = Audit::start(options, "test", Arc::default()).unwrap();
+    let inbox = Arc::downgrade(&audit.0);
+    thread::spawn(move || {
+        while let Some(inbox) = inbox.upgrade() {
+            inbox.tick();
+            drop(inbox);
+            thread::sleep(TICK);
+        }
+    });
+    (audit, writer)
+}
+
+/// How long the writer may take at least before the trail counts as unavailable.
+fn stalled() -> Duration {
+    TICK * (STALL + 1)
 }
 
 /// Records one session that ends refused.
@@ -205,7 +219,8 @@ fn a_torn_end_is_set_aside() {
     file.write_all(b"{\"v\":1,\"trail\":\"x").unwrap();
     trail(&options, 1);
     let report = whole(directory.path());
-    assert_eq!(report.records, 9);
+    let text = fs::read_to_string(&active).unwrap();
+    assert_eq!(report.records, 9, "{text}");
     assert!(report.gaps[0].cause.contains("torn-"), "{:?}", report.gaps);
     let torn = fs::read_dir(directory.path())
         .unwrap()

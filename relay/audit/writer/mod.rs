@@ -1,9 +1,13 @@
-//! The writer thread: it numbers, chains, writes and syncs the records, and seals, rotates and
-//! prunes the trail.
+//! The writer thread: it numbers, chains and writes the records, and decides when the trail is
+//! synced, sealed, rotated and pruned.
+//!
+//! Sessions wait for it, so it does nothing slow. What may take time is a job of the disk.
 //!
 //! - `opening` takes the directory, `take` what the sessions hand over.
-//! - `sealer` makes the checkpoints, `tend` closes and deletes segments.
+//! - `sealer` makes the checkpoints, `jobs` hands work to the disk, `tend` closes and prunes
+//!   segments.
 
+mod jobs;
 mod opening;
 mod sealer;
 mod take;
@@ -11,7 +15,7 @@ mod tend;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use std::{io, mem, thread};
+use std::{io, mem};
 
 use callhome_trail::verify::Pin;
 use callhome_trail::{Chain, ClockStepped, Data};
@@ -19,12 +23,15 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::clock::WallClock;
+use super::disk::{Disk, Reserve};
 use super::inbox::{Batch, Inbox, RelayRecord, WriterState, members};
 use super::options::{AuditOptions, Sync};
 use super::stdout::Stdout;
 use super::store::Store;
+use jobs::Jobs;
 use sealer::Sealer;
 use take::Backlog;
+use tend::Pruning;
 
 pub(super) use opening::{OpenedTrail, open};
 
@@ -33,9 +40,8 @@ pub(super) struct Writer {
     inbox: Arc<Inbox>,
     options: AuditOptions,
     chain: Chain,
-    store: Option<Store>,
+    kept: Option<KeptTrail>,
     stdout: Option<Stdout>,
-    sealer: Option<Sealer>,
     /// An empty batch, whose room the sessions get in exchange for the next full one.
     spare: Batch,
     /// Records that were taken and aren't chained.
@@ -43,16 +49,27 @@ pub(super) struct Writer {
     /// Room for the line that is being made.
     line: Vec<u8>,
     clock: WallClock,
-    /// Sessions that wait until their record is durable.
+    /// Sessions that wait until their record is written, or durable under `sync = "always"`.
     waiters: Vec<oneshot::Sender<()>>,
-    /// Records that were taken and aren't durable.
+    /// Records that were chained and aren't durable.
     held: usize,
+    /// When the next round may begin.
+    next_round: Instant,
     sync_at: Option<Instant>,
     /// When to try again, while the trail fails.
     retry_at: Option<Instant>,
+    /// Whether a failure left lines that must go into a new segment.
+    is_broken: bool,
     tend_at: Instant,
-    /// When refusals get new room, in a trail that has no segments.
-    refill_at: Instant,
+}
+
+/// A trail that is kept in a directory.
+struct KeptTrail {
+    store: Store,
+    sealer: Sealer,
+    jobs: Jobs,
+    pruning: Pruning,
+    reserve: Reserve,
 }
 
 impl Writer {
@@ -62,26 +79,39 @@ impl Writer {
         opened: OpenedTrail,
     ) -> io::Result<Self> {
         let now = Instant::now();
+        let kept = match opened.kept {
+            Some(kept) => {
+                let every = options.seal_every;
+                let reports = inbox.clone();
+                let report = move |done| reports.finish_job(done);
+                let disk = Disk::start(&kept.path, kept.vault, kept.closed, report)?;
+                Some(KeptTrail {
+                    store: kept.store,
+                    sealer: Sealer::new(kept.signer, every, opened.unsealed),
+                    jobs: Jobs::new(disk),
+                    pruning: Pruning::default(),
+                    reserve: kept.reserve,
+                })
+            }
+            None => None,
+        };
         let mut writer = Self {
             inbox,
             options: options.clone(),
             chain: opened.chain,
-            store: opened.store,
+            kept,
             stdout: options.stdout.then(Stdout::open).transpose()?,
-            sealer: opened
-                .seal
-                .zip(opened.kept)
-                .map(|(seal, kept)| Sealer::new(seal, kept, options.seal_every, opened.unsealed)),
             spare: Batch::default(),
             backlog: Backlog::default(),
             line: Vec::new(),
             clock: WallClock::start(Timestamp::now(), now),
             waiters: Vec::new(),
             held: 0,
+            next_round: now,
             sync_at: None,
             retry_at: None,
+            is_broken: false,
             tend_at: now,
-            refill_at: now,
         };
         for gap in opened.gaps {
             writer.append_event(&Data::AuditGap(gap));
@@ -93,7 +123,7 @@ impl Writer {
             }));
         }
         // The first checkpoint ties the trail to its key before any session is recorded.
-        writer.seal(now)?;
+        writer.seal(now);
         // A crash may leave more of these than may come without a checkpoint.
         for mut lost in opened.lost {
             lost.relay = writer.inbox.relay.clone().into();
@@ -109,104 +139,100 @@ impl Writer {
     pub(super) fn run(mut self) {
         loop {
             let closing = self.take_records();
-            let result = self.chain_backlog().and_then(|()| self.step(closing));
-            self.report(result.as_ref().err());
-            if closing {
-                match result {
-                    // What a failure left was chained first, so there may be more in the queue.
-                    Ok(()) if self.held == 0 && self.inbox.lock().batch.is_empty() => {
-                        if self.store.is_some() {
-                            tracing::info!(pin = %self.pin(), "the audit trail ends here for now");
-                        }
-                        return;
-                    }
-                    Ok(()) => {}
-                    Err(_) => {
-                        tracing::error!(
-                            records = self.held + self.backlog.len(),
-                            "the end of the audit trail is lost: it can't be written"
-                        );
-                        return;
-                    }
+            let result = self.round(closing);
+            if let Err(error) = &result {
+                self.fail(error);
+            }
+            self.end_round(closing);
+            if closing && result.is_err() {
+                tracing::error!(
+                    records = self.held + self.backlog.len(),
+                    "the end of the audit trail is lost: it can't be written"
+                );
+                return;
+            }
+            if closing && self.is_done() {
+                if self.kept.is_some() {
+                    tracing::info!(pin = %self.pin(), "the audit trail ends here for now");
                 }
-            } else if self.options.sync != Sync::Always && result.is_ok() {
-                // Sessions that end within the same moment share a write and a wake-up.
-                thread::sleep(COALESCE);
+                return;
             }
         }
     }
 
-    /// Writes the records that were taken, and does what is due: a checkpoint, a sync, tending.
-    fn step(&mut self, closing: bool) -> io::Result<()> {
+    /// Chains and writes the records that were taken, and begins what is due on the disk.
+    fn round(&mut self, closing: bool) -> io::Result<()> {
+        self.take_done()?;
+        if self.is_broken && !self.give_up_segments() {
+            return Ok(());
+        }
+        if self.looks_for_room()? {
+            return Ok(());
+        }
         let now = Instant::now();
-        if closing {
-            // The last checkpoint must cover every record. One that isn't durable yet would hold it
-            // up, so sync that first.
-            self.write()?;
-            self.sync()?;
-        }
-        if self
-            .sealer
-            .as_ref()
-            .is_some_and(|sealer| sealer.is_due(now) || closing && sealer.has_unsealed())
+        self.chain_backlog();
+        let is_end = closing && self.has_taken_all();
+        if let Some(kept) = &self.kept
+            && (kept.sealer.is_due(now) || is_end && kept.sealer.has_unsealed())
         {
-            self.seal(now)?;
+            self.seal(now);
         }
+        self.record_pruning();
         self.write()?;
-        let due = closing || self.retry_at.is_some() || self.sync_at.is_some_and(|at| at <= now);
-        if self.held > 0 && (due || self.is_batch_large() || self.is_segment_full()) {
-            self.sync()?;
+        if self.options.sync != Sync::Always || self.kept.is_none() {
+            self.wake_waiters();
         }
-        if self.tend_at <= now || self.is_segment_full() {
-            self.tend(now)?;
+        if self.kept.is_none() {
+            self.confirmed();
         }
-        if let (Some(store), Some(sealer)) = (&mut self.store, &self.sealer)
-            && store.head_at().is_some_and(|at| closing || at <= now)
-        {
-            sealer.save_head(store)?;
-        }
-        Ok(())
+        self.rotate()?;
+        self.begin_job(now, closing)
+    }
+
+    /// Whether every record is durable and under a checkpoint.
+    fn is_done(&self) -> bool {
+        let is_durable = self.held == 0 && self.has_taken_all();
+        is_durable
+            && self.kept.as_ref().is_none_or(|kept| {
+                !kept.jobs.is_running()
+                    && !kept.sealer.has_unsealed()
+                    && kept.jobs.head_at().is_none()
+            })
+    }
+
+    /// Whether every record that was handed over is chained.
+    fn has_taken_all(&self) -> bool {
+        self.backlog.is_empty() && self.inbox.lock().batch.is_empty()
     }
 
     fn write(&mut self) -> io::Result<()> {
         if let Some(stdout) = &mut self.stdout {
             stdout.write()?;
         }
-        self.store.as_mut().map_or(Ok(()), Store::write)
+        self.kept.as_mut().map_or(Ok(()), |kept| kept.store.write())
     }
 
-    /// Makes durable what was written, and wakes the sessions and the shipper that wait for it.
-    fn sync(&mut self) -> io::Result<()> {
-        if let Some(store) = &mut self.store {
-            store.sync(&self.chain, self.options.sync != Sync::Never)?;
-            if let Some(sealer) = &mut self.sealer {
-                sealer.synced(store)?;
-            }
-        }
+    fn wake_waiters(&mut self) {
         for waiter in self.waiters.drain(..) {
             // The send fails when the session was cancelled, and then nothing waits for it.
             let _ = waiter.send(());
         }
-        self.inbox.durability.synced(self.chain.next() - 1);
-        self.inbox.lock().writing = self.backlog.len();
-        self.held = 0;
-        self.sync_at = None;
-        Ok(())
     }
 
     /// Appends a checkpoint, unless one isn't durable yet.
-    fn seal(&mut self, now: Instant) -> io::Result<()> {
-        let (Some(sealer), Some(store)) = (&mut self.sealer, &mut self.store) else {
-            return Ok(());
-        };
-        if let Some(line) = sealer.checkpoint(&self.inbox.relay, &mut self.chain, store)? {
+    fn seal(&mut self, now: Instant) {
+        let Some(kept) = &mut self.kept else { return };
+        let oldest = kept.store.oldest();
+        let line = kept
+            .sealer
+            .checkpoint(&self.inbox.relay, &mut self.chain, oldest);
+        if let Some(line) = line {
             let line = line.to_vec();
             self.push(&line);
             // Sync at once, because the key can only be erased afterwards and should live no longer
             // than it must.
             self.sync_at = Some(now);
         }
-        Ok(())
     }
 
     /// The end of the trail, for a note elsewhere.
@@ -214,22 +240,8 @@ impl Writer {
         Pin {
             seq: self.chain.next() - 1,
             hash: Some(*self.chain.previous()),
-            next: self.sealer.as_ref().map(Sealer::next_key),
+            next: self.kept.as_ref().map(|kept| kept.sealer.next_key()),
         }
-    }
-
-    /// Whether memory asks for a sync. Without a store there is nothing to gather: what was written
-    /// is done with.
-    fn is_batch_large(&self) -> bool {
-        self.store
-            .as_ref()
-            .is_none_or(|store| store.unsynced() >= MAX_BATCH)
-    }
-
-    fn is_segment_full(&self) -> bool {
-        self.store
-            .as_ref()
-            .is_some_and(|store| store.length() >= self.options.rotate_size)
     }
 
     fn append_event(&mut self, data: &Data) {
@@ -244,16 +256,16 @@ impl Writer {
         let mut line = mem::take(&mut self.line);
         line.clear();
         self.chain.append(time, members, &mut line);
-        if let Some(sealer) = &mut self.sealer {
-            sealer.count();
+        if let Some(kept) = &mut self.kept {
+            kept.sealer.count();
         }
         self.push(&line);
         self.line = line;
     }
 
     fn push(&mut self, line: &[u8]) {
-        if let Some(store) = &mut self.store {
-            store.push(line);
+        if let Some(kept) = &mut self.kept {
+            kept.store.push(line);
         }
         if let Some(stdout) = &mut self.stdout {
             stdout.push(line);
@@ -267,44 +279,55 @@ impl Writer {
         self.sync_at.get_or_insert_with(|| Instant::now() + within);
     }
 
-    /// Sets the state that sessions see, and logs the first failure and the recovery, not each try
-    /// between them.
-    fn report(&mut self, failure: Option<&io::Error>) {
-        let metrics = &self.inbox.metrics;
+    /// Notes that everything chained is durable, where that is all that was held.
+    fn confirmed(&mut self) {
+        self.held = 0;
+        self.sync_at = None;
+        self.confirmed_to(self.chain.next() - 1);
+    }
+
+    /// Tells the shipper and the sessions what is durable, and that the trail works.
+    fn confirmed_to(&mut self, seq: u64) {
+        self.inbox.durability.synced(seq);
+        let was = mem::take(&mut self.retry_at).is_some();
         let mut queue = self.inbox.lock();
-        let state = match failure {
-            Some(_) => WriterState::Failing,
-            None => WriterState::Writing,
-        };
-        let was = mem::replace(&mut queue.state, state) == WriterState::Failing;
-        queue.busy_since = None;
+        queue.writing = self.held + self.backlog.len();
+        queue.state = WriterState::Writing;
         drop(queue);
-        metrics.audit_available.set(i64::from(failure.is_none()));
-        let Some(error) = failure else {
-            self.retry_at = None;
-            if was {
-                tracing::info!("the audit trail is written again");
-            }
-            return;
-        };
-        metrics.audit_failures.inc();
-        if !was {
+        self.inbox.metrics.audit_available.set(1);
+        if was {
+            tracing::info!("the audit trail is written again");
+        }
+    }
+
+    /// Notes a failure, which the sessions see. The log has the first one in a row.
+    fn fail(&mut self, error: &io::Error) {
+        self.inbox.lock().state = WriterState::Failing;
+        self.inbox.metrics.audit_available.set(0);
+        self.inbox.metrics.audit_failures.inc();
+        if self.retry_at.is_none() {
             tracing::error!(%error, "the audit trail can't be written");
         }
-        if let Some(store) = &mut self.store {
-            store.abandon();
-        }
+        self.is_broken = true;
         // Dropping the senders refuses the sessions that wait. Their records stay, and those of the
         // refusals will follow.
         self.waiters.clear();
         self.retry_at = Some(Instant::now() + RETRY);
+        self.note_full_disk(error);
+    }
+
+    /// Gives up the segments that no sync has confirmed. Returns whether that can be done now.
+    fn give_up_segments(&mut self) -> bool {
+        if let Some(kept) = &mut self.kept {
+            if kept.jobs.is_running() {
+                return false;
+            }
+            kept.store.abandon();
+        }
+        self.is_broken = false;
+        true
     }
 }
 
-/// Records that come within this time share a write.
-const COALESCE: Duration = Duration::from_millis(20);
 /// How long a failing trail waits before it tries again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Bytes that may wait for a sync. A trail that grows faster is synced more often than `sync` asks
-/// for.
-const MAX_BATCH: usize = 4 << 20;

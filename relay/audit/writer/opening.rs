@@ -1,11 +1,12 @@
 //! Opening the trail: taking its directory, recovering it, finding or making its key.
 
 use std::io;
+use std::path::PathBuf;
 
 use callhome_trail::verify::Pin;
-use callhome_trail::{AuditGap, Chain, PublicKey, Range, Record};
+use callhome_trail::{AuditGap, Chain, Head, PublicKey, Range, Record};
 
-use super::super::kept::Kept;
+use super::super::disk::{Closed, Reserve, Signer, Vault, save_head};
 use super::super::options::AuditOptions;
 use super::super::recover::{self, Recovered};
 use super::super::seal::Seal;
@@ -14,9 +15,7 @@ use super::super::store::{self, Store};
 /// A trail that is ready to be written, and the records that must come first.
 pub(in crate::audit) struct OpenedTrail {
     pub(in crate::audit) chain: Chain,
-    pub(super) store: Option<Store>,
-    pub(super) seal: Option<Seal>,
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<OpenedDirectory>,
     pub(super) gaps: Vec<AuditGap>,
     pub(super) lost: Vec<Record>,
     /// Records that an earlier run left behind its last checkpoint.
@@ -27,13 +26,24 @@ pub(in crate::audit) struct OpenedTrail {
     pub(in crate::audit) new_key: Option<PublicKey>,
 }
 
+/// A directory that was taken, and what works on it.
+pub(in crate::audit) struct OpenedDirectory {
+    pub(super) path: PathBuf,
+    pub(super) store: Store,
+    pub(super) closed: Closed,
+    pub(super) vault: Vault,
+    /// The key for the first checkpoint.
+    pub(super) signer: Signer,
+    pub(super) reserve: Reserve,
+}
+
 impl OpenedTrail {
     /// The end of the trail as it was found, for a note elsewhere.
     pub(in crate::audit) fn pin(&self) -> Pin {
         Pin {
             seq: self.chain.next() - 1,
             hash: Some(*self.chain.previous()),
-            next: self.seal.as_ref().map(Seal::public),
+            next: self.kept.as_ref().map(|kept| kept.signer.key()),
         }
     }
 }
@@ -44,8 +54,6 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
         // Each run is a trail of its own, because there is no place to keep a state.
         return Ok(OpenedTrail {
             chain: Chain::new(uuid::Uuid::now_v7().to_string().into_boxed_str()),
-            store: None,
-            seal: None,
             kept: None,
             gaps: Vec::new(),
             lost: Vec::new(),
@@ -66,10 +74,9 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
         sign_head,
         clock_step,
     } = recover::recover(directory)?;
-    let mut store = Store::open(directory, lock, &chain)?;
     let (seal, new) = Seal::open(directory, successor.as_ref(), |key| {
         if sign_head {
-            store.save_head(key)
+            save_head(directory, &Head::of(&chain), key)
         } else {
             Ok(())
         }
@@ -79,12 +86,22 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
             "the key isn't the one that the last checkpoint names: the end of the trail was cut off, or the key replaced",
         ));
     }
+    let new_key = new.then(|| seal.public());
+    let reserve = Reserve::new(directory, options.max_size);
+    let (closed, active) = Closed::open(directory, reserve.clone())?;
+    let store = Store::open(directory, lock, &chain, active, closed.oldest())?;
+    let (vault, signer) = Vault::open(directory, seal, kept)?;
     Ok(OpenedTrail {
         chain,
-        store: Some(store),
-        new_key: new.then(|| seal.public()),
-        seal: Some(seal),
-        kept: Some(kept),
+        kept: Some(OpenedDirectory {
+            path: directory.clone(),
+            store,
+            closed,
+            vault,
+            signer,
+            reserve,
+        }),
+        new_key,
         gaps,
         lost,
         unsealed,

@@ -1,23 +1,22 @@
-//! When a checkpoint is due, and what has to happen before and after it reaches the disk.
+//! When a checkpoint is due, and its line.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use callhome_trail::seals::EVERY;
-use callhome_trail::{Chain, Checkpoint, Data, PublicKey, Range};
+use callhome_trail::{Chain, Checkpoint, Data, Oldest, PublicKey, Range};
 use jiff::Timestamp;
 
+use super::super::disk::{OnItsWay, Signer};
 use super::super::inbox::{RelayRecord, members};
-use super::super::kept::Kept;
-use super::super::seal::Seal;
-use super::super::store::Store;
 use crate::os;
 
 /// Makes the checkpoints of a trail, one at a time.
 pub(super) struct Sealer {
-    seal: Seal,
-    kept: Kept,
     every: Duration,
+    /// The key for the next checkpoint. None while the last one isn't durable.
+    signer: Option<Signer>,
+    /// The public half of the key that signs the next checkpoint.
+    next_key: PublicKey,
     /// Records since the last checkpoint.
     records: u64,
     /// When the last checkpoint was made.
@@ -26,28 +25,23 @@ pub(super) struct Sealer {
     unsealed: Option<Range>,
     /// The record of a pruning for which the next checkpoint is to vouch.
     pruning: Option<u64>,
-    /// A checkpoint that isn't durable yet.
-    on_its_way: Option<OnItsWay>,
+    /// A checkpoint that was chained, for the next sync.
+    made: Option<OnItsWay>,
     /// Whether the first checkpoint of this run is durable, and the head that it promises is saved.
     has_begun: bool,
 }
 
-struct OnItsWay {
-    seq: u64,
-    line: Vec<u8>,
-}
-
 impl Sealer {
-    pub(super) fn new(seal: Seal, kept: Kept, every: Duration, unsealed: Option<Range>) -> Self {
+    pub(super) fn new(signer: Signer, every: Duration, unsealed: Option<Range>) -> Self {
         Self {
-            seal,
-            kept,
             every,
+            next_key: signer.key(),
+            signer: Some(signer),
             records: 0,
             last: Instant::now(),
             unsealed,
             pruning: None,
-            on_its_way: None,
+            made: None,
             has_begun: false,
         }
     }
@@ -59,17 +53,17 @@ impl Sealer {
 
     /// When the next checkpoint is due, however few records there are. A trail at rest is sealed
     /// once an hour, because each checkpoint stays for ever.
-    pub(super) fn due(&self) -> Instant {
+    pub(super) fn due(&self) -> Option<Instant> {
         let every = if self.records > 0 {
             self.every
         } else {
             self.every.max(AT_REST)
         };
-        self.last + every
+        self.is_ready().then(|| self.last + every)
     }
 
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.due() <= now || self.is_full()
+        self.due().is_some_and(|due| due <= now) || self.is_ready() && self.records >= EVERY / 2
     }
 
     /// Whether the next record must be a checkpoint, because `verify` believes no more without one.
@@ -82,8 +76,10 @@ impl Sealer {
         self.records > 0
     }
 
-    pub(super) fn is_on_its_way(&self) -> bool {
-        self.on_its_way.is_some()
+    /// Whether a checkpoint can be made now. Each needs a key of its own, and that of the next is
+    /// there once the last one is durable.
+    pub(super) fn is_ready(&self) -> bool {
+        self.signer.is_some()
     }
 
     /// Counts a record that the next checkpoint will cover.
@@ -98,7 +94,7 @@ impl Sealer {
 
     /// The key that signs the next checkpoint.
     pub(super) fn next_key(&self) -> PublicKey {
-        self.seal.signer(self.is_on_its_way()).public()
+        self.next_key.clone()
     }
 
     /// Makes the line of a checkpoint, unless one isn't durable yet.
@@ -106,21 +102,17 @@ impl Sealer {
         &mut self,
         relay: &str,
         chain: &mut Chain,
-        store: &Store,
-    ) -> io::Result<Option<&[u8]>> {
-        // The key signs once, so a second checkpoint must wait until its successor has taken over.
-        if self.on_its_way.is_some() {
-            return Ok(None);
-        }
-        self.seal.prepare()?;
+        oldest: Oldest,
+    ) -> Option<&[u8]> {
+        let signer = self.signer.take()?;
         let checkpoint = Data::Checkpoint(Checkpoint {
             records: self.records,
             boot: os::boot_id().map(Into::into),
             uptime_ms: os::uptime_ms(),
-            key: self.seal.public().to_string().into(),
-            next: self.seal.successor().to_string().into(),
+            key: signer.key().to_string().into(),
+            next: signer.successor().to_string().into(),
             heads: true,
-            first: Some(store.oldest()),
+            first: Some(oldest),
             pruning: self.pruning.take(),
             unsealed: self.unsealed.take(),
         });
@@ -128,38 +120,24 @@ impl Sealer {
         let members = members(&RelayRecord::of(relay, &checkpoint), &mut json);
         let mut line = Vec::with_capacity(1024);
         let seq = chain.next();
+        self.next_key = signer.successor().clone();
         chain.append_signed(Timestamp::now(), members, &mut line, |bytes| {
-            Some(self.seal.sign(bytes))
+            Some(signer.sign(bytes))
         });
         self.records = 0;
         self.last = Instant::now();
-        Ok(Some(&self.on_its_way.insert(OnItsWay { seq, line }).line))
+        Some(&self.made.insert(OnItsWay { seq, line }).line)
     }
 
-    /// Erases the key of a checkpoint that a sync has just made durable, and puts its successor in
-    /// place. The head is saved before, signed by the successor.
-    ///
-    /// This must come after the sync. If the key were erased first, a crash could lose the
-    /// checkpoint: the trail would then end with an older one, and no key that is left would be the
-    /// one that it names.
-    ///
-    /// A failure leaves the checkpoint on its way, so the next sync repeats every step.
-    pub(super) fn synced(&mut self, store: &mut Store) -> io::Result<()> {
-        if let Some(checkpoint) = &self.on_its_way {
-            self.save_head(store)?;
-            self.kept.add(&checkpoint.line)?;
-            self.seal.exchange()?;
-            self.on_its_way = None;
-            self.has_begun = true;
-        }
-        Ok(())
+    /// The checkpoint that the next sync is to make durable.
+    pub(super) fn take_made(&mut self) -> Option<OnItsWay> {
+        self.made.take()
     }
 
-    /// Saves the head, signed by the key that the last checkpoint at or before it names.
-    pub(super) fn save_head(&self, store: &mut Store) -> io::Result<()> {
-        let covered = store.head().seq;
-        let has_succeeded = self.on_its_way.as_ref().is_some_and(|it| it.seq <= covered);
-        store.save_head(self.seal.signer(has_succeeded))
+    /// Takes the key for the next checkpoint: the last one is durable.
+    pub(super) fn succeeded(&mut self, signer: Signer) {
+        self.signer = Some(signer);
+        self.has_begun = true;
     }
 }
 

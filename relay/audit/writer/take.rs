@@ -2,16 +2,15 @@
 
 use std::collections::VecDeque;
 use std::sync::{MutexGuard, PoisonError};
-use std::time::Instant;
-use std::{io, mem};
+use std::time::{Duration, Instant};
+use std::{mem, thread};
 
 use callhome_trail::{AuditGap, ClockStepped, Data, Refusals};
 use jiff::Timestamp;
 
 use super::super::inbox::{Batch, Pending, Queue, WriterState};
-use super::super::store::Store;
-use super::Writer;
-use super::sealer::Sealer;
+use super::super::options::Sync;
+use super::{RETRY, Writer};
 
 /// Records that were taken from the queue, as far as they aren't chained.
 #[derive(Debug, Default)]
@@ -43,6 +42,10 @@ impl Backlog {
         self.batch.push(members, record);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.refusals.is_empty()
+    }
+
     /// How many records aren't chained.
     pub(super) fn len(&self) -> usize {
         self.batch.len() - self.chained
@@ -53,38 +56,50 @@ impl Writer {
     /// Waits for something to do, takes the records that were handed over, and returns whether the
     /// trail is to be closed.
     pub(super) fn take_records(&mut self) -> bool {
+        // Sessions that open a tunnel within the same moment share a round.
+        thread::sleep(self.next_round.saturating_duration_since(Instant::now()));
         let TakenRecords {
             uncounted,
             refusals,
             closing,
         } = self.wait_for_records();
-        if let Some(step) = self.clock.step(Timestamp::now(), Instant::now()) {
-            self.append_event(&Data::ClockStepped(ClockStepped {
-                seconds: step.as_secs_f64(),
-                before_start: false,
-            }));
-        }
-        if uncounted > 0 {
-            let cause = "requests that came while the trail couldn't be written";
-            self.append_event(&Data::AuditGap(AuditGap::of_count(uncounted, cause)));
+        if self.has_begun() {
+            let step = self.clock.step(Timestamp::now(), Instant::now());
+            if let Some(step) = step {
+                self.append_event(&Data::ClockStepped(ClockStepped {
+                    seconds: step.as_secs_f64(),
+                    before_start: false,
+                }));
+            }
+            if uncounted > 0 {
+                let cause = "requests that came while the trail couldn't be written";
+                self.append_event(&Data::AuditGap(AuditGap::of_count(uncounted, cause)));
+            }
         }
         self.backlog.refusals.extend(refusals);
         closing
     }
 
+    /// Whether records may follow the first checkpoint.
+    ///
+    /// From that checkpoint on, `verify` asks for a signed head. A crash before the first head must
+    /// leave nothing behind that checkpoint, otherwise it would look like a forgery.
+    fn has_begun(&self) -> bool {
+        self.kept.as_ref().is_none_or(|it| it.sealer.has_begun())
+    }
+
     /// Chains the records that were taken, with a checkpoint among them where one must be.
     ///
-    /// A failure leaves the rest for the next round, because records that no checkpoint covers in
-    /// time are believed by no reader.
-    pub(super) fn chain_backlog(&mut self) -> io::Result<()> {
-        // From the first checkpoint on, `verify` asks for a signed head. A crash before the first
-        // head must leave nothing behind that checkpoint, otherwise it would look like a forgery.
-        if self.sealer.as_ref().is_some_and(|it| !it.has_begun()) {
-            self.write()?;
-            self.sync()?;
+    /// It leaves the rest for a later round where that checkpoint has to wait, because records that
+    /// no checkpoint covers in time are believed by no reader.
+    pub(super) fn chain_backlog(&mut self) {
+        if !self.has_begun() {
+            return;
         }
         while self.backlog.chained < self.backlog.batch.records.len() {
-            self.seal_if_full()?;
+            if !self.may_append() {
+                return;
+            }
             let record = &mut self.backlog.batch.records[self.backlog.chained];
             let (time, length, ack) = (record.time, record.length, record.ack.take());
             let begin = self.backlog.bytes;
@@ -100,27 +115,21 @@ impl Writer {
         self.spare = batch;
         self.backlog.chained = 0;
         self.backlog.bytes = 0;
-        while !self.backlog.refusals.is_empty() {
-            self.seal_if_full()?;
-            let Some(refusals) = self.backlog.refusals.pop_front() else {
-                break;
-            };
-            self.append_event(&Data::Refusals(refusals));
+        while !self.backlog.refusals.is_empty() && self.may_append() {
+            if let Some(refusals) = self.backlog.refusals.pop_front() {
+                self.append_event(&Data::Refusals(refusals));
+            }
         }
-        Ok(())
     }
 
-    /// Puts a checkpoint here if the next record would be one too many without it.
-    fn seal_if_full(&mut self) -> io::Result<()> {
-        let Some(sealer) = self.sealer.as_ref().filter(|it| it.is_full()) else {
-            return Ok(());
-        };
-        // Its key takes over only once the checkpoint before is on the disk.
-        if sealer.is_on_its_way() {
-            self.write()?;
-            self.sync()?;
+    /// Puts a checkpoint here if the next record would be one too many without it. Returns false
+    /// if that has to wait until the checkpoint before is durable.
+    fn may_append(&mut self) -> bool {
+        let is_full = |it: &Self| it.kept.as_ref().is_some_and(|kept| kept.sealer.is_full());
+        if is_full(self) {
+            self.seal(Instant::now());
         }
-        self.seal(Instant::now())
+        !is_full(self)
     }
 
     fn wait_for_records(&mut self) -> TakenRecords {
@@ -132,8 +141,11 @@ impl Writer {
         if self.backlog.batch.is_empty() {
             mem::swap(&mut batch, &mut queue.batch);
             queue.writing += batch.len();
+            queue.since = None;
+            queue.is_urgent = false;
         }
-        let (closing, available) = (queue.closing, queue.state == WriterState::Writing);
+        let closing = queue.closing;
+        let available = queue.state == WriterState::Writing && self.has_begun();
         // Requests that left no record are declared only once the trail takes records again.
         let uncounted = if available {
             mem::take(&mut queue.uncounted)
@@ -147,7 +159,7 @@ impl Writer {
             (false, true) => queue.throttle.take(Some(Instant::now())),
             (false, false) => Vec::new(),
         };
-        queue.busy_since = Some(Instant::now());
+        queue.round.begin();
         #[cfg(test)]
         let fault = queue.fault.take();
         drop(queue);
@@ -167,18 +179,24 @@ impl Writer {
         }
     }
 
-    /// Returns the locked queue once there are records, something is due, or the trail is to be
-    /// closed.
+    /// Ends a round. The next one begins at the earliest after `SPACING`, unless the sessions wait
+    /// for the disk anyway.
+    pub(super) fn end_round(&mut self, closing: bool) {
+        self.inbox.lock().round.end();
+        let is_spaced = self.options.sync != Sync::Always && !closing;
+        let spacing = if is_spaced { SPACING } else { Duration::ZERO };
+        self.next_round = Instant::now() + spacing;
+    }
+
+    /// Returns the locked queue once there are records, something is due, the disk has done its job,
+    /// or the trail is to be closed.
     fn wait_until_due(&self) -> MutexGuard<'_, Queue> {
+        let is_running = self.kept.as_ref().is_some_and(|it| it.jobs.is_running());
         let mut queue = self.inbox.lock();
         loop {
             let now = Instant::now();
-            let deadline = self.next_deadline(queue.throttle.due());
-            let nothing = queue.batch.is_empty() && queue.uncounted == 0;
-            // While the trail fails, new records don't end the wait. Otherwise each of them would
-            // be another try.
-            let idle = nothing || self.retry_at.is_some();
-            if !idle || queue.closing || deadline <= now {
+            let deadline = self.next_deadline(&queue, is_running, now);
+            if queue.done.is_some() || queue.closing && !is_running || deadline <= now {
                 return queue;
             }
             queue = self
@@ -190,16 +208,42 @@ impl Writer {
         }
     }
 
-    fn next_deadline(&self, throttle: Option<Instant>) -> Instant {
+    fn next_deadline(&self, queue: &Queue, is_running: bool, now: Instant) -> Instant {
+        // While the trail fails, new records don't end the wait. Otherwise each of them would be
+        // another try.
         if let Some(retry_at) = self.retry_at {
-            return retry_at;
+            return if is_running { now + RETRY } else { retry_at };
         }
-        let seal = self.sealer.as_ref().map(Sealer::due);
-        let head = self.store.as_ref().and_then(Store::head_at);
-        [self.sync_at, seal, head, throttle, Some(self.tend_at)]
+        // What waits for a checkpoint is chained before anything else is taken.
+        let takes = self.backlog.is_empty();
+        let records = queue.since.filter(|_| takes).map(|since| {
+            if queue.is_urgent || self.options.sync == Sync::Always {
+                since
+            } else {
+                since + COALESCE
+            }
+        });
+        let uncounted = (queue.uncounted > 0 && self.has_begun()).then_some(now);
+        let throttle = queue.throttle.due().filter(|_| self.has_begun());
+        let kept = self.kept.as_ref().filter(|_| !is_running);
+        let on_disk = [
+            self.sync_at,
+            kept.and_then(|kept| kept.jobs.head_at()),
+            Some(self.tend_at),
+        ];
+        let on_disk = on_disk.into_iter().filter(|_| !is_running);
+        let seal = self.kept.as_ref().and_then(|kept| kept.sealer.due());
+        [records, uncounted, throttle, seal]
             .into_iter()
+            .chain(on_disk)
             .flatten()
             .min()
-            .unwrap_or(self.tend_at)
+            .unwrap_or(now + RETRY)
     }
 }
+
+/// Records for which no session waits share a write within this time.
+const COALESCE: Duration = Duration::from_millis(15);
+/// How long the writer rests between two rounds. Each wakes threads, which under load costs more
+/// than the writes.
+const SPACING: Duration = Duration::from_millis(1);

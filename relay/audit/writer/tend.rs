@@ -1,96 +1,213 @@
 //! Tending the directory: full and old segments are closed, and closed ones that have no place left
 //! are pruned.
+//!
+//! A pruning is found, recorded and sealed, made durable, and only then done. Otherwise a crash in
+//! between would leave a hole that no record explains, or one that a forger could have written.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use callhome_trail::{Data, TrailPruned};
+use callhome_trail::{Data, Oldest, TrailPruned};
 use jiff::Timestamp;
 
-use super::super::compress;
-use super::super::store::Pruned;
-use super::sealer::Sealer;
-use super::{COALESCE, Writer};
+use super::super::disk::{Job, Look, Looked, Pruned};
+use super::{KeptTrail, Writer};
+
+/// How far a pruning has come.
+#[derive(Default)]
+pub(super) struct Pruning {
+    /// Segments that have no place left.
+    found: Option<Pruned>,
+    /// The record of this pruning is chained, and so is a checkpoint that vouches for it.
+    recorded: Option<Pruned>,
+    /// That checkpoint is durable, so the segments may go.
+    sealed: Option<Pruned>,
+    full: FullDisk,
+}
+
+/// What was tried since the disk was found full.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum FullDisk {
+    #[default]
+    No,
+    /// Nothing yet.
+    Found,
+    /// It was looked for segments that can go.
+    Looked,
+}
+
+impl Pruning {
+    /// Notes that the last checkpoint is durable, and everything before it.
+    pub(super) fn sealed(&mut self) {
+        if let Some(recorded) = self.recorded.take() {
+            self.sealed = Some(recorded);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.found.is_none() && self.recorded.is_none() && self.sealed.is_none()
+    }
+}
 
 impl Writer {
-    /// Rotates and prunes.
-    pub(super) fn tend(&mut self, now: Instant) -> io::Result<()> {
-        self.tend_at = now + TEND_EVERY;
+    /// Closes the active segment if it is full or old.
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
+        let now = Instant::now();
         let options = &self.options;
-        let Some(store) = &mut self.store else {
+        let Some(kept) = &mut self.kept else {
             // Standard output has no segments, so refusals get new room after each rotation period.
-            if self.refill_at <= now {
-                self.refill_at = now + options.rotate_every;
+            if self.tend_at <= now {
+                self.tend_at = now + options.rotate_every;
                 self.inbox.lock().refusal_room = options.refusal_room();
             }
             return Ok(());
         };
-        if !store.is_synced() {
-            // Only a synced segment may rotate, so try again in `COALESCE`.
-            self.tend_at = now + COALESCE;
+        let length = kept.store.active().map_or(0, |active| active.size);
+        let is_due = length >= options.rotate_size || self.tend_at <= now;
+        // The disk expects the file that it syncs under its name.
+        if !is_due || kept.jobs.is_running() {
             return Ok(());
         }
-        if store.rotate(options.rotate_size, options.rotate_every)? {
+        let (size, every) = (options.rotate_size, options.rotate_every);
+        if kept.store.rotate(size, every, &self.chain)? {
             self.inbox.lock().refusal_room = options.refusal_room();
+            self.sync_at = Some(now);
+            // A new segment takes room, so look soon whether another must go.
+            self.tend_at = now;
         }
-        let Some(pruned) = store.take_prunable(options.keep, options.max_size, Timestamp::now())
-        else {
-            return Ok(());
-        };
-        self.prune(&pruned)
+        Ok(())
     }
 
-    /// Records that the segments are pruned, and then deletes them.
-    ///
-    /// The record is sealed and synced first. Otherwise a crash in between would leave a hole that
-    /// no record explains, or one that a forger could have written.
-    fn prune(&mut self, pruned: &Pruned) -> io::Result<()> {
-        let first_time = pruned.segments.first().map(|segment| segment.time);
-        let reason = if pruned.is_old { "keep" } else { "max_size" };
+    /// The next step of pruning, if one is due.
+    pub(super) fn next_tending(&mut self, now: Instant) -> Option<Job> {
+        let kept = self.kept.as_mut()?;
+        if let Some(pruned) = &kept.pruning.sealed {
+            return Some(Job::Delete(pruned.to));
+        }
+        if self.tend_at > now || !kept.pruning.is_idle() {
+            return None;
+        }
+        self.tend_at = now + TEND_EVERY;
+        Some(self.look())
+    }
+
+    fn look(&self) -> Job {
+        Job::Look(Look {
+            keep: self.options.keep,
+            max_size: self.options.max_size,
+            now: Timestamp::now(),
+            active: self.kept.as_ref().and_then(|kept| kept.store.active()),
+        })
+    }
+
+    pub(super) fn take_looked(&mut self, Looked { pruned, oldest }: Looked) {
+        let Some(KeptTrail {
+            store,
+            pruning,
+            reserve,
+            ..
+        }) = &mut self.kept
+        else {
+            return;
+        };
+        if let Some(oldest) = oldest {
+            store.begins_with(oldest);
+        }
+        if pruned.is_some() && pruning.full == FullDisk::Looked {
+            pruning.full = FullDisk::No;
+            if reserve.release() {
+                tracing::warn!(
+                    "the disk is full: the trail's reserve is used to prune old records"
+                );
+            }
+        }
+        pruning.found = pruned;
+    }
+
+    /// Records a pruning that was found, once a checkpoint can vouch for it.
+    pub(super) fn record_pruning(&mut self) {
+        let Some(KeptTrail {
+            pruning, sealer, ..
+        }) = &mut self.kept
+        else {
+            return;
+        };
+        if !sealer.is_ready() {
+            return;
+        }
+        let Some(pruned) = pruning.found.take() else {
+            return;
+        };
         self.append_event(&Data::TrailPruned(TrailPruned {
             from: pruned.from,
             to: pruned.to,
             hash: pruned.hash.to_string().into(),
-            segments: pruned.segments.len(),
+            segments: pruned.segments,
             bytes: pruned.bytes,
-            reason: Some(reason.into()),
+            reason: Some(reason(&pruned).into()),
             records: Some(pruned.to - pruned.from + 1),
-            first_time: first_time.map(|time| time.to_string().into()),
+            first_time: Some(pruned.first_time.to_string().into()),
             kept_from: Some(pruned.kept_from.to_string().into()),
         }));
         // A reader believes the record only once a checkpoint vouches for it.
-        let pruning = self.chain.next() - 1;
-        if self.sealer.as_ref().is_some_and(Sealer::is_on_its_way) {
-            self.write()?;
-            self.sync()?;
+        let record = self.chain.next() - 1;
+        if let Some(kept) = &mut self.kept {
+            kept.sealer.vouch(record);
+            kept.store.begins_with(Oldest {
+                seq: pruned.to + 1,
+                prev: pruned.hash.to_string().into(),
+            });
+            kept.pruning.recorded = Some(pruned);
         }
-        if let Some(sealer) = &mut self.sealer {
-            sealer.vouch(pruning);
-        }
-        self.seal(Instant::now())?;
-        self.write()?;
-        self.sync()?;
-        tracing::info!(
-            reason,
-            from = pruned.from,
-            to = pruned.to,
-            bytes = pruned.bytes,
-            kept_from = %pruned.kept_from,
-            "old records of the audit trail are deleted"
-        );
-        // Oldest first: `verify` accepts a trail that begins within what a pruning was to delete.
-        for segment in &pruned.segments {
-            // This isn't an error of the trail: a file that can't be deleted is no reason to refuse
-            // requests.
-            if let Err(error) = compress::delete(segment) {
-                tracing::warn!(path = %segment.path.display(), %error, "a pruned segment of the trail can't be deleted");
-                break;
-            }
-        }
-        // A round reads only so much, so there may be more to prune.
-        self.tend_at = Instant::now() + PRUNE_NEXT;
-        Ok(())
+        self.seal(Instant::now());
     }
+
+    pub(super) fn take_deleted(&mut self) {
+        let pruned = self.kept.as_mut().and_then(|it| it.pruning.sealed.take());
+        if let Some(pruned) = pruned {
+            tracing::info!(
+                reason = reason(&pruned),
+                from = pruned.from,
+                to = pruned.to,
+                bytes = pruned.bytes,
+                kept_from = %pruned.kept_from,
+                "old records of the audit trail are deleted"
+            );
+        }
+        // A look reads only so much, so there may be more to prune.
+        self.tend_at = Instant::now() + PRUNE_NEXT;
+    }
+
+    /// Notes that there is no room for records, if that is what failed.
+    pub(super) fn note_full_disk(&mut self, error: &io::Error) {
+        let kind = error.kind();
+        let is_full = kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded;
+        if let Some(kept) = &mut self.kept
+            && is_full
+            && kept.pruning.is_idle()
+        {
+            kept.pruning.full = FullDisk::Found;
+        }
+    }
+
+    /// On a full disk, looks for segments that can go, before anything else is tried. Returns
+    /// whether it began to.
+    pub(super) fn looks_for_room(&mut self) -> io::Result<bool> {
+        let Some(kept) = &mut self.kept else {
+            return Ok(false);
+        };
+        if kept.pruning.full != FullDisk::Found || kept.jobs.is_running() {
+            return Ok(false);
+        }
+        kept.pruning.full = FullDisk::Looked;
+        let job = self.look();
+        self.begin(job)?;
+        Ok(true)
+    }
+}
+
+fn reason(pruned: &Pruned) -> &'static str {
+    if pruned.is_old { "keep" } else { "max_size" }
 }
 
 /// How often the age of segments and the room that they take are looked at.
