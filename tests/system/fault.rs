@@ -23,6 +23,11 @@ impl Fault {
         Self::compile(directory, FAILING)
     }
 
+    /// `fdatasync` and `fsync` take 200 ms, as on a disk that is shared with others.
+    pub(crate) fn slow(directory: &Path) -> Self {
+        Self::compile(directory, SLOW)
+    }
+
     fn compile(directory: &Path, text: &str) -> Self {
         tools::need(&["stdlib.h"]);
         let source = directory.join("fault.c");
@@ -95,4 +100,18 @@ int fsync(int fd) {
     if (fails()) { errno = EIO; return -1; }
     return syscall(SYS_fsync, fd);
 }
+"#;
+
+const SLOW: &str = r#"
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static void wait(void) {
+    const char *file = getenv("FAULT");
+    if (file && access(file, F_OK) == 0) usleep(200000);
+}
+
+int fdatasync(int fd) { wait(); return syscall(SYS_fdatasync, fd); }
+int fsync(int fd) { wait(); return syscall(SYS_fsync, fd); }
 "#;

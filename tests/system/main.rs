@@ -12,6 +12,7 @@ mod loops;
 mod namespace;
 mod report_only;
 mod resolv_conf;
+mod slow_disk;
 mod syslog;
 mod trail;
 mod units;

@@ -122,6 +122,35 @@ async fn a_failing_sync_loses_nothing() {
     );
 }
 
+/// A full disk is pruned as soon as records are too old, and the trail goes on without help.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_pruned() {
+    let directory = tempfile::tempdir().unwrap();
+    let echo = echo().await;
+    let audit = directory.path().join("audit");
+    let sizes = "rotate_size = \"64KiB\"\nmax_size = \"16MiB\"\nkeep = \"8s\"";
+    write_config(directory.path(), &keys(echo), sizes);
+    fs::create_dir(&audit).unwrap();
+    let (process, inside) = on_small_disk(directory.path(), &audit, "16m");
+    wait::until("the reserve", || inside.join("reserve").exists());
+    for _ in 0..200 {
+        drop(client::tunnel(process.proxy, &target(echo)).await.unwrap());
+    }
+    fill(&inside.join("filler"));
+    wait::found(|| async { client::tunnel(process.proxy, &target(echo)).await.err() }).await;
+    // Nothing but the age of the records changes from here on.
+    drop(wait::found(|| async { client::tunnel(process.proxy, &target(echo)).await.ok() }).await);
+    let report = wait::found(|| async {
+        let report = whole(&inside);
+        (report.from > 1).then_some(report)
+    })
+    .await;
+    assert!(
+        report.gaps.iter().all(|gap| gap.from.is_none()),
+        "{report:?}"
+    );
+}
+
 /// With `on_failure = "count"` a full disk stops no client. What wasn't recorded is counted when
 /// there is room again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

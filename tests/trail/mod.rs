@@ -29,8 +29,8 @@ mod spoilt;
 mod tamper;
 mod told;
 
-/// Kills the relay fifty times under load. After each time the chain is whole, the trail has every
-/// tunnel that a client saw open, and each tunnel has an end.
+/// Kills the relay fifty times under load, with the default `sync`. After each time the chain is
+/// whole, the trail has every tunnel that a client saw open, and each tunnel has an end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sudden_ends_lose_nothing_that_a_client_saw() {
     let directory = tempfile::tempdir().unwrap();
@@ -41,7 +41,7 @@ async fn sudden_ends_lose_nothing_that_a_client_saw() {
     write_config(
         directory.path(),
         &format!("{}{limits}", destination(echo)),
-        "sync = \"always\"\nrotate_size = \"256KiB\"",
+        "rotate_size = \"256KiB\"",
     );
     let mut seen = HashSet::new();
     let mut ends = 0_u64;

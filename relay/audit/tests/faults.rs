@@ -150,3 +150,41 @@ fn a_session_that_panics_leaves_one_closing_record() {
     );
     assert_eq!(text.matches("\"reason\":\"internal\"").count(), 2);
 }
+
+#[test]
+fn a_segment_that_cannot_be_deleted_is_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = AuditOptions {
+        rotate_size: 8_000,
+        max_size: 16_000,
+        ..options(directory.path())
+    };
+    // What lies under the name of the first segment's compressed file can't be removed as a file.
+    let obstacle = directory.path().join("access-000000000001.jsonl.zst");
+    fs::create_dir_all(&obstacle).unwrap();
+    let (audit, writer) = start(&options);
+    let fill = || {
+        for _ in 0..10 {
+            for _ in 0..10 {
+                tunnel(&audit);
+            }
+            thread::sleep(Duration::from_millis(40));
+        }
+    };
+    let size = || {
+        let segments = segments::list(directory.path()).unwrap();
+        segments.iter().map(|segment| segment.size).sum::<u64>()
+    };
+    fill();
+    let pruned = || {
+        let text = fs::read(directory.path().join(seals::SEALS)).unwrap();
+        String::from_utf8_lossy(&text).contains("\"pruning\":")
+    };
+    wait_for(pruned);
+    fs::remove_dir(&obstacle).unwrap();
+    fill();
+    // Nothing was forgotten, so the trail is within its bound and what a segment adds to it.
+    wait_for(|| size() < 32_000);
+    writer.close();
+    whole(directory.path());
+}
