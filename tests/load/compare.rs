@@ -110,7 +110,7 @@ async fn measure(kind: &Kind, origin: u16, options: &Options) -> anyhow::Result<
 
         let (proxy, target) = start(kind, origin, host, &payload).await?;
         let before = proxy.tree().cpu()?;
-        let rate = workload::rate(&target, WORKERS, options.tunnels, LONGEST).await?;
+        let rate = workload::rate(&target, WORKERS, options.tunnels, None, LONGEST).await?;
         let spent = spent(&proxy, before).await?;
         figures.extend([
             (
@@ -162,7 +162,7 @@ async fn start(
         payload: payload.clone(),
         tls: proxy.tls.clone(),
     };
-    workload::rate(&target, WORKERS, WARM_UP, LONGEST).await?;
+    workload::rate(&target, WORKERS, WARM_UP, None, LONGEST).await?;
     sleep(SETTLE).await;
     Ok((proxy, target))
 }

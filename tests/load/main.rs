@@ -26,6 +26,7 @@
 //! throughput and tail latency are not.
 //!
 //! - rate: workers each open a tunnel (TCP, CONNECT, 200), echo 1 KiB, half-close, wait for the close.
+//!   `--per-second` begins them at that rate.
 //! - upload, download: a few tunnels push to the origin, or pull from it, a fixed number of bytes.
 //! - idle: tunnels that have carried one echo of 1 KiB stay open. The growth of the proxy's PSS is
 //!   divided by their number.
@@ -73,6 +74,9 @@ enum Command {
         workers: usize,
         #[arg(long, default_value_t = 20_000)]
         tunnels: usize,
+        /// Begin no more tunnels than this in a second
+        #[arg(long)]
+        per_second: Option<u32>,
     },
     /// Bytes to the origin
     Upload(Bulk),
@@ -133,9 +137,10 @@ fn main() -> anyhow::Result<()> {
                 proxy,
                 workers,
                 tunnels,
+                per_second,
             } => {
                 let target = proxy.target().await?;
-                let rate = workload::rate(&target, workers, tunnels, LONGEST);
+                let rate = workload::rate(&target, workers, tunnels, per_second, LONGEST);
                 proxy
                     .report(rate, |rate| rate.tunnels as f64, "tunnel")
                     .await?

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use crate::client::{self, Stream, Target};
 use crate::origin;
@@ -57,7 +57,7 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} tunnels, {:.0}/s, p50 {:.1} ms, p99 {:.1} ms",
+            "{} tunnels, {:.0}/s, p50 {:.2} ms, p99 {:.2} ms",
             self.tunnels,
             self.per_second(),
             self.quantile(0.5),
@@ -78,7 +78,7 @@ impl fmt::Display for Moved {
 }
 
 /// Opens, echoes, half-closes and waits for the close, until the tunnels are done or the time is
-/// up.
+/// up. With `per_second`, no tunnel begins before its turn at that rate.
 ///
 /// A tunnel that fails, or takes longer than [`PATIENCE`], is an error. Otherwise a proxy that
 /// drops tunnels would look fast.
@@ -86,6 +86,7 @@ pub(crate) async fn rate(
     target: &Target,
     workers: usize,
     tunnels: usize,
+    per_second: Option<u32>,
     longest: Duration,
 ) -> anyhow::Result<Rate> {
     let next = Arc::new(AtomicUsize::new(0));
@@ -95,7 +96,15 @@ pub(crate) async fn rate(
         let (target, next) = (target.clone(), next.clone());
         running.spawn(async move {
             let mut times = Vec::new();
-            while next.fetch_add(1, Ordering::Relaxed) < tunnels && start.elapsed() < longest {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= tunnels || start.elapsed() >= longest {
+                    break;
+                }
+                if let Some(rate) = per_second {
+                    let turn = Duration::from_secs_f64(number as f64 / f64::from(rate));
+                    sleep_until((start + turn).into()).await;
+                }
                 let began = Instant::now();
                 timeout(PATIENCE, short(&target))
                     .await

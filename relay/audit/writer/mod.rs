@@ -273,7 +273,8 @@ impl Writer {
         self.held += 1;
         self.inbox.metrics.audit_records.inc();
         let within = match self.options.sync {
-            Sync::Always | Sync::Never => Duration::ZERO,
+            Sync::Always => Duration::ZERO,
+            Sync::Never => UNSYNCED,
             Sync::Every(period) => period,
         };
         self.sync_at.get_or_insert_with(|| Instant::now() + within);
@@ -329,5 +330,7 @@ impl Writer {
     }
 }
 
+/// How long written lines stay in memory where none is synced. Each time wakes another thread.
+const UNSYNCED: Duration = Duration::from_millis(100);
 /// How long a failing trail waits before it tries again.
 const RETRY: Duration = Duration::from_secs(1);

@@ -49,6 +49,15 @@ impl Pruning {
     }
 }
 
+impl KeptTrail {
+    /// Gives the reserve's room to a pruning that is under way.
+    fn use_reserve(&self) {
+        if self.reserve.release() {
+            tracing::warn!("the disk is full: the trail's reserve is used to prune old records");
+        }
+    }
+}
+
 impl Writer {
     /// Closes the active segment if it is full or old.
     pub(super) fn rotate(&mut self) -> io::Result<()> {
@@ -101,27 +110,15 @@ impl Writer {
     }
 
     pub(super) fn take_looked(&mut self, Looked { pruned, oldest }: Looked) {
-        let Some(KeptTrail {
-            store,
-            pruning,
-            reserve,
-            ..
-        }) = &mut self.kept
-        else {
-            return;
-        };
+        let Some(kept) = &mut self.kept else { return };
         if let Some(oldest) = oldest {
-            store.begins_with(oldest);
+            kept.store.begins_with(oldest);
         }
-        if pruned.is_some() && pruning.full == FullDisk::Looked {
-            pruning.full = FullDisk::No;
-            if reserve.release() {
-                tracing::warn!(
-                    "the disk is full: the trail's reserve is used to prune old records"
-                );
-            }
+        if pruned.is_some() && kept.pruning.full == FullDisk::Looked {
+            kept.pruning.full = FullDisk::No;
+            kept.use_reserve();
         }
-        pruning.found = pruned;
+        kept.pruning.found = pruned;
     }
 
     /// Records a pruning that was found, once a checkpoint can vouch for it.
@@ -182,11 +179,13 @@ impl Writer {
     pub(super) fn note_full_disk(&mut self, error: &io::Error) {
         let kind = error.kind();
         let is_full = kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded;
-        if let Some(kept) = &mut self.kept
-            && is_full
-            && kept.pruning.is_idle()
-        {
+        let Some(kept) = self.kept.as_mut().filter(|_| is_full) else {
+            return;
+        };
+        if kept.pruning.is_idle() {
             kept.pruning.full = FullDisk::Found;
+        } else {
+            kept.use_reserve();
         }
     }
 
