@@ -12,11 +12,13 @@
 //! - `recorder` is the guard of a session, `inbox` the queue between the sessions and the writer.
 //! - `writer` drives `store` and `compress` (files), `seal` and `kept` (keys and checkpoints), and
 //!   `stdout`.
-//! - `throttle` keeps refusals from filling the disk, `recover` puts a directory in order at the
-//!   start.
+//! - `throttle` keeps refusals from filling the disk, `bounds` keeps what a client sent from making
+//!   a record long.
+//! - `recover` puts a directory in order at the start.
 //! - `ship` sends records to a syslog server, as soon as `durability` reports that they are
 //!   durable.
 
+mod bounds;
 mod clock;
 mod compress;
 mod durability;

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::inbox::{Handed, RecordKind, STALL};
 use super::options::OnFailure;
-use super::{Audit, Unavailable};
+use super::{Audit, Unavailable, bounds};
 use crate::authority::{Authority, DnsName, ServerName};
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
@@ -308,6 +308,7 @@ impl Recorder {
         self.record.bytes_down = self.counters.down();
         self.record.duration_ms = self.started.elapsed().into();
         self.record.event = event;
+        bounds::fit(&mut self.record);
         self.audit.0.write(&self.record, kind)
     }
 }
