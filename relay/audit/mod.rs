@@ -49,6 +49,7 @@ use crate::telemetry::Metrics;
 use durability::Durability;
 use inbox::{Inbox, Queue, RecordKind, RelayRecord, WriterState};
 use ship::{Connector, ShipSource, Shipper};
+use throttle::Throttle;
 use writer::Writer;
 
 pub use options::{AuditOptions, OnFailure, Sync};
@@ -129,7 +130,7 @@ impl Audit {
             sync: options.sync,
             on_failure: options.on_failure,
             queue: Mutex::new(Queue {
-                refusal_room: options.refusal_room(),
+                throttle: Throttle::new(options.refusal_room(), options.rotate_every),
                 ..Queue::default()
             }),
             wake: Condvar::new(),

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::inbox::{Handed, RecordKind, STALL};
 use super::options::OnFailure;
+use super::throttle::{CountedRefusal, Party};
 use super::{Audit, Unavailable, bounds};
 use crate::authority::{Authority, DnsName, ServerName};
 use crate::dns::AddressSource;
@@ -27,8 +28,9 @@ use crate::tunnel::{Closed, ClosedBy, Counters};
 pub struct Recorder {
     audit: Audit,
     record: Box<Record>,
-    /// The client's address, under which refusals are counted.
     address: IpAddr,
+    /// The client that refusals are charged to.
+    party: Party,
     started: Instant,
     counters: Arc<Counters>,
     stage: RecordStage,
@@ -70,6 +72,7 @@ impl Audit {
                 client,
             )),
             address,
+            party: Party::stranger(address),
             started: Instant::now(),
             counters: Arc::default(),
             stage: RecordStage::Pending,
@@ -94,9 +97,24 @@ impl Recorder {
     }
 
     pub fn client(&mut self, name: Option<&Arc<str>>, role: &'static str) {
+        if let Some(name) = name {
+            self.party = Party::Listed(name.clone());
+        }
         if let Some(client) = &mut self.record.client {
             client.name = name.map(Into::into);
             client.role = name.map(|_| role.into());
+        }
+    }
+
+    /// Notes the listed client that the session's is by its address or its certificate, where it
+    /// isn't let in as that client. Unless it is proven, anyone may claim it, so the refusal is then
+    /// charged to the address.
+    pub fn claimed(&mut self, name: &Arc<str>, is_proven: bool) {
+        if is_proven {
+            self.party = Party::Listed(name.clone());
+        }
+        if let Some(client) = &mut self.record.client {
+            client.claimed = Some(name.into());
         }
     }
 
@@ -108,6 +126,7 @@ impl Recorder {
     /// Notes the client that a load balancer announced for this connection.
     pub fn announced(&mut self, client: SocketAddr, balancer: IpAddr) {
         self.address = client.ip().to_canonical();
+        self.party = Party::stranger(self.address);
         if let Some(known) = &mut self.record.client {
             known.address = self.address;
             known.port = client.port();
@@ -262,24 +281,45 @@ impl Recorder {
 
     /// Writes a record or, when throttled, increments the aggregated count for `why`.
     fn end_unopened(&mut self, event: Event, why: &'static str) {
-        let mut queue = self.audit.0.lock();
-        let (wall, now) = (Timestamp::now(), Instant::now());
-        let address = self.address;
-        // A refusal because the trail can't be written can't be written either, so it is counted
-        // for the gap.
-        if why == Reason::AuditUnavailable.token() {
-            queue.uncounted += 1;
-        } else if queue.refusal_room == 0
-            || self.over_rate && !queue.throttle.begin(address, wall, now)
-        {
-            queue.throttle.count(address, why, wall, now);
-            drop(queue);
-            self.audit.0.wake.notify_one();
-        } else {
-            drop(queue);
-            self.write(event, RecordKind::Refusal);
-        }
         self.stage = RecordStage::Ended;
+        // A refusal because the trail can't be written can't be written either. It is counted for
+        // the gap, and the throttle keeps samples until the trail is back.
+        if why == Reason::AuditUnavailable.token() {
+            self.audit.0.lock().uncounted += 1;
+            self.count(why);
+        } else if !self.may_have_own_record()
+            || matches!(self.write(event, RecordKind::Refusal), Handed::Counted)
+        {
+            self.count(why);
+        }
+    }
+
+    /// Whether the refusal gets a record, for which its client is then charged.
+    fn may_have_own_record(&mut self) -> bool {
+        bounds::fit(&mut self.record);
+        let length = bounds::longest_line(&self.record);
+        let mut queue = self.audit.0.lock();
+        let throttle = &mut queue.throttle;
+        let (wall, now) = (Timestamp::now(), Instant::now());
+        let may = throttle.has_room(&self.party)
+            && (!self.over_rate || throttle.begin(&self.party, self.address, wall, now));
+        if may {
+            throttle.charge(&self.party, length);
+        }
+        may
+    }
+
+    /// Counts the refusal under `why`, with a sample of what was asked for.
+    fn count(&self, why: &'static str) {
+        let refusal = CountedRefusal::of(&self.record, self.address, why);
+        let (wall, now) = (Timestamp::now(), Instant::now());
+        let mut queue = self.audit.0.lock();
+        let is_first = queue.throttle.count(&self.party, &refusal, wall, now);
+        drop(queue);
+        // The writer must learn of the new time at which something is due.
+        if is_first {
+            self.audit.0.wake.notify_one();
+        }
     }
 
     fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {

@@ -75,6 +75,7 @@ fn record(audit: &Audit, hostile: Hostile, opens: bool) {
     let mut session = audit.session(name.clone(), policy, far(65535));
     session.announced(far(65534), far(65533).ip());
     session.client(Some(&name), "other");
+    session.claimed(&name, true);
     session.certificate(&hostile.certificate);
     session.sent(&hostile.raw);
     session.target(&Authority {

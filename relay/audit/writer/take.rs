@@ -173,7 +173,7 @@ impl Writer {
         let mut queue = self.inbox.lock();
         loop {
             let now = Instant::now();
-            let deadline = self.next_deadline(queue.throttle.due());
+            let deadline = self.next_deadline(queue.throttle.due(now));
             let nothing = queue.batch.is_empty() && queue.uncounted == 0;
             // While the trail fails, new records don't end the wait. Otherwise each of them would
             // be another try.

@@ -21,7 +21,7 @@ impl Writer {
             // Standard output has no segments, so refusals get new room after each rotation period.
             if self.refill_at <= now {
                 self.refill_at = now + options.rotate_every;
-                self.inbox.lock().refusal_room = options.refusal_room();
+                self.inbox.lock().throttle.refill();
             }
             return Ok(());
         };
@@ -31,7 +31,7 @@ impl Writer {
             return Ok(());
         }
         if store.rotate(options.rotate_size, options.rotate_every)? {
-            self.inbox.lock().refusal_room = options.refusal_room();
+            self.inbox.lock().throttle.refill();
         }
         let Some(pruned) = store.take_prunable(options.keep, options.max_size, Timestamp::now())
         else {
