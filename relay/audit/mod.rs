@@ -14,11 +14,12 @@
 //!   `stdout`.
 //! - `throttle` keeps refusals from filling the disk, `bounds` keeps what a client sent from making
 //!   a record long.
-//! - `recover` puts a directory in order at the start.
+//! - `recover` puts a directory in order at the start, `capacity` tells how long it holds.
 //! - `ship` sends records to a syslog server, as soon as `durability` reports that they are
 //!   durable.
 
 mod bounds;
+mod capacity;
 mod clock;
 mod compress;
 mod durability;
@@ -52,6 +53,7 @@ use ship::{Connector, ShipSource, Shipper};
 use throttle::Throttle;
 use writer::Writer;
 
+pub use capacity::capacity;
 pub use options::{AuditOptions, OnFailure, Sync};
 pub use recorder::Recorder;
 pub use seal::generate;

@@ -17,6 +17,7 @@ use callhome_trail::segments::{self, ACTIVE, Segment};
 use callhome_trail::{Chain, HEAD, Hash, Head, Oldest, SigningKey};
 use jiff::Timestamp;
 
+use super::capacity::capacity_of;
 use super::compress::{self, Compressor};
 use super::files;
 use super::prunable::{Bounds, Prunable, Youngest};
@@ -330,6 +331,12 @@ impl Store {
             kept_from: stays.time,
             segments,
         })
+    }
+
+    /// How long `max_size` holds what is written.
+    pub(super) fn capacity(&self, max_size: u64) -> Option<Duration> {
+        let active = self.active.as_ref().map(|active| &active.begin);
+        capacity_of(self.closed.iter().chain(active), max_size)
     }
 
     fn begin_after(&self, index: usize) -> Option<&Segment> {

@@ -33,6 +33,9 @@ impl Writer {
         if store.rotate(options.rotate_size, options.rotate_every)? {
             self.inbox.lock().throttle.refill();
         }
+        if let Some(capacity) = store.capacity(options.max_size) {
+            self.inbox.metrics.audit_capacity(capacity);
+        }
         let Some(pruned) = store.take_prunable(options.keep, options.max_size, Timestamp::now())
         else {
             return Ok(());

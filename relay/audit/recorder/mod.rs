@@ -1,19 +1,20 @@
 //! The guard of a session. It leaves exactly one closing record, also when the session panics or is
 //! cancelled.
 
+mod refused;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Tls};
-use jiff::Timestamp;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::inbox::{Handed, RecordKind, STALL};
 use super::options::OnFailure;
-use super::throttle::{CountedRefusal, Party};
+use super::throttle::Party;
 use super::{Audit, Unavailable, bounds};
 use crate::authority::{Authority, DnsName, ServerName};
 use crate::dns::AddressSource;
@@ -276,49 +277,6 @@ impl Recorder {
         } else {
             self.record.outcome = Some(outcome);
             self.end_unopened(event, reason.token());
-        }
-    }
-
-    /// Writes a record or, when throttled, increments the aggregated count for `why`.
-    fn end_unopened(&mut self, event: Event, why: &'static str) {
-        self.stage = RecordStage::Ended;
-        // A refusal because the trail can't be written can't be written either. It is counted for
-        // the gap, and the throttle keeps samples until the trail is back.
-        if why == Reason::AuditUnavailable.token() {
-            self.audit.0.lock().uncounted += 1;
-            self.count(why);
-        } else if !self.may_have_own_record()
-            || matches!(self.write(event, RecordKind::Refusal), Handed::Counted)
-        {
-            self.count(why);
-        }
-    }
-
-    /// Whether the refusal gets a record, for which its client is then charged.
-    fn may_have_own_record(&mut self) -> bool {
-        bounds::fit(&mut self.record);
-        let length = bounds::longest_line(&self.record);
-        let mut queue = self.audit.0.lock();
-        let throttle = &mut queue.throttle;
-        let (wall, now) = (Timestamp::now(), Instant::now());
-        let may = throttle.has_room(&self.party)
-            && (!self.over_rate || throttle.begin(&self.party, self.address, wall, now));
-        if may {
-            throttle.charge(&self.party, length);
-        }
-        may
-    }
-
-    /// Counts the refusal under `why`, with a sample of what was asked for.
-    fn count(&self, why: &'static str) {
-        let refusal = CountedRefusal::of(&self.record, self.address, why);
-        let (wall, now) = (Timestamp::now(), Instant::now());
-        let mut queue = self.audit.0.lock();
-        let is_first = queue.throttle.count(&self.party, &refusal, wall, now);
-        drop(queue);
-        // The writer must learn of the new time at which something is due.
-        if is_first {
-            self.audit.0.wake.notify_one();
         }
     }
 
