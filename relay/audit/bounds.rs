@@ -114,14 +114,21 @@ fn length_of_list(list: &[Text]) -> usize {
 }
 
 fn length_in_json(text: &str) -> usize {
-    text.chars().map(length_of_char).sum()
+    text.bytes().map(length_of_byte).sum()
 }
 
 fn length_of_char(char: char) -> usize {
     match char {
-        '"' | '\\' => 2,
-        '\0'..'\x20' => 6,
+        '\0'..='\x7f' => length_of_byte(char as u8),
         char => char.len_utf8(),
+    }
+}
+
+fn length_of_byte(byte: u8) -> usize {
+    match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
     }
 }
 

@@ -343,7 +343,7 @@ mod tests {
         metrics.tunnel_closed("client", Duration::from_secs(2));
         metrics.reloaded(false);
         assert!(!metrics.encode().contains("audit_capacity_seconds "));
-        metrics.audit_capacity(Duration::from_secs(86_400));
+        metrics.audit_capacity(Duration::from_hours(24));
         let text = metrics.encode();
         for line in [
             "callhome_relay_refusals_total{reason=\"port_not_allowed\"} 1",

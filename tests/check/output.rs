@@ -93,7 +93,7 @@ async fn the_days_that_the_trail_holds_are_noted() {
         notes.next().map(str::to_owned)
     };
     assert_eq!(noted().await, None);
-    let (writes, writer) = trail::start(&trail::options(&audit, 4096));
+    let (relay, writer) = trail::start(&trail::options(&audit, 4096));
     let begun = noted().await.unwrap();
     assert!(begun.contains("less than a day of closed files"), "{begun}");
     for cut in 0..200 {
@@ -101,7 +101,7 @@ async fn the_days_that_the_trail_holds_are_noted() {
             cause: "test".into(),
             tunnels_cut: cut,
         };
-        writes.relay_event(Data::RelayStopped(data));
+        relay.relay_event(Data::RelayStopped(data));
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     writer.close();

@@ -106,7 +106,7 @@ fn record(audit: &Audit, hostile: Hostile, opens: bool) {
     session.progress();
     session.closed(Closed {
         by: ClosedBy::PolicyRevoked,
-        error: Some(hostile.detail.into()),
+        error: Some(hostile.detail),
     });
 }
 
