@@ -93,11 +93,33 @@ pub struct ConfigRejected {
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Refusals {
+    /// The address of the first of them, or 0.0.0.0 for a crowd.
     pub address: IpAddr,
     // This is text, so that a time which can't be read doesn't hide the counts from a reader.
     pub since: Text,
     pub count: u64,
     pub reasons: BTreeMap<Text, u64>,
+    /// The listed client under which they are counted. Its other addresses are counted with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Text>,
+    /// The listed client that the last of them claimed to be and wasn't let in as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<Text>,
+    /// The first distinct targets, and how often each was asked for. Long ones are cut.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<Text, u64>,
+    /// The first distinct pairs of destination and reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub destinations: Vec<RefusedDestination>,
+}
+
+/// How often requests for a destination were refused for a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusedDestination {
+    /// None for a target on no list, and for a request without a target.
+    pub destination: Option<Text>,
+    pub reason: Text,
+    pub count: u64,
 }
 
 /// A part of an [`Inventory`](crate::Inventory), which is the text as JSON.

@@ -40,7 +40,7 @@ mod words;
 pub use chain::{Chain, Line, LineError, VERSION};
 pub use data::{
     AuditGap, Checkpoint, ClockStepped, ConfigLoaded, ConfigRejected, Data, InventoryPart, Oldest,
-    Range, Refusals, RelayStarted, RelayStopped, TextPart, TrailPruned,
+    Range, Refusals, RefusedDestination, RelayStarted, RelayStopped, TextPart, TrailPruned,
 };
 pub use escape::{MAX_RAW, escape, unescape};
 pub use follow::Follower;

@@ -39,9 +39,6 @@ pub(super) struct Queue {
     /// Records that the writer has taken and that aren't durable.
     pub(super) writing: usize,
     pub(super) throttle: Throttle,
-    /// Bytes that refusals may still take of the segment. When none are left, further refusals are
-    /// counted together.
-    pub(super) refusal_room: u64,
     /// Requests that left no record because the trail couldn't take it.
     pub(super) uncounted: u64,
     pub(super) state: WriterState,
@@ -179,10 +176,6 @@ impl Inbox {
         // Read the clock under the lock. Otherwise two sessions could hand over in another order
         // than that of their times.
         let time = Timestamp::now();
-        if kind == RecordKind::Refusal {
-            let line = (members.len() + CHAINED) as u64;
-            queue.refusal_room = queue.refusal_room.saturating_sub(line);
-        }
         let is_first = queue.batch.is_empty();
         if is_first {
             queue.since = Some(Instant::now());
@@ -286,8 +279,6 @@ thread_local! {
 
 /// How many records may wait while the trail can't be written, besides one for each open session.
 pub(super) const MAX_WAITING: usize = 4096;
-/// About how many bytes the chain adds to a record's members.
-const CHAINED: usize = 300;
 /// For how many records an empty batch keeps room.
 const KEEP_RECORDS: usize = 256;
 /// How often the time is counted that the writer and the disk take.

@@ -13,11 +13,14 @@
 //! - `recorder` is the guard of a session, `inbox` the queue between the sessions and the writer.
 //! - `writer` drives `store` (lines) and `stdout`, and gives the slow work to `disk`: syncs, keys and
 //!   checkpoints (`seal`, `kept`), closed segments (`compress`, `prunable`).
-//! - `throttle` keeps refusals from filling the disk, `recover` puts a directory in order at the
-//!   start.
+//! - `throttle` keeps refusals from filling the disk, `bounds` keeps what a client sent from making
+//!   a record long.
+//! - `recover` puts a directory in order at the start, `capacity` tells how long it holds.
 //! - `ship` sends records to a syslog server, as soon as `durability` reports that they are
 //!   durable.
 
+mod bounds;
+mod capacity;
 mod clock;
 mod compress;
 mod disk;
@@ -50,8 +53,10 @@ use crate::telemetry::Metrics;
 use durability::Durability;
 use inbox::{Inbox, Queue, RecordKind, RelayRecord, TICK, WriterState};
 use ship::{Connector, ShipSource, Shipper};
+use throttle::Throttle;
 use writer::Writer;
 
+pub use capacity::capacity;
 pub use options::{AuditOptions, OnFailure, Sync};
 pub use recorder::Recorder;
 pub use seal::generate;
@@ -129,7 +134,7 @@ impl Audit {
             relay: relay.into(),
             on_failure: options.on_failure,
             queue: Mutex::new(Queue {
-                refusal_room: options.refusal_room(),
+                throttle: Throttle::new(options.refusal_room(), options.rotate_every),
                 ..Queue::default()
             }),
             wake: Condvar::new(),

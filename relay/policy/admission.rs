@@ -8,22 +8,32 @@ use super::{Policy, list};
 use crate::authority::DnsName;
 
 impl Policy {
-    pub(super) fn admit_by_certificate(
-        &self,
-        source: IpAddr,
-        names: &[DnsName],
-    ) -> Result<Arc<Client>, String> {
+    /// Finds the clients that have one of these certificate names.
+    pub(super) fn of_certificate(&self, names: &[DnsName]) -> Vec<&Arc<Client>> {
         let mut places: Vec<usize> = names
             .iter()
             .filter_map(|name| self.certificates.get(name).copied())
             .collect();
         places.sort_unstable();
         places.dedup();
-        let clients: Vec<_> = places
-            .iter()
-            .filter_map(|at| self.clients.get(*at))
-            .collect();
-        match clients.as_slice() {
+        places
+            .into_iter()
+            .filter_map(|at| self.clients.get(at))
+            .collect()
+    }
+
+    /// Finds the client that has a canonical address among its sources.
+    pub(super) fn of_address(&self, source: IpAddr) -> Option<&Arc<Client>> {
+        let place = self.sources.find(source)?;
+        self.clients.get(place)
+    }
+
+    pub(super) fn admit_by_certificate(
+        &self,
+        source: IpAddr,
+        names: &[DnsName],
+    ) -> Result<Arc<Client>, String> {
+        match self.of_certificate(names).as_slice() {
             [client] if client.comes_from(source) => Ok(Arc::clone(client)),
             [client] => Err(format!(
                 "the certificate is that of client {}, which has no source {source}",
@@ -43,11 +53,7 @@ impl Policy {
     }
 
     pub(super) fn admit_by_address(&self, source: IpAddr) -> Result<Arc<Client>, String> {
-        let listed = self
-            .sources
-            .find(source)
-            .and_then(|at| self.clients.get(at));
-        match listed {
+        match self.of_address(source) {
             // It isn't admitted as a stranger either, because another person may have that client's
             // machine in their hands.
             Some(client) if !client.certificate_names.is_empty() => Err(format!(

@@ -33,8 +33,7 @@ impl Policy {
             Enforcement::Enforce => false,
             Enforcement::ReportOnly { until } => now < until,
         };
-        let place = self.hosts.find(&target.host, &self.nat64);
-        let destination = place.and_then(|at| self.destinations.get(at));
+        let destination = self.destination_of(&target.host);
         match destination {
             Some(destination) => check_listed(client, target, destination)?,
             None => self.check_unlisted(client, target, report_only)?,

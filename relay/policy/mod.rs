@@ -29,7 +29,7 @@ use std::sync::Arc;
 use ipnet::Ipv6Net;
 
 use self::index::{HostIndex, PrefixMap};
-use crate::authority::DnsName;
+use crate::authority::{DnsName, Host};
 use crate::proxy_error::{Reason, Refusal};
 
 pub use self::client::{Client, ClientLimits, Role, Unlisted};
@@ -81,6 +81,12 @@ impl Policy {
         address::judged_as(address, &self.nat64)
     }
 
+    /// Finds the destination that a host belongs to, whichever client asks for it.
+    pub fn destination_of(&self, host: &Host) -> Option<&Arc<Destination>> {
+        let place = self.hosts.find(host, &self.nat64)?;
+        self.destinations.get(place)
+    }
+
     /// Finds the client that a source address belongs to. A client outside the inventory has no
     /// name.
     ///
@@ -112,6 +118,28 @@ impl Policy {
         }
         .map_err(|detail| Refusal::new(Reason::ClientNotAllowed, detail))
     }
+
+    /// Finds the listed client that a caller would be by the names in its certificate, or else by
+    /// its address. It need not be admitted as that client.
+    pub fn claimed(&self, source: IpAddr, names: &[DnsName]) -> Option<Claimed<'_>> {
+        let by_certificate = self.of_certificate(names);
+        let client = match by_certificate.as_slice() {
+            [client] => client,
+            _ => self.of_address(source.to_canonical())?,
+        };
+        Some(Claimed {
+            name: client.name.as_ref()?,
+            by_certificate: by_certificate.len() == 1,
+        })
+    }
+}
+
+/// The name of the client that a caller would be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed<'a> {
+    pub name: &'a Arc<str>,
+    /// Whether its certificate says so, and not its address.
+    pub by_certificate: bool,
 }
 
 /// Joins the items by commas, for a message.

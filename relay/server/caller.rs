@@ -67,6 +67,19 @@ impl Caller {
         policy.admit_with(self.source(), self.certificate.as_deref())
     }
 
+    /// Finds the listed client that the caller would be, by a certificate that was `refused` too, and
+    /// tells whether it has proven that.
+    pub(super) fn claimed<'a>(
+        &self,
+        policy: &'a Policy,
+        refused: &[DnsName],
+    ) -> Option<(&'a Arc<str>, bool)> {
+        let names = self.certificate.as_deref().unwrap_or(refused);
+        let claimed = policy.claimed(self.source(), names)?;
+        let is_proven = !claimed.by_certificate || self.certificate.is_some();
+        Some((claimed.name, is_proven))
+    }
+
     /// The certificate name that makes the caller `client`, or else the first name.
     pub(super) fn certificate_name(&self, client: Option<&Client>) -> Option<&DnsName> {
         let names = self.certificate.as_deref()?;

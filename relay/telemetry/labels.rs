@@ -15,6 +15,9 @@ pub enum ByteDirection {
     Down,
 }
 
+/// For a metric that has no series before its first value.
+pub(super) type NoLabels = [(&'static str, &'static str); 0];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct ReasonLabels {
     pub(super) reason: ReasonLabel,

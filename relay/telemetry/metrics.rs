@@ -11,8 +11,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{
-    ByteDirection, ClosedLabels, DirectionLabels, ListenerLabels, ReasonLabel, ReasonLabels,
-    ReloadLabels, ServerLabels,
+    ByteDirection, ClosedLabels, DirectionLabels, ListenerLabels, NoLabels, ReasonLabel,
+    ReasonLabels, ReloadLabels, ServerLabels,
 };
 use crate::proxy_error::Reason;
 
@@ -37,6 +37,7 @@ pub struct Metrics {
     pub audit_records: Counter,
     pub audit_failures: Counter,
     pub audit_available: Gauge,
+    audit_capacity: Family<NoLabels, Gauge>,
     shipped: Family<ServerLabels, Counter>,
     ship_lag: Family<ServerLabels, Gauge>,
     ship_missed: Family<ServerLabels, Counter>,
@@ -85,6 +86,7 @@ impl Metrics {
             audit_records: Counter::default(),
             audit_failures: Counter::default(),
             audit_available: Gauge::default(),
+            audit_capacity: Family::default(),
             shipped: Family::default(),
             ship_lag: Family::default(),
             ship_missed: Family::default(),
@@ -181,6 +183,12 @@ impl Metrics {
             "1 while the trail takes records",
             self.audit_available.clone(),
         );
+        r.register_with_unit(
+            "audit_capacity",
+            "How long the trail holds at the last week's rate, once it has a day of history",
+            Unit::Seconds,
+            self.audit_capacity.clone(),
+        );
         r.register(
             "audit_shipped",
             "Records sent to the syslog server, repeats included",
@@ -276,6 +284,13 @@ impl Metrics {
             .set(not_after);
     }
 
+    /// Records how long the trail holds. Until then there is no series, which would look like an
+    /// empty trail or an endless one.
+    pub fn audit_capacity(&self, holds: Duration) {
+        let seconds = i64::try_from(holds.as_secs()).unwrap_or(i64::MAX);
+        self.audit_capacity.get_or_create(&[]).set(seconds);
+    }
+
     /// Gives the metrics of a syslog server. Without a server there are none.
     pub fn shipping(&self, server: &str) -> Shipping {
         let labels = ServerLabels {
@@ -327,12 +342,15 @@ mod tests {
         metrics.relayed(ByteDirection::Up, 42);
         metrics.tunnel_closed("client", Duration::from_secs(2));
         metrics.reloaded(false);
+        assert!(!metrics.encode().contains("audit_capacity_seconds "));
+        metrics.audit_capacity(Duration::from_hours(24));
         let text = metrics.encode();
         for line in [
             "callhome_relay_refusals_total{reason=\"port_not_allowed\"} 1",
             "callhome_relay_refusals_total{reason=\"sni_mismatch\"} 0",
             "callhome_relay_relayed_bytes_total{direction=\"up\"} 42",
             "callhome_relay_tunnels_closed_total{by=\"client\"} 1",
+            "callhome_relay_audit_capacity_seconds 86400",
             "callhome_relay_config_reloads_total{result=\"rejected\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -1,10 +1,12 @@
 //! What `check` prints, and when it sends nothing.
 
+use callhome_trail::{Data, RelayStopped};
 use serde_json::Value;
 
 use super::{Ca, HOST, Https, check, check_with, command, looked_up};
 use crate::support::dns::NameServer;
 use crate::support::relay::upstream;
+use crate::support::trail;
 
 #[tokio::test]
 async fn the_json_has_what_the_lines_have() {
@@ -72,6 +74,43 @@ async fn offline_sends_nothing() {
     let keys = looked_up(&dns, "");
     assert_eq!(check(&keys).await.code, Some(1));
     assert!(dns.all_queries() > 0);
+}
+
+/// A trail that is full tells how long it holds, one that has begun tells that it can't, and one
+/// that doesn't exist has no note.
+#[tokio::test]
+async fn the_days_that_the_trail_holds_are_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let audit = directory.path().join("audit");
+    let keys = format!(
+        "[clients]\nunlisted = \"any\"\n[audit]\ndirectory = \"{}\"\nrotate_size = \"4KiB\"\nmax_size = \"16KiB\"\n",
+        audit.display()
+    );
+    let noted = async || {
+        let ran = check_with(&keys, &["--offline"], None).await;
+        assert_eq!(ran.code, Some(0), "{}{}", ran.out, ran.err);
+        let mut notes = ran.out.lines().filter(|line| line.contains("audit trail"));
+        notes.next().map(str::to_owned)
+    };
+    assert_eq!(noted().await, None);
+    let (relay, writer) = trail::start(&trail::options(&audit, 4096));
+    let begun = noted().await.unwrap();
+    assert!(begun.contains("less than a day of closed files"), "{begun}");
+    for cut in 0..200 {
+        let data = RelayStopped {
+            cause: "test".into(),
+            tunnels_cut: cut,
+        };
+        relay.relay_event(Data::RelayStopped(data));
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    writer.close();
+    let full = noted().await.unwrap();
+    assert!(
+        full.contains("holds 0 days, and `keep` is 400 days"),
+        "{full}"
+    );
+    assert!(full.contains("raise max_size"), "{full}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! certificate.
 
 mod balancer;
+mod claims;
 mod commands;
 mod garbage;
 mod https;

@@ -210,3 +210,48 @@ fn replace(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
         .expect("found");
     [&bytes[..at], to, &bytes[at + from.len()..]].concat()
 }
+
+/// Against: a client that makes its records long, so that old ones leave the trail sooner. Eight
+/// protocols of 255 bytes each, which double when they are escaped, made lines of 8 KiB.
+#[tokio::test]
+async fn a_long_hello_makes_no_long_record() {
+    let server = Plain::start(Manner::Listens).await;
+    let port = server.address.port();
+    let relay = start(port, "5s").await;
+    let mut stream = tunnel(relay.proxy, &format!("ch3.zerto.com:{port}"))
+        .await
+        .unwrap();
+    stream.write_all(&hello_with_protocols()).await.unwrap();
+    drop(stream);
+    let record = relay.closing(0).await;
+    assert_eq!(record["event"], "tunnel_closed", "{record}");
+    assert_eq!(record["tls"]["sni"], "ch3.zerto.com");
+    let text = std::fs::read_to_string(relay.trail()).unwrap();
+    let closing = text.lines().find(|line| line.contains("\"tunnel_closed\""));
+    let length = closing.unwrap().len();
+    assert!(length <= 2048, "{length} bytes");
+    settled(&relay).await;
+}
+
+fn hello_with_protocols() -> Vec<u8> {
+    let sized = |bytes: &[u8]| {
+        let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+        [&length, bytes].concat()
+    };
+    let extension = |number: u8, data: &[u8]| [&[0, number][..], &sized(data)].concat();
+    let name = [&[0][..], &sized(b"ch3.zerto.com")].concat();
+    let protocols = [&[255][..], &[b'\\'; 255]].concat().repeat(8);
+    let extensions = [
+        extension(0, &sized(&name)),
+        extension(16, &sized(&protocols)),
+    ];
+    let body = [
+        b"\x03\x03",
+        &[7; 32][..],
+        b"\0\0\x02\x13\x01\x01\0",
+        &sized(&extensions.concat()),
+    ]
+    .concat();
+    let message = [b"\x01\0", &sized(&body)[..]].concat();
+    [b"\x16\x03\x01", &sized(&message)[..]].concat()
+}

@@ -17,6 +17,7 @@ use crate::support::written::{records, whole};
 
 mod clocks;
 mod edits;
+mod flood;
 mod forged;
 mod forger;
 mod honest;

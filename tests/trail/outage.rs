@@ -53,6 +53,14 @@ async fn a_reader_that_blocks_is_an_outage_until_it_reads() {
     fs::write(&copy, reader.join().unwrap()).unwrap();
     let report = whole(&directory.path().join("audit"));
     let read = whole(&copy);
+    // The requests that it refused meanwhile are counted, with what they asked for.
+    let records = records(&copy);
+    let refused = records.iter().find(|it| {
+        let data = &it["data"];
+        data["reasons"]["audit_unavailable"].is_u64() && data["targets"][target(echo)].is_u64()
+    });
+    let data = &refused.expect("samples of the outage")["data"];
+    assert_eq!(data["destinations"][0]["destination"], "upstream", "{data}");
     assert_eq!((read.records, &read.trail), (report.records, &report.trail));
     assert!(opened > 10, "{opened}");
 }

@@ -8,6 +8,7 @@ use callhome_trail::segments::{self, ACTIVE, Segment};
 use callhome_trail::{Hash, Oldest};
 use jiff::Timestamp;
 
+use super::super::capacity::capacity_of;
 use super::super::compress::{self, Compressor};
 use super::super::prunable::{Bounds, Prunable, Youngest};
 use super::reserve::Reserve;
@@ -41,6 +42,8 @@ pub(in crate::audit) struct Looked {
     pub(in crate::audit) pruned: Option<Pruned>,
     /// The oldest record from now on, where the first segment turned out not to be the trail's.
     pub(in crate::audit) oldest: Option<Oldest>,
+    /// How long `max_size` holds what is written.
+    pub(in crate::audit) capacity: Option<Duration>,
 }
 
 /// Segments that are to be deleted, and the records in them.
@@ -114,6 +117,7 @@ impl Closed {
             segment.size = metadata.map_or(segment.size, |metadata| metadata.len());
         }
         let active = look.active.as_ref();
+        let capacity = capacity_of(self.segments.iter().chain(active), look.max_size);
         let closed: u64 = self.segments.iter().map(|segment| segment.size).sum();
         let total = closed + active.map_or(0, |active| active.size) + self.reserve.length();
         let bounds = Bounds {
@@ -125,10 +129,14 @@ impl Closed {
             .youngest
             .prunable(&self.segments, active, total, bounds)
         {
-            Prunable::None => Looked::default(),
+            Prunable::None => Looked {
+                capacity,
+                ..Looked::default()
+            },
             Prunable::Segments(count, is_old) => Looked {
                 pruned: self.pruned(count, is_old, active),
                 oldest: None,
+                capacity,
             },
             Prunable::Foreign => {
                 let segment = self.segments.remove(0);
@@ -136,6 +144,7 @@ impl Closed {
                 Looked {
                     pruned: None,
                     oldest: self.oldest().or_else(|| active.map(oldest_of)),
+                    capacity,
                 }
             }
         }

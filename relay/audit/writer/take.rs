@@ -224,7 +224,7 @@ impl Writer {
             }
         });
         let uncounted = (queue.uncounted > 0 && self.has_begun()).then_some(now);
-        let throttle = queue.throttle.due().filter(|_| self.has_begun());
+        let throttle = queue.throttle.due(now).filter(|_| self.has_begun());
         let kept = self.kept.as_ref().filter(|_| !is_running);
         let on_disk = [
             self.sync_at,

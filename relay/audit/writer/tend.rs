@@ -67,7 +67,7 @@ impl Writer {
             // Standard output has no segments, so refusals get new room after each rotation period.
             if self.tend_at <= now {
                 self.tend_at = now + options.rotate_every;
-                self.inbox.lock().refusal_room = options.refusal_room();
+                self.inbox.lock().throttle.refill();
             }
             return Ok(());
         };
@@ -79,7 +79,7 @@ impl Writer {
         }
         let (size, every) = (options.rotate_size, options.rotate_every);
         if kept.store.rotate(size, every, &self.chain)? {
-            self.inbox.lock().refusal_room = options.refusal_room();
+            self.inbox.lock().throttle.refill();
             self.sync_at = Some(now);
             // A new segment takes room, so look soon whether another must go.
             self.tend_at = now;
@@ -109,8 +109,16 @@ impl Writer {
         })
     }
 
-    pub(super) fn take_looked(&mut self, Looked { pruned, oldest }: Looked) {
+    pub(super) fn take_looked(&mut self, looked: Looked) {
+        let Looked {
+            pruned,
+            oldest,
+            capacity,
+        } = looked;
         let Some(kept) = &mut self.kept else { return };
+        if let Some(capacity) = capacity {
+            self.inbox.metrics.audit_capacity(capacity);
+        }
         if let Some(oldest) = oldest {
             kept.store.begins_with(oldest);
         }

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 
+use crate::audit::{self, AuditOptions};
 use crate::config::{Config, GUARDED};
 use crate::policy::{Client, Destination, Origin, Policy, Unlisted, VersionRange, ZertoVersion};
 use crate::probe::TrustStores;
@@ -24,6 +25,7 @@ pub(super) fn on(
             notes.push(NO_SYSTEM_ROOTS.to_owned());
         }
     }
+    notes.extend(capacity(&config.audit));
     let now = Timestamp::now().as_second();
     for (listener, end) in certificates.ends() {
         let soon = tls::ends_soon(end, now);
@@ -35,6 +37,25 @@ pub(super) fn on(
         notes.extend(outlived(destination, policy));
     }
     notes
+}
+
+/// Notes how many days the trail holds. A trail that doesn't exist yet has no note.
+fn capacity(options: &AuditOptions) -> Option<String> {
+    let directory = options.directory.as_ref().filter(|it| it.exists())?;
+    let holds = match audit::capacity(directory, options.max_size) {
+        Ok(Some(holds)) => holds.as_secs() / DAY,
+        Ok(None) => return Some(LITTLE_HISTORY.to_owned()),
+        Err(error) => return Some(format!("the audit trail can't be read: {error}")),
+    };
+    let keep = options.keep.as_secs() / DAY;
+    let but = if holds < keep {
+        ", so the oldest records go before that: raise max_size, or look at what fills it"
+    } else {
+        ""
+    };
+    Some(format!(
+        "at the last week's rate the audit trail holds {holds} days, and `keep` is {keep} days{but}"
+    ))
 }
 
 /// Notes a host of the preset that no text of the vendor's confirms.
@@ -109,6 +130,8 @@ fn hosts(destination: &Destination) -> String {
     hosts.join(", ")
 }
 
+const LITTLE_HISTORY: &str = "the audit trail has less than a day of closed files: too little to tell how many days it holds";
+const DAY: u64 = 86_400;
 const SCOPE: &str =
     "this tests the relay's own path to each destination, not a ZVM's way to the relay";
 const NO_SYSTEM_ROOTS: &str = "this machine has no root certificates that can be read: chains are judged by the public ones alone";

@@ -108,9 +108,10 @@ fn client_verifier<'a>(
             .add(certificate)
             .map_err(|why| (path, why.to_string()))?;
     }
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .build()
-        .map_err(|why| (path, why.to_string()))
+        .map_err(|why| (path, why.to_string()))?;
+    Ok(Arc::new(tls::ExpiryNotingVerifier(verifier)))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, (&Path, String)> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Session;
 use super::end::End;
 use crate::proxy_error::{Reason, Refusal};
-use crate::server::options::TlsOptions;
+use crate::server::options::{ListenerMode, TlsOptions};
 use crate::tls;
 
 impl Session<'_> {
@@ -32,6 +32,7 @@ impl Session<'_> {
         // A failed PROXY header or handshake never reaches the request limiter, so charge it to the
         // same bucket here.
         if matches!(arrived, Err(End::Refused(_) | End::Left)) {
+            self.note_claim();
             let rate = self.settings.limits.rate_per_client;
             let source = self.caller.source();
             if !self.common.limiter.request(source, rate, Instant::now()) {
@@ -41,11 +42,45 @@ impl Session<'_> {
         arrived
     }
 
+    /// Notes which listed client the caller would be.
+    pub(super) fn note_claim(&mut self) {
+        let refused = self.client.expired_names();
+        if let Some(name) = refused.first() {
+            self.record.certificate(name);
+        }
+        let claimed = self.caller.claimed(&self.settings.policy, refused);
+        if let Some((name, is_proven)) = claimed {
+            self.record.claimed(name, is_proven);
+        }
+    }
+
+    /// Notes what a client asks for that takes a balancer's listener for its own. A listener that
+    /// speaks TLS would have to shake hands first, which it does with balancers only.
+    async fn note_misplaced(&mut self) {
+        if self.listener.tls.is_none() && self.listener.mode == ListenerMode::Proxy {
+            let limit = self.settings.limits.request_head;
+            let within = self.settings.timeouts.proxy_header;
+            // An error is no matter, because the client is refused anyway.
+            let _ = self.client.head(limit, within).await;
+            self.note_plain_request();
+        }
+    }
+
+    /// Notes the target of a CONNECT that came where something else was expected.
+    pub(super) fn note_plain_request(&mut self) {
+        let limit = self.settings.limits.request_head;
+        if let Some((raw, target)) = self.client.plain_request(limit) {
+            self.record.sent(raw);
+            self.note_target(&target);
+        }
+    }
+
     /// Takes the client's address from a balancer that is listed, and from no other peer.
     async fn read_proxy_header(&mut self) -> Result<(), End> {
         let balancer = self.caller.source();
         if !self.listener.has_balancer(balancer) {
             let detail = format!("{balancer} isn't in this listener's proxy_protocol_from");
+            self.note_misplaced().await;
             return Err(Refusal::new(Reason::ClientNotAllowed, detail).into());
         }
         let within = self.settings.timeouts.proxy_header;
@@ -65,7 +100,13 @@ impl Session<'_> {
             return Err(Refusal::new(Reason::Internal, "the listener has no certificate").into());
         };
         let within = self.settings.timeouts.tls_handshake;
-        let session = self.client.shake_hands(config, within).await?;
+        let session = match self.client.shake_hands(config, within).await {
+            Ok(session) => session,
+            Err(end) => {
+                self.note_plain_request();
+                return Err(end);
+            }
+        };
         if options.client_ca.is_some() {
             // Verification has required a certificate. If none were there, the empty list of names
             // would admit no client, whereas the address alone might admit one.

@@ -55,6 +55,7 @@ impl Session<'_> {
             }
         };
         if let Asked::Tunnel(request) = &asked {
+            self.note_target(&request.target);
             // A loop is refused before the client is. Otherwise the operator would read that the
             // relay's own address is no client, and not that the relay has reached itself.
             self.refuse_loop(request)?;
@@ -62,11 +63,17 @@ impl Session<'_> {
         let client = judged?;
         match asked {
             Asked::Page => Err(End::Page(client)),
-            Asked::Tunnel(request) => {
-                self.record.target(&request.target);
-                Ok(request)
-            }
+            Asked::Tunnel(request) => Ok(request),
         }
+    }
+
+    /// Notes the target, and the destination that it belongs to. That tells nothing about whether
+    /// the client may go there.
+    pub(super) fn note_target(&mut self, target: &Authority) {
+        self.record.target(target);
+        let destination = self.settings.policy.destination_of(&target.host);
+        let name = destination.map(|destination| &destination.name);
+        self.record.destination(name);
     }
 
     /// Judges the client by policy and by its rate, and notes in the record who it is.
@@ -85,6 +92,9 @@ impl Session<'_> {
         }
         if let Some(name) = self.caller.certificate_name(admitted.as_deref().ok()) {
             self.record.certificate(name);
+        }
+        if admitted.is_err() || !in_rate {
+            self.note_claim();
         }
         let client = admitted?;
         if in_rate {
@@ -114,7 +124,13 @@ impl Session<'_> {
     }
 
     async fn ask_by_hello(&mut self, target_port: u16, within: Duration) -> Result<Asked, End> {
-        let hello = self.read_hello(within).await?;
+        let hello = match self.read_hello(within).await {
+            Ok(hello) => hello,
+            Err(end) => {
+                self.note_plain_request();
+                return Err(end);
+            }
+        };
         let host = match &hello.server_name {
             ServerName::Host(host) => host.clone(),
             ServerName::Absent => {
@@ -137,7 +153,7 @@ impl Session<'_> {
     }
 
     /// Refuses a request that this relay has sent to itself.
-    fn refuse_loop(&mut self, request: &TunnelRequest) -> Result<(), Refusal> {
+    fn refuse_loop(&self, request: &TunnelRequest) -> Result<(), Refusal> {
         let came_back = self.common.loops.came_back(
             self.listener.mode,
             &self.caller,
@@ -147,7 +163,6 @@ impl Session<'_> {
         let Some(how) = came_back else {
             return Ok(());
         };
-        self.record.target(&request.target);
         self.common
             .warnings
             .report_loop(self.caller.source(), &request.target.host);

@@ -16,6 +16,9 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{Error, ServerConfig};
 
+use super::expired;
+use crate::authority::DnsName;
+
 /// The state of one TLS connection, whose client begins the handshake.
 pub struct TlsSession {
     connection: UnbufferedServerConnection,
@@ -27,6 +30,8 @@ pub struct TlsSession {
     ended: bool,
     /// Nothing more can be opened or sealed.
     failed: bool,
+    /// The names in the peer's certificate, where it was refused because it has expired.
+    expired: Vec<DnsName>,
 }
 
 impl TlsSession {
@@ -37,6 +42,7 @@ impl TlsSession {
             outgoing: Vec::new(),
             ended: false,
             failed: false,
+            expired: Vec::new(),
         })
     }
 
@@ -52,6 +58,12 @@ impl TlsSession {
     /// Gives the peer's own certificate, verified, if the listener asked for one.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         self.connection.peer_certificates()?.first()
+    }
+
+    /// Gives the names in the peer's certificate after [`Self::open`] has refused it because it has
+    /// expired. The peer hasn't proven that the certificate is its own.
+    pub fn expired_names(&self) -> &[DnsName] {
+        &self.expired
     }
 
     /// Counts the bytes that wait for the rest of their record or message. They are at most
@@ -77,7 +89,11 @@ impl TlsSession {
     /// close.
     pub fn open(&mut self, sealed: &mut [u8], opened: &mut Vec<u8>) -> Result<(), Error> {
         let mut used = 0;
-        if let Err(error) = self.process(sealed, &mut used, opened) {
+        let processed = self.process(sealed, &mut used, opened);
+        // Take them after every step, so that none is left to another connection.
+        let expired = expired::take();
+        if let Err(error) = processed {
+            self.expired = expired;
             self.alert(&mut sealed[used..]);
             self.failed = true;
             return Err(error);

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use self::tls_end::{TlsEnd, flush};
+use crate::authority::DnsName;
 use crate::http::answer;
 use crate::proxy_error::Refusal;
 use crate::tls;
@@ -91,6 +92,12 @@ impl Downstream {
 
     pub(super) fn stream(&self) -> &TcpStream {
         &self.stream
+    }
+
+    /// The names in the client's certificate, where it was refused because it has expired.
+    pub(super) fn expired_names(&self) -> &[DnsName] {
+        let tls = self.tls.as_ref();
+        tls.map_or(&[], |tls| tls.session.expired_names())
     }
 
     /// Whether the client speaks TLS with the relay itself.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Downstream, READ};
+use crate::authority::Authority;
 use crate::http::head;
 use crate::proxy_error::{Reason, Refusal};
 use crate::proxy_protocol::{self, Announced};
@@ -103,6 +104,20 @@ impl Downstream {
     /// The target as the client sent it, as far as it has come. It may be no target at all.
     pub(in crate::server::session) fn raw_target(&self) -> Option<&[u8]> {
         head::raw_target(&self.buffer)
+    }
+
+    /// The CONNECT that the buffer begins with, if it does: its target as sent and as understood.
+    pub(in crate::server::session) fn plain_request(
+        &self,
+        limit: usize,
+    ) -> Option<(&[u8], Authority)> {
+        let head::HeadProgress::Complete(head) = head::parse(&self.buffer, limit) else {
+            return None;
+        };
+        match head.request {
+            head::Request::Connect(target) => Some((self.raw_target()?, target)),
+            head::Request::Local => None,
+        }
     }
 
     /// Drops the head. The bytes behind it stay in the buffer.

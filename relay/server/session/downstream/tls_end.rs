@@ -36,6 +36,8 @@ impl Downstream {
             return Err(End::Silent);
         }
         let mut first = std::mem::take(&mut self.buffer);
+        // What isn't TLS may be a request that came to the wrong listener.
+        let plain = (first.first() != Some(&HANDSHAKE)).then(|| first.clone());
         let tls = self.tls.insert(Box::new(TlsEnd {
             session: tls::TlsSession::new(config).map_err(|error| refusal(&error))?,
             opened: Vec::new(),
@@ -68,7 +70,10 @@ impl Downstream {
         };
         match timeout_at(deadline, shaking).await {
             Ok(Ok(())) => {}
-            Ok(Err(refusal)) => return Err(refusal.into()),
+            Ok(Err(refusal)) => {
+                self.buffer = plain.unwrap_or_default();
+                return Err(refusal.into());
+            }
             Err(_) => return Err(Refusal::from(Reason::TlsHandshakeTimeout).into()),
         }
         self.refusals = RefusalForm::Answer;
@@ -159,5 +164,7 @@ fn refusal(error: &rustls::Error) -> Refusal {
     Refusal::new(reason, error.to_string())
 }
 
+/// The type of the TLS record that a handshake begins with (RFC 8446, 5.1).
+const HANDSHAKE: u8 = 22;
 /// How many sealed bytes are received at a time: enough for the records of [`READ`] opened ones.
 const SEALED: usize = 4096;

@@ -1,20 +1,22 @@
 //! The guard of a session. It leaves exactly one closing record, also when the session panics or is
 //! cancelled.
 
+mod refused;
+
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Tls};
-use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::inbox::{Handed, RecordKind, STALL, TICK};
 use super::options::OnFailure;
-use super::{Audit, Unavailable};
+use super::throttle::Party;
+use super::{Audit, Unavailable, bounds};
 use crate::authority::{Authority, DnsName, ServerName};
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
@@ -28,8 +30,9 @@ use crate::tunnel::{Closed, ClosedBy, Counters};
 pub struct Recorder {
     audit: Audit,
     record: Box<Record>,
-    /// The client's address, under which refusals are counted.
     address: IpAddr,
+    /// The client that refusals are charged to.
+    party: Party,
     started: Instant,
     counters: Arc<Counters>,
     stage: RecordStage,
@@ -71,6 +74,7 @@ impl Audit {
                 client,
             )),
             address,
+            party: Party::stranger(address),
             started: Instant::now(),
             counters: Arc::default(),
             stage: RecordStage::Pending,
@@ -95,9 +99,24 @@ impl Recorder {
     }
 
     pub fn client(&mut self, name: Option<&Arc<str>>, role: &'static str) {
+        if let Some(name) = name {
+            self.party = Party::Listed(name.clone());
+        }
         if let Some(client) = &mut self.record.client {
             client.name = name.map(Into::into);
             client.role = name.map(|_| role.into());
+        }
+    }
+
+    /// Notes the listed client that the session's is by its address or its certificate, where it
+    /// isn't let in as that client. Unless it is proven, anyone may claim it, so the refusal is then
+    /// charged to the address.
+    pub fn claimed(&mut self, name: &Arc<str>, is_proven: bool) {
+        if is_proven {
+            self.party = Party::Listed(name.clone());
+        }
+        if let Some(client) = &mut self.record.client {
+            client.claimed = Some(name.into());
         }
     }
 
@@ -109,6 +128,7 @@ impl Recorder {
     /// Notes the client that a load balancer announced for this connection.
     pub fn announced(&mut self, client: SocketAddr, balancer: IpAddr) {
         self.address = client.ip().to_canonical();
+        self.party = Party::stranger(self.address);
         if let Some(known) = &mut self.record.client {
             known.address = self.address;
             known.port = client.port();
@@ -263,28 +283,6 @@ impl Recorder {
         }
     }
 
-    /// Writes a record or, when throttled, increments the aggregated count for `why`.
-    fn end_unopened(&mut self, event: Event, why: &'static str) {
-        let mut queue = self.audit.0.lock();
-        let (wall, now) = (Timestamp::now(), Instant::now());
-        let address = self.address;
-        // A refusal because the trail can't be written can't be written either, so it is counted
-        // for the gap.
-        if why == Reason::AuditUnavailable.token() {
-            queue.uncounted += 1;
-        } else if queue.refusal_room == 0
-            || self.over_rate && !queue.throttle.begin(address, wall, now)
-        {
-            queue.throttle.count(address, why, wall, now);
-            drop(queue);
-            self.audit.0.wake.notify_one();
-        } else {
-            drop(queue);
-            self.write(event, RecordKind::Refusal);
-        }
-        self.stage = RecordStage::Ended;
-    }
-
     fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {
         let metrics = self.audit.0.metrics.clone();
         let by = by.map(ClosedBy::as_str);
@@ -311,6 +309,7 @@ impl Recorder {
         self.record.bytes_down = self.counters.down();
         self.record.duration_ms = self.started.elapsed().into();
         self.record.event = event;
+        bounds::fit(&mut self.record);
         self.audit.0.write(&self.record, kind)
     }
 }
