@@ -26,8 +26,8 @@ pub struct ExpectedClient {
     pub formerly: Vec<Text>,
     /// `zvm`, `zca`, `zcm` or `other`. None if the configuration doesn't say.
     pub role: Option<Text>,
-    /// The version of Zerto. None if the configuration doesn't say, and it then counts as 9 or
-    /// later.
+    /// The version of Zerto. None if the configuration doesn't say, and an upload then counts at
+    /// every billing destination.
     pub version: Option<Text>,
     /// When it came into this relay's inventory.
     #[schemars(with = "String")]

@@ -93,10 +93,10 @@ impl Recorder {
         self.record.policy = Some(policy.into());
     }
 
-    pub fn client(&mut self, name: Option<&Arc<str>>, role: &'static str) {
+    pub fn client(&mut self, name: Option<&Arc<str>>, role: Option<&'static str>) {
         if let Some(client) = &mut self.record.client {
             client.name = name.map(Into::into);
-            client.role = name.map(|_| role.into());
+            client.role = role.map(Into::into);
         }
     }
 
