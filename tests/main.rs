@@ -30,3 +30,4 @@ mod sni;
 mod support;
 mod systemd;
 mod trail;
+mod uploads;

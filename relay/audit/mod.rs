@@ -35,6 +35,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod upload;
 mod writer;
 
 use std::sync::{Arc, Condvar, Mutex};

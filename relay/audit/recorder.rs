@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::inbox::{Handed, RecordKind, STALL};
 use super::options::OnFailure;
-use super::{Audit, Unavailable};
+use super::{Audit, Unavailable, upload};
 use crate::authority::{Authority, DnsName, ServerName};
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
@@ -137,6 +137,12 @@ impl Recorder {
         self.record.destination = name.map(Into::into);
     }
 
+    /// Notes whether the request is for a billing destination that counts for the client. It is none
+    /// for a name on no list.
+    pub fn billing(&mut self, counts: Option<bool>) {
+        self.record.billing = counts;
+    }
+
     pub fn allowed(&mut self, enforced: bool) {
         self.record.decision = Some(Decision::Allow);
         self.record.enforced = Some(enforced);
@@ -189,8 +195,19 @@ impl Recorder {
         }
     }
 
+    /// Lets the counters notice an upload: so many bytes after the ClientHello, and an answer.
+    ///
+    /// It is called before the tunnel carries anything.
+    pub fn look_for_upload(&self, min_bytes: u64) {
+        if self.record.billing == Some(true) {
+            let question = self.hello_bytes().saturating_add(min_bytes);
+            self.counters.look_for_answer(question);
+        }
+    }
+
     /// Records that the tunnel is still open. It is called once an hour.
     pub fn progress(&mut self) {
+        self.judge_upload(None);
         self.write(Event::TunnelProgress, RecordKind::Opening);
     }
 
@@ -284,6 +301,7 @@ impl Recorder {
 
     fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {
         let metrics = self.audit.0.metrics.clone();
+        self.judge_upload(by);
         let by = by.map(ClosedBy::as_str);
         self.record.outcome = Some(outcome);
         self.record.closed_by = by.map(Into::into);
@@ -292,6 +310,17 @@ impl Recorder {
         metrics.tunnel_closed(by.unwrap_or("refused"), self.started.elapsed());
         metrics.relayed(ByteDirection::Up, self.record.bytes_up);
         metrics.relayed(ByteDirection::Down, self.record.bytes_down);
+    }
+
+    /// Notes what the bytes say about an upload. Other tunnels than those to a billing destination
+    /// that counts have none.
+    fn judge_upload(&mut self, by: Option<ClosedBy>) {
+        let carried = self.counters.carried();
+        self.record.upload = carried.map(|carried| upload::judge(carried, self.hello_bytes(), by));
+    }
+
+    fn hello_bytes(&self) -> u64 {
+        self.record.tls.as_ref().map_or(0, |tls| tls.hello_bytes)
     }
 
     fn end(&mut self, event: Event) {
@@ -325,7 +354,7 @@ fn described(hello: ClientHello) -> Tls {
         alpn: hello.alpn.into_iter().map(Into::into).collect(),
         versions: versions.map(|version| version.to_string().into()).collect(),
         ech: hello.ech,
-        hello_bytes: 0,
+        hello_bytes: hello.length as u64,
     }
 }
 
