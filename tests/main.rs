@@ -19,6 +19,7 @@ mod docs;
 mod draining;
 mod fronts;
 mod hostile;
+mod inventory;
 mod layering;
 mod one_policy;
 mod pac;

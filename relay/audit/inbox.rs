@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::durability::Durability;
+use super::inventory::KnownInventory;
 use super::options::{OnFailure, Sync};
 use super::throttle::Throttle;
 use crate::telemetry::Metrics;
@@ -25,6 +26,7 @@ pub(super) struct Inbox {
     pub(super) durability: Arc<Durability>,
     /// The records that an earlier run left behind its last checkpoint.
     pub(super) unsealed: Option<Range>,
+    pub(super) known_inventory: Mutex<KnownInventory>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -132,6 +134,12 @@ impl Inbox {
         // Only an allocation can panic under the lock, and the queue is consistent between any two
         // statements.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn inventory(&self) -> MutexGuard<'_, KnownInventory> {
+        let known = self.known_inventory.lock();
+        // No code panics under the lock.
+        known.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the trail lets new requests be served.

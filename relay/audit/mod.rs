@@ -12,6 +12,7 @@
 //! - `recorder` is the guard of a session, `inbox` the queue between the sessions and the writer.
 //! - `writer` drives `store` and `compress` (files), `seal` and `kept` (keys and checkpoints), and
 //!   `stdout`.
+//! - `inventory` remembers who is expected to call home, `upload` judges what tunnels carried.
 //! - `throttle` keeps refusals from filling the disk, `recover` puts a directory in order at the
 //!   start.
 //! - `ship` sends records to a syslog server, as soon as `durability` reports that they are
@@ -22,6 +23,7 @@ mod compress;
 mod durability;
 mod files;
 mod inbox;
+mod inventory;
 mod kept;
 mod options;
 mod owner;
@@ -39,14 +41,16 @@ mod upload;
 mod writer;
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
 use std::{io, thread};
 
-use callhome_trail::{Data, Range};
+use callhome_trail::{Data, Inventory, Range};
 use rustix::fs::{Gid, Uid};
 
 use crate::telemetry::Metrics;
 use durability::Durability;
 use inbox::{Inbox, Queue, RecordKind, RelayRecord, WriterState};
+use inventory::KnownInventory;
 use ship::{Connector, ShipSource, Shipper};
 use writer::Writer;
 
@@ -122,6 +126,8 @@ impl Audit {
                 "a new key seals the audit trail: keep its public half elsewhere, `audit verify --key` needs it"
             );
         }
+        let directory = options.directory.as_deref();
+        let left = directory.map_or(Ok(None), inventory::newest)?;
         metrics.audit_available.set(1);
         let audit = Self(Arc::new(Inbox {
             relay: relay.into(),
@@ -134,6 +140,7 @@ impl Audit {
             wake: Condvar::new(),
             durability: Arc::<Durability>::default(),
             unsealed: opened.unsealed,
+            known_inventory: Mutex::new(KnownInventory::left(left)),
             metrics,
         }));
         let (trail, last) = (opened.chain.trail().to_owned(), opened.chain.next() - 1);
@@ -196,6 +203,16 @@ impl Audit {
     pub fn is_stuck(&self) -> bool {
         let queue = self.0.lock();
         queue.state == WriterState::Gone || queue.is_stalled()
+    }
+
+    /// Takes the inventory of the configuration in force, and records it at a start and when it
+    /// changes. The `since` of its clients is the time at which they are new, if they are.
+    pub fn record_inventory(&self, inventory: Inventory) {
+        let records = self.0.inventory().take(inventory, Instant::now());
+        for data in records.iter().flat_map(|records| records.iter()) {
+            let record = RelayRecord::of(&self.0.relay, data);
+            self.0.write(&record, RecordKind::Closing);
+        }
     }
 
     /// Records an event of the relay itself, which belongs to no session.

@@ -137,8 +137,8 @@ impl Recorder {
         self.record.destination = name.map(Into::into);
     }
 
-    /// Notes whether the request is for a billing destination that counts for the client. It is none
-    /// for a name on no list.
+    /// Notes whether the request is for a billing destination that counts for the client. It is
+    /// none for a name on no list.
     pub fn billing(&mut self, counts: Option<bool>) {
         self.record.billing = counts;
     }

@@ -25,6 +25,7 @@ mod damage;
 mod faults;
 mod flood;
 mod forged;
+mod inventory;
 mod readers;
 
 pub(super) fn options(directory: &Path) -> AuditOptions {

@@ -2,8 +2,9 @@
 //! prunes the trail.
 //!
 //! - `opening` takes the directory, `take` what the sessions hand over.
-//! - `sealer` makes the checkpoints, `tend` closes and deletes segments.
+//! - `sealer` makes the checkpoints, `tend` closes and deletes segments, `inventory` begins them.
 
+mod inventory;
 mod opening;
 mod sealer;
 mod take;

@@ -8,7 +8,7 @@ use callhome_trail::{Data, TrailPruned};
 use jiff::Timestamp;
 
 use super::super::compress;
-use super::super::store::Pruned;
+use super::super::store::{Pruned, Store};
 use super::sealer::Sealer;
 use super::{COALESCE, Writer};
 
@@ -22,6 +22,7 @@ impl Writer {
             if self.refill_at <= now {
                 self.refill_at = now + options.rotate_every;
                 self.inbox.lock().refusal_room = options.refusal_room();
+                return self.head_segment();
             }
             return Ok(());
         };
@@ -32,12 +33,14 @@ impl Writer {
         }
         if store.rotate(options.rotate_size, options.rotate_every)? {
             self.inbox.lock().refusal_room = options.refusal_room();
+            self.head_segment()?;
         }
-        let Some(pruned) = store.take_prunable(options.keep, options.max_size, Timestamp::now())
-        else {
-            return Ok(());
-        };
-        self.prune(&pruned)
+        let (keep, max_size) = (self.options.keep, self.options.max_size);
+        let prunable = |store: &mut Store| store.take_prunable(keep, max_size, Timestamp::now());
+        match self.store.as_mut().and_then(prunable) {
+            Some(pruned) => self.prune(&pruned),
+            None => Ok(()),
+        }
     }
 
     /// Records that the segments are pruned, and then deletes them.
