@@ -2,12 +2,13 @@
 
 use std::fs;
 
-use callhome_relay::app::Instruction;
 use callhome_trail::{Inventory, InventoryParts, Line, Reader, Record};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::support::client::{get, tunnel};
 use crate::support::relay::{Relay, upstream};
+use crate::support::tls::TlsServer;
 
 fn inventories(relay: &Relay) -> Vec<Inventory> {
     let mut reader = Reader::open(&relay.trail()).unwrap();
@@ -34,6 +35,19 @@ fn since(inventory: &Inventory) -> Vec<(&str, Timestamp)> {
 
 fn client(name: &str, address: &str, keys: &str) -> String {
     format!("[[client]]\nname = \"{name}\"\nsources = [\"{address}\"]\n{keys}")
+}
+
+/// Starts a relay on a copy of the trail that a stopped one has left.
+async fn restart(stopped: &Relay, keys: &str) -> Relay {
+    let left = stopped.trail();
+    let left = left.parent().unwrap();
+    Relay::start_prepared(keys, |directory| {
+        for file in fs::read_dir(left).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), directory.join(file.file_name())).unwrap();
+        }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -117,18 +131,65 @@ async fn a_client_keeps_its_since_over_reloads_and_restarts() {
     );
     assert_eq!(inventories(&relay).len(), 4);
 
-    relay.command(Instruction::Stop).await;
     relay.stop().await;
-    let left = relay.trail();
-    let left = left.parent().unwrap();
     next_second().await;
-    let again = Relay::start_prepared(&format!("{a}{renamed}"), |directory| {
-        for file in fs::read_dir(left).unwrap() {
-            let file = file.unwrap();
-            fs::copy(file.path(), directory.join(file.file_name())).unwrap();
-        }
-    })
-    .await;
+    let again = restart(&relay, &format!("{a}{renamed}")).await;
     let fifth = inventory(&again, 4).await;
     assert_eq!(since(&fifth), [("a", begun), ("b2", back)]);
+}
+
+/// The metrics of a client say when it uploaded last, also after a restart and under a new name.
+#[tokio::test]
+async fn the_last_upload_of_a_client_outlives_a_restart() {
+    let server = TlsServer::start(&["billing.example"]).await;
+    let port = server.address.port();
+    let billing = format!(
+        "{}purpose = \"billing\"\n",
+        upstream("billing.example", port)
+    );
+    let others =
+        client("never", "10.0.0.1", "") + &client("printer", "10.0.0.2", "role = \"other\"\n");
+    let mut relay = Relay::start(&format!(
+        "{billing}{others}{}",
+        client("zvm", "127.0.0.1", "")
+    ))
+    .await;
+    let target = format!("billing.example:{port}");
+    let stream = tunnel(relay.proxy, &target).await.unwrap();
+    let body = vec![1; 2048];
+    server
+        .upload(stream, "billing.example", &body)
+        .await
+        .unwrap();
+    let closed = relay.closing(0).await;
+    assert!(tunnel(relay.proxy, "x.example:443").await.is_err());
+    relay.closing(1).await;
+    let metric =
+        |kind: &str, name: &str| format!("callhome_relay_client_{kind}{{client=\"{name}\"}}");
+    for (kind, value) in [
+        ("tunnels_total", 1),
+        ("uploads_total", 1),
+        ("refusals_total", 1),
+    ] {
+        relay.until_metric(&metric(kind, "zvm"), value).await;
+        assert_eq!(relay.metric(&metric(kind, "unlisted")).await, 0);
+    }
+    let last = relay.metric(&metric("last_upload_seconds", "zvm")).await;
+    let end: Timestamp = closed["time"].as_str().unwrap().parse().unwrap();
+    let age = end.as_second() - i64::try_from(last).unwrap();
+    assert!((0..=10).contains(&age), "{age} seconds before the end");
+
+    relay.stop().await;
+    let renamed = client("zvm-2", "127.0.0.1", "formerly = [\"zvm\"]\n");
+    let again = restart(&relay, &format!("{billing}{others}{renamed}")).await;
+    again
+        .until_metric(&metric("last_upload_seconds", "zvm-2"), last)
+        .await;
+    let metrics = get(again.admin, "/metrics").await.body;
+    assert!(metrics.contains(&format!("{} 0\n", metric("last_upload_seconds", "never"))));
+    assert!(!metrics.contains(&metric("last_upload_seconds", "printer")));
+    assert!(!metrics.contains("client=\"zvm\""));
+    again.reload(&billing).await;
+    let metrics = get(again.admin, "/metrics").await.body;
+    assert!(!metrics.contains("client=\"zvm-2\"") && metrics.contains("client=\"unlisted\""));
 }

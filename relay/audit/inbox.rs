@@ -1,6 +1,7 @@
 //! The queue between the sessions and the writer: records that have no numbers yet.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) relay: Arc<str>,
+    pub(super) directory: Option<PathBuf>,
     pub(super) sync: Sync,
     pub(super) on_failure: OnFailure,
     pub(super) queue: Mutex<Queue>,

@@ -25,6 +25,7 @@ mod files;
 mod inbox;
 mod inventory;
 mod kept;
+mod last_uploads;
 mod options;
 mod owner;
 mod prunable;
@@ -44,13 +45,15 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 use std::{io, thread};
 
-use callhome_trail::{Data, Inventory, Range};
+use callhome_trail::{Data, ExpectedClient, Inventory, Range};
+use jiff::Timestamp;
 use rustix::fs::{Gid, Uid};
 
 use crate::telemetry::Metrics;
 use durability::Durability;
 use inbox::{Inbox, Queue, RecordKind, RelayRecord, WriterState};
 use inventory::KnownInventory;
+use last_uploads::LastUploads;
 use ship::{Connector, ShipSource, Shipper};
 use writer::Writer;
 
@@ -131,6 +134,7 @@ impl Audit {
         metrics.audit_available.set(1);
         let audit = Self(Arc::new(Inbox {
             relay: relay.into(),
+            directory: options.directory.clone(),
             sync: options.sync,
             on_failure: options.on_failure,
             queue: Mutex::new(Queue {
@@ -208,10 +212,50 @@ impl Audit {
     /// Takes the inventory of the configuration in force, and records it at a start and when it
     /// changes. The `since` of its clients is the time at which they are new, if they are.
     pub fn record_inventory(&self, inventory: Inventory) {
+        self.0
+            .metrics
+            .clients
+            .list(inventory.clients.iter().map(|it| &*it.name));
+        self.look_up_uploads(&inventory);
         let records = self.0.inventory().take(inventory, Instant::now());
         for data in records.iter().flat_map(|records| records.iter()) {
             let record = RelayRecord::of(&self.0.relay, data);
             self.0.write(&record, RecordKind::Closing);
+        }
+    }
+
+    /// Looks in the trail for the last upload of each client of which none is known, for the
+    /// metrics. It may take long, so it has a thread of its own.
+    fn look_up_uploads(&self, inventory: &Inventory) {
+        let clients = &self.0.metrics.clients;
+        let unknown = |it: &&ExpectedClient| it.calls_home && !clients.knows_last_upload(&it.name);
+        let unknown: Vec<_> = inventory.clients.iter().filter(unknown).cloned().collect();
+        let (false, Some(directory)) = (unknown.is_empty(), self.0.directory.clone()) else {
+            return;
+        };
+        let inbox = self.0.clone();
+        let search = move || {
+            let now = Timestamp::now();
+            let is_over = || inbox.lock().closing;
+            let uploads = LastUploads::of(&unknown);
+            match uploads.search(&directory, now, is_over) {
+                Ok(found) if !is_over() => {
+                    // A reload may have removed one meanwhile.
+                    let clients = &inbox.metrics.clients;
+                    for client in unknown.iter().filter(|it| clients.lists(&it.name)) {
+                        let at = found.get(&*client.name).map_or(0, |at| at.as_second());
+                        clients.uploaded(Some(&client.name), at, now.as_second());
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the last uploads can't be read from the trail, so their metrics are missing");
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("uploads".into()).spawn(search);
+        if let Err(error) = thread {
+            tracing::warn!(%error, "the last uploads can't be looked for, so their metrics are missing");
         }
     }
 

@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Tls};
-use jiff::Timestamp;
+use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Tls, Upload};
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -181,6 +181,7 @@ impl Recorder {
         self.stage = RecordStage::Opened;
         self.record.outcome = Some(Outcome::Open);
         self.audit.0.metrics.tunnels.inc();
+        self.audit.0.metrics.clients.tunnel(self.client_name());
         self.audit.0.metrics.tunnels_open.inc();
         match self.write(Event::TunnelOpened, RecordKind::Opening) {
             Handed::Over => Ok(()),
@@ -207,7 +208,11 @@ impl Recorder {
 
     /// Records that the tunnel is still open. It is called once an hour.
     pub fn progress(&mut self) {
+        let has_grown = self.counters.up() > self.record.bytes_up;
         self.judge_upload(None);
+        if has_grown && self.record.upload == Some(Upload::Probable) {
+            self.uploaded(Timestamp::now());
+        }
         self.write(Event::TunnelProgress, RecordKind::Opening);
     }
 
@@ -261,6 +266,7 @@ impl Recorder {
             self.record.enforced = Some(true);
         }
         self.audit.0.metrics.refused(reason);
+        self.audit.0.metrics.clients.refused(self.client_name());
         tracing::debug!(
             session = self.id(),
             client = %self.address,
@@ -301,7 +307,16 @@ impl Recorder {
 
     fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {
         let metrics = self.audit.0.metrics.clone();
+        let is_dated = self.record.upload == Some(Upload::Probable);
         self.judge_upload(by);
+        if self.record.upload == Some(Upload::Probable) {
+            metrics.clients.upload(self.client_name());
+            // An upload that a `tunnel_progress` has shown keeps the date of that.
+            if !is_dated {
+                let open = SignedDuration::try_from(self.started.elapsed()).unwrap_or_default();
+                self.uploaded(Timestamp::now() - open);
+            }
+        }
         let by = by.map(ClosedBy::as_str);
         self.record.outcome = Some(outcome);
         self.record.closed_by = by.map(Into::into);
@@ -317,6 +332,18 @@ impl Recorder {
     fn judge_upload(&mut self, by: Option<ClosedBy>) {
         let carried = self.counters.carried();
         self.record.upload = carried.map(|carried| upload::judge(carried, self.hello_bytes(), by));
+    }
+
+    fn uploaded(&self, at: Timestamp) {
+        let now = Timestamp::now().as_second();
+        let clients = &self.audit.0.metrics.clients;
+        clients.uploaded(self.client_name(), at.as_second(), now);
+    }
+
+    /// The listed client of this session, also where it isn't let in as that.
+    fn client_name(&self) -> Option<&str> {
+        let client = self.record.client.as_ref()?;
+        client.name.as_deref().or(client.claimed.as_deref())
     }
 
     fn hello_bytes(&self) -> u64 {
