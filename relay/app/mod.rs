@@ -5,6 +5,7 @@
 //! everything is bound.
 
 mod health;
+mod inventory;
 mod running;
 mod signals;
 mod supervision;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::health::Health;
 use super::supervision::Supervision;
-use super::{Instruction, check_descriptors, report_expiry};
+use super::{Instruction, check_descriptors, inventory, report_expiry};
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::dns::Resolver;
@@ -56,8 +56,8 @@ impl Running {
         self.record_config();
     }
 
-    /// Records the effective configuration, in as many records as it takes. The warnings are in the
-    /// first.
+    /// Records the effective configuration, in as many records as it takes, and then the inventory
+    /// if it is another one. The warnings are in the first.
     fn record_config(&self) {
         let mut warnings = self.config.warnings.clone();
         for part in TextPart::of(&self.config.show()) {
@@ -68,6 +68,8 @@ impl Running {
                 effective: Some(part),
             }));
         }
+        self.audit
+            .record_inventory(inventory::of(&self.config.policy, Timestamp::now()));
     }
 
     /// Reads the configuration, and takes the whole of it or nothing.

@@ -2,6 +2,7 @@
 //! here what it has done.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::disk::Done;
 use super::durability::Durability;
+use super::inventory::KnownInventory;
 use super::options::OnFailure;
 use super::throttle::Throttle;
 use crate::telemetry::Metrics;
@@ -20,12 +22,14 @@ use crate::telemetry::Metrics;
 #[derive(Debug)]
 pub(super) struct Inbox {
     pub(super) relay: Arc<str>,
+    pub(super) directory: Option<PathBuf>,
     pub(super) on_failure: OnFailure,
     pub(super) queue: Mutex<Queue>,
     pub(super) wake: Condvar,
     pub(super) durability: Arc<Durability>,
     /// The records that an earlier run left behind its last checkpoint.
     pub(super) unsealed: Option<Range>,
+    pub(super) known_inventory: Mutex<KnownInventory>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -145,6 +149,12 @@ impl Inbox {
         // Only an allocation can panic under the lock, and the queue is consistent between any two
         // statements.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn inventory(&self) -> MutexGuard<'_, KnownInventory> {
+        let known = self.known_inventory.lock();
+        // No code panics under the lock.
+        known.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the trail lets new requests be served.
@@ -282,7 +292,7 @@ pub(super) const MAX_WAITING: usize = 4096;
 /// For how many records an empty batch keeps room.
 const KEEP_RECORDS: usize = 256;
 /// How often the time is counted that the writer and the disk take.
-pub(super) const TICK: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 500 });
+pub(super) const TICK: Duration = Duration::from_millis(if cfg!(test) { 250 } else { 500 });
 /// How many ticks they may take before the trail counts as unavailable: five seconds.
 pub(super) const STALL: u32 = 10;
 

@@ -13,6 +13,7 @@
 //! - `recorder` is the guard of a session, `inbox` the queue between the sessions and the writer.
 //! - `writer` drives `store` (lines) and `stdout`, and gives the slow work to `disk`: syncs, keys and
 //!   checkpoints (`seal`, `kept`), closed segments (`compress`, `prunable`).
+//! - `inventory` remembers who is expected to call home, `upload` judges what tunnels carried.
 //! - `throttle` keeps refusals from filling the disk, `bounds` keeps what a client sent from making
 //!   a record long.
 //! - `recover` puts a directory in order at the start, `capacity` tells how long it holds.
@@ -27,7 +28,9 @@ mod disk;
 mod durability;
 mod files;
 mod inbox;
+mod inventory;
 mod kept;
+mod last_uploads;
 mod options;
 mod owner;
 mod prunable;
@@ -40,18 +43,23 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod upload;
 mod writer;
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
 use std::{io, thread};
 
-use callhome_trail::{Data, Range};
+use callhome_trail::{Data, ExpectedClient, Inventory, Range};
+use jiff::Timestamp;
 use rustix::fs::{Gid, Uid};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::telemetry::Metrics;
 use durability::Durability;
 use inbox::{Inbox, Queue, RecordKind, RelayRecord, TICK, WriterState};
+use inventory::KnownInventory;
+use last_uploads::LastUploads;
 use ship::{Connector, ShipSource, Shipper};
 use throttle::Throttle;
 use writer::Writer;
@@ -129,9 +137,12 @@ impl Audit {
                 "a new key seals the audit trail: keep its public half elsewhere, `audit verify --key` needs it"
             );
         }
+        let directory = options.directory.as_deref();
+        let left = directory.map_or(Ok(None), inventory::newest)?;
         metrics.audit_available.set(1);
         let audit = Self(Arc::new(Inbox {
             relay: relay.into(),
+            directory: options.directory.clone(),
             on_failure: options.on_failure,
             queue: Mutex::new(Queue {
                 throttle: Throttle::new(options.refusal_room(), options.rotate_every),
@@ -140,6 +151,7 @@ impl Audit {
             wake: Condvar::new(),
             durability: Arc::<Durability>::default(),
             unsealed: opened.unsealed,
+            known_inventory: Mutex::new(KnownInventory::left(left)),
             metrics,
         }));
         let (trail, last) = (opened.chain.trail().to_owned(), opened.chain.next() - 1);
@@ -213,6 +225,56 @@ impl Audit {
     pub fn is_stuck(&self) -> bool {
         let queue = self.0.lock();
         queue.state == WriterState::Gone || queue.is_stalled()
+    }
+
+    /// Takes the inventory of the configuration in force, and records it at a start and when it
+    /// changes. The `since` of its clients is the time at which they are new, if they are.
+    pub fn record_inventory(&self, inventory: Inventory) {
+        self.0
+            .metrics
+            .clients
+            .list(inventory.clients.iter().map(|it| &*it.name));
+        self.look_up_uploads(&inventory);
+        let records = self.0.inventory().take(inventory, Instant::now());
+        for data in records.iter().flat_map(|records| records.iter()) {
+            let record = RelayRecord::of(&self.0.relay, data);
+            self.0.write(&record, RecordKind::Closing);
+        }
+    }
+
+    /// Looks in the trail for the last upload of each client of which none is known, for the
+    /// metrics. It may take long, so it has a thread of its own.
+    fn look_up_uploads(&self, inventory: &Inventory) {
+        let clients = &self.0.metrics.clients;
+        let unknown = |it: &&ExpectedClient| it.calls_home && !clients.knows_last_upload(&it.name);
+        let unknown: Vec<_> = inventory.clients.iter().filter(unknown).cloned().collect();
+        let (false, Some(directory)) = (unknown.is_empty(), self.0.directory.clone()) else {
+            return;
+        };
+        let inbox = self.0.clone();
+        let search = move || {
+            let now = Timestamp::now();
+            let is_over = || inbox.lock().closing;
+            let uploads = LastUploads::of(&unknown);
+            match uploads.search(&directory, now, is_over) {
+                Ok(found) if !is_over() => {
+                    // A reload may have removed one meanwhile.
+                    let clients = &inbox.metrics.clients;
+                    for client in unknown.iter().filter(|it| clients.lists(&it.name)) {
+                        let at = found.get(&*client.name).map_or(0, |at| at.as_second());
+                        clients.uploaded(Some(&client.name), at, now.as_second());
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "the last uploads can't be read from the trail, so their metrics are missing");
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("uploads".into()).spawn(search);
+        if let Err(error) = thread {
+            tracing::warn!(%error, "the last uploads can't be looked for, so their metrics are missing");
+        }
     }
 
     /// Records an event of the relay itself, which belongs to no session.

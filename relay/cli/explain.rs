@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::{ConfigArg, out};
 use crate::authority::{Authority, DnsName, Host, ServerName};
 use crate::config::Config;
-use crate::policy::{Client, Origin, Permit, Policy, classify};
+use crate::policy::{Client, Origin, Permit, Policy, Role, classify};
 use crate::proxy_error::{Reason, Refusal};
 
 #[derive(Debug, clap::Args)]
@@ -165,7 +165,7 @@ fn describe_client(client: &Client, args: &ExplainArgs) -> String {
         .iter()
         .filter(|net| net.contains(&from))
         .max_by_key(|net| net.prefix_len());
-    let role = client.role.as_str();
+    let role = client.role.map_or("no role", Role::as_str);
     if let Some(certificate) = &args.certificate {
         return format!("{name} ({role}), by its certificate name {certificate}");
     }

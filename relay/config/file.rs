@@ -48,7 +48,7 @@ pub(super) struct File {
     #[serde(default, deserialize_with = "table")]
     pub(super) clients: ClientsTable,
     /// The site's own destinations, in addition to the preset's. The same name replaces the
-    /// preset's.
+    /// preset's, and inherits its `purpose`, `versions` and `upload_min_bytes`.
     #[serde(
         default,
         deserialize_with = "tables",
@@ -136,11 +136,18 @@ pub(super) struct TlsTable {
 #[schemars(inline)]
 pub(super) struct ClientTable {
     pub(super) name: Text<Name>,
-    /// What the machine is. Default: "other".
+    /// Names that it had before. Its history under them goes on.
+    pub(super) formerly: Option<List<Name>>,
+    /// What the machine is. Without the key it counts as a machine that calls home.
     pub(super) role: Option<At<RoleWord>>,
-    /// Its version of Zerto, which decides which billing host counts for it. An unknown version
-    /// counts as 9 or later.
+    /// Its version of Zerto, which decides which billing hosts count for it. If it is unknown, all
+    /// of them count.
     pub(super) version: Option<Text<ZertoVersion>>,
+    /// How often it calls home. Without the key, the readers of the trail learn it.
+    pub(super) expect_every: Option<Text<Timeout>>,
+    /// Whether it calls home, so that its silence is reported. Default: true for a "zvm", a "zca",
+    /// a "zcm" before version 7 and a client without a role, else false.
+    pub(super) calls_home: Option<bool>,
     /// Where it connects from. The most specific network wins; two clients can't have the same.
     pub(super) sources: Option<List<IpNet>>,
     /// The host names that its certificate may have, on listeners with `client_ca`. If the client
@@ -186,10 +193,15 @@ pub(super) struct DestinationTable {
     pub(super) ip_ranges: Option<List<IpNet>>,
     /// A static answer instead of DNS.
     pub(super) addresses: Option<List<std::net::IpAddr>>,
-    /// Whether an upload to it counts as billing. Default: "other".
+    /// Whether an upload to it counts as billing. Default: that of the preset's destination which
+    /// it replaces, else "other".
     pub(super) purpose: Option<At<PurposeWord>>,
-    /// The versions of Zerto it counts for. Default: all.
+    /// The versions of Zerto it counts for. Default: those of the preset's destination which it
+    /// replaces, else all.
     pub(super) versions: Option<Text<VersionRange>>,
+    /// What a tunnel must carry up after the ClientHello to count as an upload. Default: that of
+    /// the preset's destination which it replaces, else "1KiB".
+    pub(super) upload_min_bytes: Option<Text<Size>>,
     /// Whether the ClientHello must name the target. Default: "match".
     pub(super) sni: Option<At<SniWord>>,
     /// Whether a ClientHello without a server name may pass if the target is an IP literal.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::file::File;
 use super::words::{GroupWord, PresetWord, PurposeWord};
-use crate::policy::{Destination, HostPattern, Origin, SniRule, VersionRange};
+use crate::policy::{Destination, HostPattern, Origin, SniRule, UPLOAD_MIN_BYTES, VersionRange};
 
 /// The destination that `zerto_v9_ip_ranges` guards.
 pub(crate) const GUARDED: &str = "zerto-billing-9";
@@ -31,25 +31,18 @@ pub(super) fn groups(file: &File) -> Vec<GroupWord> {
     }
 }
 
-/// Returns the destinations of some groups. The address ranges guard [`GUARDED`] only.
-///
-/// Every entry of the list is read, so that a damaged one is found although its group isn't in use.
-pub(super) fn destinations(
-    groups: &[GroupWord],
-    ranges: Option<&[IpNet]>,
-) -> Result<Vec<Destination>, String> {
+/// Returns every destination of the list with its group. The address ranges guard [`GUARDED`] only.
+pub(super) fn list(ranges: Option<&[IpNet]>) -> Result<Vec<(GroupWord, Destination)>, String> {
     let list: PresetList = toml::from_str(ZERTO).map_err(|error| error.to_string())?;
-    let mut destinations = Vec::new();
-    for entry in list.destination {
+    let read = |entry: PresetEntry| {
         let group = entry.group;
-        let destination = entry
-            .read(ranges)
-            .map_err(|mistake| mistake.help.into_owned())?;
-        if groups.contains(&group) {
-            destinations.push(destination);
-        }
-    }
-    Ok(destinations)
+        let destination = entry.read(ranges);
+        destination.map(|destination| (group, destination))
+    };
+    let entries = list.destination.into_iter().map(read);
+    entries
+        .collect::<Result<_, _>>()
+        .map_err(|mistake| mistake.help.into_owned())
 }
 
 #[derive(Deserialize)]
@@ -91,6 +84,7 @@ impl PresetEntry {
                 .versions
                 .map(|versions| Form::read(&versions.value.text))
                 .transpose()?,
+            upload_min_bytes: UPLOAD_MIN_BYTES,
             sni: SniRule::Match,
             literals_without_sni: false,
             tls_only: true,
@@ -110,6 +104,14 @@ mod tests {
 
     use super::*;
     use crate::policy;
+
+    fn destinations(
+        groups: &[GroupWord],
+        ranges: Option<&[IpNet]>,
+    ) -> Result<Vec<Destination>, String> {
+        let chosen = |(group, it)| groups.contains(&group).then_some(it);
+        list(ranges).map(|all| all.into_iter().filter_map(chosen).collect())
+    }
 
     const ALL: [GroupWord; 6] = [
         GroupWord::Billing,

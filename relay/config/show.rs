@@ -151,8 +151,11 @@ fn listener_mirror(listener: &ListenerOptions) -> ListenerTable {
 fn client_mirror(client: &Client) -> ClientTable {
     ClientTable {
         name: name(client.name.as_deref().unwrap_or_default()),
-        role: word(client.role.into()),
+        formerly: some_list(client.formerly.iter().cloned().map(Name)),
+        role: client.role.map(|role| At::nowhere(role.into())),
         version: client.version.as_ref().and_then(text),
+        expect_every: client.expect_every.and_then(timeout),
+        calls_home: Some(client.calls_home),
         sources: some_list(client.sources.iter().copied()),
         certificate_names: some_list(client.certificate_names.iter().cloned()),
         destinations: client
@@ -184,6 +187,7 @@ fn destination_mirror(destination: &Destination) -> DestinationTable {
             .map(|addresses| list(addresses.iter().copied())),
         purpose: word(destination.purpose.into()),
         versions: destination.versions.as_ref().and_then(text),
+        upload_min_bytes: size(destination.upload_min_bytes),
         sni: word(destination.sni.into()),
         literals_without_sni: Some(destination.literals_without_sni),
         tls_only: Some(At::nowhere(destination.tls_only)),

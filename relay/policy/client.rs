@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -13,8 +14,15 @@ use crate::authority::DnsName;
 pub struct Client {
     /// None only for the client that represents every admitted machine outside the inventory.
     pub name: Option<Arc<str>>,
-    pub role: Role,
+    /// The names that it had before. Its history under them goes on.
+    pub formerly: Vec<Arc<str>>,
+    /// None if the configuration doesn't say.
+    pub role: Option<Role>,
     pub version: Option<ZertoVersion>,
+    /// How often it calls home. None if the configuration doesn't say.
+    pub expect_every: Option<Duration>,
+    /// Whether its silence means anything.
+    pub calls_home: bool,
     /// The addresses that it comes from. The most specific prefix of all clients wins.
     pub sources: Vec<IpNet>,
     /// The names that its certificate may have. If there are any, the certificate identifies the
@@ -72,8 +80,11 @@ impl Client {
     pub(crate) fn unlisted() -> Self {
         Self {
             name: None,
-            role: Role::Other,
+            formerly: Vec::new(),
+            role: None,
             version: None,
+            expect_every: None,
+            calls_home: false,
             sources: Vec::new(),
             certificate_names: Vec::new(),
             destinations: None,
@@ -99,6 +110,17 @@ impl Client {
 }
 
 impl Role {
+    /// Tells whether a machine of this role calls home, as far as its role and version tell.
+    ///
+    /// From 7.0 on a ZVM uploads by itself, and no ZCM does.
+    pub fn calls_home(role: Option<Self>, version: Option<ZertoVersion>) -> bool {
+        match role {
+            None | Some(Self::Zvm | Self::Zca) => true,
+            Some(Self::Zcm) => version.is_some_and(|version| version < ZCM_ENDS),
+            Some(Self::Other) => false,
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Zvm => "zvm",
@@ -133,3 +155,6 @@ fn is_v4_mapped(net: IpNet) -> bool {
         IpNet::V4(_) => false,
     }
 }
+
+/// The first version whose ZCM uploads nothing.
+const ZCM_ENDS: ZertoVersion = ZertoVersion { major: 7, minor: 0 };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::address;
+use super::client::Client;
 use super::name::{PatternError, VersionRange};
 use super::permission::{Permission, permission};
 use super::special::{Access, AddressClass, SPECIAL_BLOCKS, SpecialBlock, class_of, overlap};
@@ -27,6 +28,8 @@ pub struct Destination {
     pub purpose: Purpose,
     /// The versions of Zerto for which an upload to it counts. None means all.
     pub versions: Option<VersionRange>,
+    /// What a tunnel must carry up after the `ClientHello` to count as an upload.
+    pub upload_min_bytes: u64,
     pub sni: SniRule,
     /// A `ClientHello` without a server name is allowed where the target is a literal.
     pub literals_without_sni: bool,
@@ -72,6 +75,15 @@ pub enum Origin {
 }
 
 impl Destination {
+    /// Tells whether an upload of this client to it proves that the client works.
+    ///
+    /// A client of unknown version counts at every billing destination. Otherwise one that uploads
+    /// well would look silent.
+    pub fn counts_for(&self, client: &Client) -> bool {
+        let is_for = |version| self.versions.is_none_or(|range| range.contains(version));
+        self.purpose == Purpose::Billing && client.version.is_none_or(is_for)
+    }
+
     /// Finds the pattern that matches this name: an exact one first, and then the longest wildcard.
     pub fn host_for(&self, name: &DnsName) -> Option<&HostPattern> {
         self.hosts
@@ -233,3 +245,7 @@ pub(super) fn check_nat64_prefix(prefix: Ipv6Net) -> Result<(), String> {
         None => Ok(()),
     }
 }
+
+/// What an upload has at least, where the configuration doesn't say: more than the end of a
+/// handshake and an empty request.
+pub const UPLOAD_MIN_BYTES: u64 = 1024;

@@ -33,7 +33,7 @@ use crate::authority::{DnsName, Host};
 use crate::proxy_error::{Reason, Refusal};
 
 pub use self::client::{Client, ClientLimits, Role, Unlisted};
-pub use self::destination::{Destination, HostPattern, Origin, Purpose, SniRule};
+pub use self::destination::{Destination, HostPattern, Origin, Purpose, SniRule, UPLOAD_MIN_BYTES};
 pub use self::name::{NamePattern, PatternError, Rate, VersionRange, ZertoVersion};
 pub use self::rules::{Enforcement, RuleError, Rules, Subject};
 pub use self::screen::{Denial, Permit, PermittedAddrs};
@@ -69,6 +69,16 @@ impl Policy {
 
     pub fn mode(&self) -> Enforcement {
         self.mode
+    }
+
+    /// Finds the destinations at which an upload of this client counts, and that it may reach.
+    pub fn billing_destinations<'a>(
+        &'a self,
+        client: &'a Client,
+    ) -> impl Iterator<Item = &'a Arc<Destination>> {
+        self.destinations
+            .iter()
+            .filter(|it| it.counts_for(client) && client.may_reach(&it.name))
     }
 
     pub fn nat64_prefixes(&self) -> &[Ipv6Net] {

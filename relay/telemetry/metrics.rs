@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::clients::ClientMetrics;
 use super::labels::{
     ByteDirection, ClosedLabels, DirectionLabels, ListenerLabels, NoLabels, ReasonLabel,
     ReasonLabels, ReloadLabels, ServerLabels,
@@ -30,6 +31,7 @@ pub struct Metrics {
     pub tunnels_open: Gauge,
     tunnels_closed: Family<ClosedLabels, Counter>,
     refusals: Family<ReasonLabels, Counter>,
+    pub clients: ClientMetrics,
     bytes: Family<DirectionLabels, Counter>,
     resolve: Histogram,
     connect: Histogram,
@@ -79,6 +81,7 @@ impl Metrics {
             tunnels_open: Gauge::default(),
             tunnels_closed: Family::default(),
             refusals: Family::default(),
+            clients: ClientMetrics::default(),
             bytes: Family::default(),
             resolve: seconds(NETWORK_SECONDS),
             connect: seconds(NETWORK_SECONDS),
@@ -149,6 +152,7 @@ impl Metrics {
             "Requests denied or failed, by reason",
             self.refusals.clone(),
         );
+        self.clients.register(r);
         r.register_with_unit("relayed", "Bytes relayed", Unit::Bytes, self.bytes.clone());
         r.register_with_unit(
             "resolve",

@@ -97,9 +97,9 @@ impl<'a> Tunnel<'a> {
         cx: &mut Context<'_>,
     ) -> Option<Closed> {
         let (from, to) = (self.stream(side), self.stream(side.opposite()));
-        let (direction, delivered, is_last) = match side {
-            Side::Client => (&mut self.up, &self.counters.up, self.down.is_finished()),
-            Side::Upstream => (&mut self.down, &self.counters.down, self.up.is_finished()),
+        let (direction, is_last) = match side {
+            Side::Client => (&mut self.up, self.down.is_finished()),
+            Side::Upstream => (&mut self.down, self.up.is_finished()),
         };
         if direction.is_finished() {
             return None;
@@ -107,7 +107,8 @@ impl<'a> Tunnel<'a> {
         let ends = Ends {
             from,
             to,
-            delivered,
+            counters: self.counters,
+            is_up: side == Side::Client,
         };
         let polled = match (&mut self.tls, side) {
             (None, _) => direction.poll(ends, turn, cx),

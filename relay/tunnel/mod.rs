@@ -66,6 +66,21 @@ pub struct ClientSide<'a> {
 pub struct Counters {
     up: AtomicU64,
     down: AtomicU64,
+    /// How many bytes up ask for an answer. 0 means that no answer is looked for.
+    question: AtomicU64,
+    /// What `down` was when `up` reached `question`.
+    down_before: AtomicU64,
+}
+
+/// What a tunnel has carried up to now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    pub up: u64,
+    pub down: u64,
+    /// As many bytes went up as [`Counters::look_for_answer`] was told.
+    pub is_asked: bool,
+    /// After that a byte came down.
+    pub is_answered: bool,
 }
 
 /// Who or what closed a tunnel.
@@ -133,6 +148,39 @@ impl Counters {
     /// Upstream to client.
     pub fn down(&self) -> u64 {
         self.down.load(Ordering::Relaxed)
+    }
+
+    /// Lets bytes down count as an answer once `question` bytes, at least one, have gone up.
+    ///
+    /// It must come before the tunnel carries anything.
+    pub fn look_for_answer(&self, question: u64) {
+        self.question.store(question.max(1), Ordering::Relaxed);
+    }
+
+    /// Gives what was carried, if an answer is looked for.
+    pub fn carried(&self) -> Option<Carried> {
+        let question = self.question.load(Ordering::Relaxed);
+        let (up, down) = (self.up(), self.down());
+        let is_asked = up >= question;
+        (question > 0).then(|| Carried {
+            up,
+            down,
+            is_asked,
+            is_answered: is_asked && down > self.down_before.load(Ordering::Relaxed),
+        })
+    }
+
+    fn count_up(&self, sent: u64) {
+        let before = self.up.fetch_add(sent, Ordering::Relaxed);
+        let question = self.question.load(Ordering::Relaxed);
+        // One task moves both directions, so `down` can't change in between.
+        if before < question && question <= before + sent {
+            self.down_before.store(self.down(), Ordering::Relaxed);
+        }
+    }
+
+    fn count_down(&self, sent: u64) {
+        self.down.fetch_add(sent, Ordering::Relaxed);
     }
 }
 

@@ -599,6 +599,30 @@ async fn the_future_can_be_spawned_from_another_thread() {
     assert_eq!(future.await, closed(ClosedBy::Client));
 }
 
+/// The server speaks first and last, and the question crosses its mark within one write.
+#[tokio::test]
+async fn only_what_comes_after_the_question_answers_it() {
+    for question in [1, 1000, 200_000] {
+        let mut rig = Rig::start().await;
+        assert_eq!(rig.counters.carried(), None);
+        rig.counters.look_for_answer(question);
+        let carried = || rig.counters.carried().unwrap();
+        rig.upstream.write_all(b"greeting").await.unwrap();
+        rig.client.read_exact(&mut [0; 8]).await.unwrap();
+        let below = usize::try_from(question).unwrap() - 1;
+        rig.client.write_all(&pattern(below)).await.unwrap();
+        rig.upstream.read_exact(&mut vec![0; below]).await.unwrap();
+        assert!(!carried().is_asked && !carried().is_answered);
+        rig.client.write_all(&pattern(300_000)).await.unwrap();
+        let mut read = vec![0; 300_000];
+        rig.upstream.read_exact(&mut read).await.unwrap();
+        assert!(carried().is_asked && !carried().is_answered);
+        rig.upstream.write_all(b"!").await.unwrap();
+        rig.client.read_exact(&mut [0]).await.unwrap();
+        assert!(carried().is_answered);
+    }
+}
+
 const LIMITS: TunnelLimits = TunnelLimits {
     idle: Duration::from_mins(10),
     half_closed: Duration::from_mins(2),

@@ -6,12 +6,11 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind::WouldBlock};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::net::TcpStream;
 
 use super::pipe::Pool;
-use super::socket;
+use super::{Counters, socket};
 
 /// The buffers and pipes that all tunnels of a thread share.
 ///
@@ -54,12 +53,14 @@ pub(super) enum Round {
     Last,
 }
 
-/// The two ends of a direction, and the count of bytes that the receiver's kernel took.
+/// The two ends of a direction, and what counts the bytes that the receiver's kernel took.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ends<'a> {
     pub(super) from: &'a TcpStream,
     pub(super) to: &'a TcpStream,
-    pub(super) delivered: &'a AtomicU64,
+    pub(super) counters: &'a Counters,
+    /// Whether the direction is the one from the client.
+    pub(super) is_up: bool,
 }
 
 /// A read or a write failed, or would block.
@@ -116,7 +117,11 @@ impl Ends<'_> {
     /// Adds bytes that the receiver's kernel took.
     #[inline]
     pub(super) fn count(&self, sent: usize) {
-        self.delivered.fetch_add(sent as u64, Ordering::Relaxed);
+        if self.is_up {
+            self.counters.count_up(sent as u64);
+        } else {
+            self.counters.count_down(sent as u64);
+        }
     }
 }
 

@@ -1,14 +1,16 @@
 //! The guard of a session. It leaves exactly one closing record, also when the session panics or is
 //! cancelled.
 
+mod learnt;
 mod refused;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Tls};
+use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Upload};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -16,12 +18,9 @@ use uuid::Uuid;
 use super::inbox::{Handed, RecordKind, STALL, TICK};
 use super::options::OnFailure;
 use super::throttle::Party;
-use super::{Audit, Unavailable, bounds};
-use crate::authority::{Authority, DnsName, ServerName};
-use crate::dns::AddressSource;
+use super::{Audit, Unavailable, bounds, upload};
 use crate::proxy_error::{Reason, Refusal, Verdict};
 use crate::telemetry::ByteDirection;
-use crate::tls::ClientHello;
 use crate::tunnel::{Closed, ClosedBy, Counters};
 
 /// Records one session. Every method that ends the session consumes it. Dropped without one, it
@@ -84,107 +83,6 @@ impl Audit {
     }
 }
 
-/// What a session learns before its tunnel opens.
-impl Recorder {
-    pub fn id(&self) -> &str {
-        self.record.session.as_deref().unwrap_or_default()
-    }
-
-    pub fn counters(&self) -> &Arc<Counters> {
-        &self.counters
-    }
-
-    pub fn policy(&mut self, policy: &Arc<str>) {
-        self.record.policy = Some(policy.into());
-    }
-
-    pub fn client(&mut self, name: Option<&Arc<str>>, role: &'static str) {
-        if let Some(name) = name {
-            self.party = Party::Listed(name.clone());
-        }
-        if let Some(client) = &mut self.record.client {
-            client.name = name.map(Into::into);
-            client.role = name.map(|_| role.into());
-        }
-    }
-
-    /// Notes the listed client that the session's is by its address or its certificate, where it
-    /// isn't let in as that client. Unless it is proven, anyone may claim it, so the refusal is then
-    /// charged to the address.
-    pub fn claimed(&mut self, name: &Arc<str>, is_proven: bool) {
-        if is_proven {
-            self.party = Party::Listed(name.clone());
-        }
-        if let Some(client) = &mut self.record.client {
-            client.claimed = Some(name.into());
-        }
-    }
-
-    /// Notes that this request is beyond its client's rate.
-    pub fn over_rate(&mut self) {
-        self.over_rate = true;
-    }
-
-    /// Notes the client that a load balancer announced for this connection.
-    pub fn announced(&mut self, client: SocketAddr, balancer: IpAddr) {
-        self.address = client.ip().to_canonical();
-        self.party = Party::stranger(self.address);
-        if let Some(known) = &mut self.record.client {
-            known.address = self.address;
-            known.port = client.port();
-            known.via = Some(balancer.to_canonical());
-        }
-    }
-
-    /// Notes a name from the client's certificate.
-    pub fn certificate(&mut self, name: &DnsName) {
-        if let Some(client) = &mut self.record.client {
-            client.certificate = Some(name.as_str().to_owned().into());
-        }
-    }
-
-    /// Notes the target as it was sent.
-    pub fn sent(&mut self, raw: &[u8]) {
-        self.record.target.sent(raw);
-    }
-
-    /// Notes the target as it was understood.
-    pub fn target(&mut self, authority: &Authority) {
-        self.record.target.host = Some(authority.host.to_string().into());
-        self.record.target.port = Some(authority.port);
-    }
-
-    pub fn destination(&mut self, name: Option<&Arc<str>>) {
-        self.record.destination = name.map(Into::into);
-    }
-
-    pub fn allowed(&mut self, enforced: bool) {
-        self.record.decision = Some(Decision::Allow);
-        self.record.enforced = Some(enforced);
-    }
-
-    /// Notes how long name resolution took, whether it succeeded or not.
-    pub fn resolved(&mut self, took: Duration) {
-        self.record.dns_ms = Some(took.into());
-        self.audit.0.metrics.resolved(took);
-    }
-
-    pub fn address_source(&mut self, source: AddressSource) {
-        self.record.target.address_source = Some(source.as_str().into());
-    }
-
-    pub fn connected(&mut self, took: Duration, remote: SocketAddr, local: SocketAddr) {
-        self.record.connect_ms = Some(took.into());
-        self.record.target.address = Some(remote.ip());
-        self.record.upstream_local = Some(local);
-        self.audit.0.metrics.connected(took);
-    }
-
-    pub fn client_hello(&mut self, hello: ClientHello) {
-        self.record.tls = Some(described(hello));
-    }
-}
-
 /// How a session goes on and ends.
 impl Recorder {
     /// Records the opening of the tunnel. The client may get its answer only after this has
@@ -196,6 +94,7 @@ impl Recorder {
         self.stage = RecordStage::Opened;
         self.record.outcome = Some(Outcome::Open);
         self.audit.0.metrics.tunnels.inc();
+        self.audit.0.metrics.clients.tunnel(self.client_name());
         self.audit.0.metrics.tunnels_open.inc();
         match self.write(Event::TunnelOpened, RecordKind::Opening) {
             Handed::Over => Ok(()),
@@ -213,8 +112,23 @@ impl Recorder {
         }
     }
 
+    /// Lets the counters notice an upload: so many bytes after the ClientHello, and an answer.
+    ///
+    /// It is called before the tunnel carries anything.
+    pub fn look_for_upload(&self, min_bytes: u64) {
+        if self.record.billing == Some(true) {
+            let question = self.hello_bytes().saturating_add(min_bytes);
+            self.counters.look_for_answer(question);
+        }
+    }
+
     /// Records that the tunnel is still open. It is called once an hour.
     pub fn progress(&mut self) {
+        let has_grown = self.counters.up() > self.record.bytes_up;
+        self.judge_upload(None);
+        if has_grown && self.record.upload == Some(Upload::Probable) {
+            self.uploaded(Timestamp::now());
+        }
         self.write(Event::TunnelProgress, RecordKind::Progress);
     }
 
@@ -267,6 +181,7 @@ impl Recorder {
             self.record.enforced = Some(true);
         }
         self.audit.0.metrics.refused(reason);
+        self.audit.0.metrics.clients.refused(self.client_name());
         tracing::debug!(
             session = self.id(),
             client = %self.address,
@@ -285,6 +200,16 @@ impl Recorder {
 
     fn end_tunnel(&mut self, outcome: Outcome, by: Option<ClosedBy>) {
         let metrics = self.audit.0.metrics.clone();
+        let is_dated = self.record.upload == Some(Upload::Probable);
+        self.judge_upload(by);
+        if self.record.upload == Some(Upload::Probable) {
+            metrics.clients.upload(self.client_name());
+            // An upload that a `tunnel_progress` has shown keeps the date of that.
+            if !is_dated {
+                let open = SignedDuration::try_from(self.started.elapsed()).unwrap_or_default();
+                self.uploaded(Timestamp::now() - open);
+            }
+        }
         let by = by.map(ClosedBy::as_str);
         self.record.outcome = Some(outcome);
         self.record.closed_by = by.map(Into::into);
@@ -293,6 +218,29 @@ impl Recorder {
         metrics.tunnel_closed(by.unwrap_or("refused"), self.started.elapsed());
         metrics.relayed(ByteDirection::Up, self.record.bytes_up);
         metrics.relayed(ByteDirection::Down, self.record.bytes_down);
+    }
+
+    /// Notes what the bytes say about an upload. Other tunnels than those to a billing destination
+    /// that counts have none.
+    fn judge_upload(&mut self, by: Option<ClosedBy>) {
+        let carried = self.counters.carried();
+        self.record.upload = carried.map(|carried| upload::judge(carried, self.hello_bytes(), by));
+    }
+
+    fn uploaded(&self, at: Timestamp) {
+        let now = Timestamp::now().as_second();
+        let clients = &self.audit.0.metrics.clients;
+        clients.uploaded(self.client_name(), at.as_second(), now);
+    }
+
+    /// The listed client of this session, also where it isn't let in as that.
+    fn client_name(&self) -> Option<&str> {
+        let client = self.record.client.as_ref()?;
+        client.name.as_deref().or(client.claimed.as_deref())
+    }
+
+    fn hello_bytes(&self) -> u64 {
+        self.record.tls.as_ref().map_or(0, |tls| tls.hello_bytes)
     }
 
     fn end(&mut self, event: Event) {
@@ -323,23 +271,6 @@ async fn wait(mut written: oneshot::Receiver<()>) -> bool {
         }
     }
     false
-}
-
-/// The members of the record that describe a `ClientHello`.
-fn described(hello: ClientHello) -> Tls {
-    let sni = match hello.server_name {
-        ServerName::Absent => None,
-        ServerName::Host(host) => Some(host.to_string().into()),
-        ServerName::Invalid => Some("(invalid)".into()),
-    };
-    let versions = hello.versions.iter();
-    Tls {
-        sni,
-        alpn: hello.alpn.into_iter().map(Into::into).collect(),
-        versions: versions.map(|version| version.to_string().into()).collect(),
-        ech: hello.ech,
-        hello_bytes: 0,
-    }
 }
 
 fn text_of(detail: Cow<'static, str>) -> Text {

@@ -138,7 +138,7 @@ fn an_outage_leaves_samples() {
 fn session_from(audit: &Audit, client: [u8; 4], name: Option<&str>) -> Recorder {
     let mut session = audit.session("proxy".into(), "1:p".into(), (client, 4000).into());
     let name = name.map(Into::into);
-    session.client(name.as_ref(), "zvm");
+    session.client(name.as_ref(), Some("zvm"));
     session.sent(b"example.com:443");
     session
 }

@@ -74,7 +74,7 @@ fn record(audit: &Audit, hostile: Hostile, opens: bool) {
     let policy = "18446744073709551615:0123abcd".into();
     let mut session = audit.session(name.clone(), policy, far(65535));
     session.announced(far(65534), far(65533).ip());
-    session.client(Some(&name), "other");
+    session.client(Some(&name), Some("other"));
     session.claimed(&name, true);
     session.certificate(&hostile.certificate);
     session.sent(&hostile.raw);
@@ -87,6 +87,7 @@ fn record(audit: &Audit, hostile: Hostile, opens: bool) {
     session.resolved(Duration::from_micros(12_345_678));
     session.address_source(AddressSource::Literal);
     session.client_hello(ClientHello {
+        length: 16_384,
         random: [0; 32],
         server_name: ServerName::Host(Host::Name(hostile.sni)),
         alpn: hostile.alpn.into_iter().map(Into::into).collect(),

@@ -26,6 +26,7 @@ mod faults;
 mod flood;
 mod forged;
 mod hostile;
+mod inventory;
 mod readers;
 
 pub(super) fn options(directory: &Path) -> AuditOptions {

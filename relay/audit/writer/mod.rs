@@ -5,8 +5,9 @@
 //!
 //! - `opening` takes the directory, `take` what the sessions hand over.
 //! - `sealer` makes the checkpoints, `jobs` hands work to the disk, `tend` closes and prunes
-//!   segments.
+//!   segments, `inventory` begins them.
 
+mod inventory;
 mod jobs;
 mod opening;
 mod sealer;

@@ -70,6 +70,7 @@ impl Writer {
                     seconds: step.as_secs_f64(),
                     before_start: false,
                 }));
+                self.follow_step(step);
             }
             if uncounted > 0 {
                 let cause = "requests that came while the trail couldn't be written";

@@ -68,6 +68,7 @@ impl Writer {
             if self.tend_at <= now {
                 self.tend_at = now + options.rotate_every;
                 self.inbox.lock().throttle.refill();
+                self.head_segment();
             }
             return Ok(());
         };
@@ -83,6 +84,9 @@ impl Writer {
             self.sync_at = Some(now);
             // A new segment takes room, so look soon whether another must go.
             self.tend_at = now;
+            self.head_segment();
+            // A sync begins only when everything that is chained is written.
+            self.write()?;
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Notes what the configuration may have, and what is yet worth a thought. The warnings of `config`
 //! come beside these notes.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::audit::{self, AuditOptions};
@@ -31,6 +33,7 @@ pub(super) fn on(
         let soon = tls::ends_soon(end, now);
         notes.extend(soon.map(|left| format!("listener {listener}: its certificate {left}")));
     }
+    notes.extend(expected(policy));
     for destination in policy.destinations() {
         notes.extend(unconfirmed(destination));
         notes.extend(unguarded(destination));
@@ -56,6 +59,29 @@ fn capacity(options: &AuditOptions) -> Option<String> {
     Some(format!(
         "at the last week's rate the audit trail holds {holds} days, and `keep` is {keep} days{but}"
     ))
+}
+
+/// Notes where each client is expected to upload. Clients with the same answer share a note. The
+/// configuration itself warns of clients that call home and have no such place.
+fn expected(policy: &Policy) -> Vec<String> {
+    let mut clients_of: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for client in policy.clients() {
+        let places: Vec<_> = policy
+            .billing_destinations(client)
+            .map(|it| format!("{} ({})", it.name, hosts(it)))
+            .collect();
+        let answer = match (client.calls_home, places.is_empty()) {
+            (false, _) => "not expected to call home".to_owned(),
+            (true, true) => continue,
+            (true, false) => format!("expected to upload to {}", places.join(" or ")),
+        };
+        let name = client.name.as_deref().unwrap_or_default();
+        clients_of.entry(answer).or_default().push(name);
+    }
+    clients_of
+        .into_iter()
+        .map(|(answer, clients)| format!("{}: {answer}", clients.join(", ")))
+        .collect()
 }
 
 /// Notes a host of the preset that no text of the vendor's confirms.
@@ -181,6 +207,31 @@ mod tests {
             .collect();
         assert_eq!(named.len(), 1);
         assert!(named[0].contains("ch3.zerto.com") && named[0].contains("https://"));
+    }
+
+    #[test]
+    fn each_client_is_told_where_it_is_expected() {
+        let machines = clients(&[
+            "version = \"9.0\"",
+            "version = \"8.5\"",
+            "",
+            "version = \"10\"",
+        ]);
+        let text = format!(
+            "{machines}[[client]]\nname = \"printer\"\nrole = \"other\"\nsources = [\"10.0.1.1\"]"
+        );
+        let notes = notes(&text);
+        for expected in [
+            "c0, c3: expected to upload to zerto-billing-9 (ch3.zerto.com)",
+            "c1: expected to upload to zerto-billing-before-9 (autologs.zerto.com)",
+            "c2: expected to upload to zerto-billing-9 (ch3.zerto.com) or zerto-billing-before-9 (autologs.zerto.com)",
+            "printer: not expected to call home",
+        ] {
+            assert!(
+                notes.iter().any(|note| note == expected),
+                "{expected}: {notes:?}"
+            );
+        }
     }
 
     #[test]

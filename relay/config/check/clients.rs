@@ -1,6 +1,8 @@
 //! `[[client]]`: the inventory.
 
-use callhome_settings::{Bound, Findings, List, Name, Problem};
+use std::collections::HashMap;
+
+use callhome_settings::{Bound, Findings, List, Name, Problem, Timeout};
 
 use super::places::RulePlaces;
 use crate::config::file::{ClientTable, File};
@@ -15,6 +17,7 @@ pub(super) fn clients(
     findings: &mut Findings,
 ) -> (Vec<Client>, Vec<RulePlaces>) {
     findings.unique("client", file.client.iter().map(|it| &it.name));
+    former_names(file, findings);
     let mut clients = Vec::new();
     let mut places = Vec::new();
     for written in &file.client {
@@ -43,6 +46,9 @@ pub(super) fn clients(
         }
         let certificate_names = findings.read_all(written.certificate_names.as_ref());
         let version = written.version.as_ref().and_then(|it| findings.read(it));
+        let expect_every = written.expect_every.as_ref();
+        let expect_every = expect_every.and_then(|it| findings.read(it));
+        let role = written.role.as_ref().map(|it| it.value.into());
         let destinations = written
             .destinations
             .as_ref()
@@ -64,11 +70,17 @@ pub(super) fn clients(
         };
         clients.push(Client {
             name: Some(name),
-            role: written
-                .role
-                .as_ref()
-                .map_or(Role::Other, |it| it.value.into()),
+            formerly: findings
+                .read_all(written.formerly.as_ref())
+                .into_iter()
+                .map(|Name(name)| name)
+                .collect(),
+            role,
             version,
+            expect_every: expect_every.map(|Timeout(every)| every),
+            calls_home: written
+                .calls_home
+                .unwrap_or_else(|| Role::calls_home(role, version)),
             sources,
             certificate_names,
             destinations,
@@ -81,6 +93,29 @@ pub(super) fn clients(
         );
     }
     (clients, places)
+}
+
+/// Reports a former name that is also a name of another client, or of two clients' past.
+///
+/// The history under that name could go on under one of them only.
+fn former_names(file: &File, findings: &mut Findings) {
+    let mut taken: HashMap<&str, &ClientTable> = HashMap::new();
+    for client in &file.client {
+        taken.insert(&client.name.value.text, client);
+    }
+    for client in &file.client {
+        for former in client.formerly.iter().flat_map(|list| &list.value) {
+            if let Some(other) = taken.insert(&former.value.text, client) {
+                let title = format!("`{}` is a name of one client only", former.value.text);
+                let help = "remove it here: its history can't go on in two places";
+                findings.problem(
+                    Problem::new(former.span.clone(), title)
+                        .also(other.name.span.clone(), "this client has it")
+                        .help(help),
+                );
+            }
+        }
+    }
 }
 
 /// Warns of clients whose certificates no listener asks for, and of listeners that ask for

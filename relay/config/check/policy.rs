@@ -10,7 +10,7 @@ use super::destinations::destinations;
 use super::places::RulePlaces;
 use super::report_only;
 use crate::config::file::File;
-use crate::policy::{Policy, RuleError, Rules, Subject, Unlisted};
+use crate::policy::{Client, Policy, RuleError, Rules, Subject, Unlisted};
 
 /// The places of all rules, in the order in which the policy gets them.
 struct RuleSources {
@@ -58,11 +58,33 @@ pub(in crate::config) fn policy(
         preset: file.preset.as_ref().map(|preset| preset.span.clone()),
     };
     match Policy::new(rules) {
-        Ok(policy) => Some(policy),
+        Ok(policy) => {
+            warn_of_uncounted(&policy, findings);
+            Some(policy)
+        }
         Err(error) => {
             findings.problem(sources.locate(&error, file));
             None
         }
+    }
+}
+
+/// Warns of clients that call home and have no place where that counts. They would be reported as
+/// silent, however well they upload.
+fn warn_of_uncounted(policy: &Policy, findings: &mut Findings) {
+    let counts = |client: &Client| policy.billing_destinations(client).next().is_some();
+    let uncounted: Vec<&str> = policy
+        .clients()
+        .iter()
+        .filter(|client| client.calls_home && !counts(client))
+        .filter_map(|client| client.name.as_deref())
+        .collect();
+    if !uncounted.is_empty() {
+        findings.warn(format!(
+            "no destination counts as billing for {}: add one for their version that they may reach, \
+             or set calls_home = false",
+            uncounted.join(", ")
+        ));
     }
 }
 

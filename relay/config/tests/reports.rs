@@ -41,6 +41,10 @@ fn suspicious_files_are_warned_about() {
             "proxy_protocol_from has ::/0",
         ),
         (
+            "preset_groups = [\"billing\"]\n[[client]]\nname = \"old\"\nversion = \"8\"\nsources = [\"10.0.0.1\"]",
+            "no destination counts as billing for old:",
+        ),
+        (
             "[policy]\nreport_only_until = 2026-12-01T08:00:00Z",
             "report_only_until has no effect",
         ),

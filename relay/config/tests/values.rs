@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{FULL, allows, environment, parse};
 use crate::authority::DnsName;
 use crate::config::{Config, Environment};
-use crate::policy::{Enforcement, Origin, Unlisted};
+use crate::policy::{Enforcement, Origin, Purpose, Unlisted};
 use crate::server::ListenerMode;
 use crate::telemetry;
 
@@ -54,6 +54,11 @@ fn every_key_arrives() {
     assert!(mirror.literals_without_sni && !mirror.tls_only);
     let zvm = &config.policy.clients()[0];
     assert_eq!(zvm.version.unwrap().to_string(), "9.7");
+    let formerly: Vec<_> = zvm.formerly.iter().map(|name| &**name).collect();
+    assert_eq!(formerly, ["zvm-ams", "zvm-old"]);
+    assert_eq!(zvm.expect_every.unwrap().as_secs(), 86_400);
+    assert!(!zvm.calls_home && config.policy.clients()[1].calls_home);
+    assert_eq!(mirror.upload_min_bytes, 4096);
     assert_eq!(zvm.limits.tunnels, Some(64));
     let names: Vec<_> = zvm.certificate_names.iter().map(DnsName::as_str).collect();
     assert_eq!(names, ["zvm-ams-1", "zvm-ams-1.example"]);
@@ -185,6 +190,72 @@ fn an_inventory_closes_the_door_to_others() {
     assert_eq!(parse(client).policy.unlisted(), Unlisted::Deny);
     let open = format!("{client}[clients]\nunlisted = \"private\"");
     assert_eq!(parse(&open).policy.unlisted(), Unlisted::Private);
+}
+
+#[test]
+fn a_machine_calls_home_unless_its_role_says_otherwise() {
+    let client = |keys: &str| {
+        let text = format!("[[client]]\nname = \"a\"\nsources = [\"10.0.0.1\"]\n{keys}");
+        parse(&text).policy.clients()[0].clone()
+    };
+    for (keys, calls_home) in [
+        ("", true),
+        ("role = \"zvm\"", true),
+        ("role = \"zca\"\nversion = \"8.5\"", true),
+        ("role = \"zcm\"\nversion = \"6.5\"", true),
+        ("role = \"zcm\"\nversion = \"7\"", false),
+        ("role = \"zcm\"", false),
+        ("role = \"other\"", false),
+        ("role = \"other\"\ncalls_home = true", true),
+        ("calls_home = false", false),
+    ] {
+        assert_eq!(client(keys).calls_home, calls_home, "{keys}");
+    }
+    assert_eq!(client("").role, None, "no role isn't the role \"other\"");
+}
+
+/// A site replaces the vendor's entry to set its addresses, as the documentation advises. Its
+/// uploads must go on counting.
+#[test]
+fn a_replaced_destination_of_the_preset_goes_on_counting() {
+    let replaced = |before: &str, keys: &str| {
+        let text = format!(
+            "{before}[[destination]]\nname = \"zerto-billing-9\"\nhosts = [\"ch3.zerto.com\"]\n{keys}"
+        );
+        let destinations = parse(&text).policy.destinations().to_vec();
+        let found = destinations
+            .iter()
+            .find(|it| &*it.name == "zerto-billing-9");
+        let found = found.unwrap();
+        let versions = found.versions.map(|it| it.to_string());
+        (found.purpose, versions, found.upload_min_bytes)
+    };
+    let from_9 = || Some(">=9.0".to_owned());
+    assert_eq!(replaced("", ""), (Purpose::Billing, from_9(), 1024));
+    // The entry is the vendor's also where its group isn't in use.
+    let unused = "preset_groups = [\"billing-before-9\"]\n";
+    assert_eq!(replaced(unused, ""), (Purpose::Billing, from_9(), 1024));
+    let own = "purpose = \"other\"\nversions = \"<8\"\nupload_min_bytes = \"9B\"";
+    let expected = (Purpose::Other, Some("<8.0".to_owned()), 9);
+    assert_eq!(replaced("", own), expected);
+    let none = "preset = \"none\"\n";
+    assert_eq!(replaced(none, ""), (Purpose::Other, None, 1024));
+}
+
+#[test]
+fn a_client_of_unknown_version_counts_at_every_billing_destination() {
+    let places = |keys: &str| {
+        let text = format!("[[client]]\nname = \"a\"\nsources = [\"10.0.0.1\"]\n{keys}");
+        let policy = parse(&text).policy;
+        let places = policy.billing_destinations(&policy.clients()[0]);
+        let names: Vec<_> = places.map(|it| it.name.to_string()).collect();
+        names.join(" ")
+    };
+    assert_eq!(places(""), "zerto-billing-9 zerto-billing-before-9");
+    assert_eq!(places("version = \"9\""), "zerto-billing-9");
+    assert_eq!(places("version = \"8.5\""), "zerto-billing-before-9");
+    let held = "version = \"9\"\ndestinations = [\"zerto-billing-before-9\"]";
+    assert_eq!(places(held), "");
 }
 
 #[test]

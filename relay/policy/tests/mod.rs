@@ -22,6 +22,7 @@ fn destination(name: &str, hosts: &[&str]) -> Destination {
         versions: None,
         sni: SniRule::Match,
         literals_without_sni: false,
+        upload_min_bytes: UPLOAD_MIN_BYTES,
         tls_only: true,
         origin: Origin::Site,
     }
@@ -37,7 +38,7 @@ fn ranged(name: &str, hosts: &[&str], ranges: &[&str]) -> Destination {
 fn client(name: &str, sources: &[&str]) -> Client {
     Client {
         name: Some(name.into()),
-        role: Role::Zvm,
+        role: Some(Role::Zvm),
         sources: sources.iter().map(|source| net(source)).collect(),
         ..Client::unlisted()
     }

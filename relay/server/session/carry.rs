@@ -15,6 +15,9 @@ impl Session<'_> {
     pub(super) async fn carry(&mut self, tunnel: &mut RegisteredTunnel) -> Closed {
         let (upstream, stop) = (&tunnel.upstream.stream, &mut tunnel.stop);
         let first = self.client.take_read();
+        if let Some(destination) = tunnel.grant.permit.destination() {
+            self.record.look_for_upload(destination.upload_min_bytes);
+        }
         let counters = self.record.counters().clone();
         let limits = self.settings.tunnel_limits();
         let (stream, tls) = self.client.parts();

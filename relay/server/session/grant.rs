@@ -39,6 +39,8 @@ impl Session<'_> {
                 .warnings
                 .look_for_bypass(source, &client, &target.host, policy);
         }
+        self.record
+            .billing(destination.map(|it| it.counts_for(&client)));
         let permit = decided.map_err(|denial| denied(denial, &mut self.record))?;
         let name = permit.destination().map(|destination| &destination.name);
         self.record.destination(name);

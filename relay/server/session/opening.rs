@@ -16,7 +16,7 @@ use crate::tunnel::ClosedBy;
 
 /// A tunnel that a new policy, or the end of the relay, can stop.
 pub(super) struct RegisteredTunnel {
-    grant: Grant,
+    pub(super) grant: Grant,
     pub(super) stop: StopSignal,
     registration: Registration,
     pub(super) upstream: Dialled,

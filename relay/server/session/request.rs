@@ -10,7 +10,7 @@ use super::end::End;
 use super::hello::Hello;
 use crate::authority::{Authority, ServerName};
 use crate::http::head::{Head, Request};
-use crate::policy::Client;
+use crate::policy::{Client, Role};
 use crate::proxy_error::{Reason, Refusal};
 use crate::server::options::ListenerMode;
 use crate::tls;
@@ -88,7 +88,8 @@ impl Session<'_> {
             self.record.over_rate();
         }
         if let Ok(known) = &admitted {
-            self.record.client(known.name.as_ref(), known.role.as_str());
+            self.record
+                .client(known.name.as_ref(), known.role.map(Role::as_str));
         }
         if let Some(name) = self.caller.certificate_name(admitted.as_deref().ok()) {
             self.record.certificate(name);

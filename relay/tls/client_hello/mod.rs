@@ -36,6 +36,8 @@ pub enum HelloProgress {
 /// What a `ClientHello` tells in clear text about the connection to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientHello {
+    /// Its bytes, record headers included.
+    pub length: usize,
     pub random: Random,
     pub server_name: ServerName,
     /// The first [`MAX_LISTED`] protocols offered (RFC 7301). Bytes outside printable ASCII are
@@ -68,13 +70,13 @@ const MAX_LISTED: usize = 8;
 /// Bytes behind the record in which the `ClientHello` ends are not looked at. Once the answer is
 /// not [`HelloProgress::Incomplete`], more bytes don't change it.
 pub fn parse(bytes: &[u8]) -> HelloProgress {
-    let message = match reassemble(bytes) {
-        Ok(Reassembly::Whole(message)) => message,
+    let (message, length) = match reassemble(bytes) {
+        Ok(Reassembly::Whole { message, length }) => (message, length),
         Ok(Reassembly::Partial { need }) => return HelloProgress::Incomplete { need },
         Err(NotTls(rule)) => return HelloProgress::NotTls(rule),
     };
     match ClientHello::parse(&message) {
-        Ok(hello) => HelloProgress::Complete(hello),
+        Ok(hello) => HelloProgress::Complete(ClientHello { length, ..hello }),
         Err(NotTls(rule)) => HelloProgress::NotTls(rule),
     }
 }
@@ -98,6 +100,7 @@ impl ClientHello {
             return Err(NotTls("there is at least one compression method"));
         }
         let mut hello = Self {
+            length: 0,
             random,
             server_name: ServerName::Absent,
             alpn: Vec::new(),

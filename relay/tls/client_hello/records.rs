@@ -4,8 +4,12 @@
 use super::{MAX_CLIENT_HELLO, NotTls};
 
 pub(super) enum Reassembly {
-    /// The body of the message, without its header.
-    Whole(Vec<u8>),
+    Whole {
+        /// The body of the message, without its header.
+        message: Vec<u8>,
+        /// The bytes of its records, from the first one on.
+        length: usize,
+    },
     Partial {
         /// How many bytes there must be, from the first one on, before the answer can be another
         /// one.
@@ -51,7 +55,12 @@ pub(super) fn reassemble(bytes: &[u8]) -> Result<Reassembly, NotTls> {
         match total.checked_sub(before + length) {
             None => return Err(NotTls("a ClientHello ends with its record")),
             Some(0) if bytes.len() < end => return Ok(Reassembly::Partial { need: end }),
-            Some(0) => return Ok(Reassembly::Whole(message.split_off(MESSAGE_HEADER))),
+            Some(0) => {
+                return Ok(Reassembly::Whole {
+                    message: message.split_off(MESSAGE_HEADER),
+                    length: end,
+                });
+            }
             Some(rest) if end + RECORD_HEADER + rest > MAX_CLIENT_HELLO => return Err(TOO_LONG),
             // The rest of this record decides nothing, but the next record's first byte may.
             Some(_) if bytes.len() <= end => {
