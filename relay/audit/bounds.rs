@@ -139,5 +139,5 @@ pub(super) const MAX_LINE: usize = 2048;
 const FIXED: usize = 1250;
 /// The quotes and the comma of a text in a list.
 const QUOTES: usize = 3;
-/// Stands for what was cut. It isn't ASCII, so it can't be a part of an escaped text.
-const CUT: &str = "…";
+/// Stands for what was cut. It is ASCII, as all that a client can put into a record is.
+const CUT: &str = "...";

@@ -18,7 +18,7 @@ pub fn capacity(directory: &Path, max_size: u64) -> io::Result<Option<Duration>>
     Ok(capacity_of(segments.iter(), max_size))
 }
 
-/// Does the same for segments in order. The last one doesn't count, because it isn't compressed yet.
+/// Does the same for segments in order. The last one isn't compressed yet, so it doesn't count.
 pub(super) fn capacity_of<'a>(
     segments: impl DoubleEndedIterator<Item = &'a Segment>,
     max_size: u64,

@@ -1,5 +1,5 @@
-//! The queue between the sessions and the writer: records that have no numbers yet. The disk reports
-//! here what it has done.
+//! The queue between the sessions and the writer: records that have no numbers yet. The disk
+//! reports here what it has done.
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -162,8 +162,8 @@ impl Inbox {
         self.on_failure == OnFailure::Count || !self.lock().is_failing()
     }
 
-    /// Hands a record over. An opening record gets a receiver, because its client may be told of the
-    /// tunnel only once the record is written.
+    /// Hands a record over. An opening record gets a receiver, because its client may be told of
+    /// the tunnel only once the record is written.
     pub(super) fn write(&self, record: &impl Serialize, kind: RecordKind) -> Handed {
         JSON.with_borrow_mut(|json| self.hand_over(members(record, json), kind))
     }

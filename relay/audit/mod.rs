@@ -3,16 +3,16 @@
 //! The package `callhome_trail` defines what a record is, and how a trail is read and proved.
 //!
 //! Sessions don't write to the disk. They hand a finished record to one writer thread, which
-//! numbers, chains and writes it. So the order of the trail is the order in which records are handed
-//! over. A session waits until the opening of its tunnel is written. It waits for the disk itself
-//! only under `sync = "always"`.
+//! numbers, chains and writes it. So the order of the trail is the order in which records are
+//! handed over. A session waits until the opening of its tunnel is written. It waits for the disk
+//! itself only under `sync = "always"`.
 //!
 //! [`Audit::session`] returns a guard that leaves exactly one closing record, however its session
 //! ends.
 //!
 //! - `recorder` is the guard of a session, `inbox` the queue between the sessions and the writer.
-//! - `writer` drives `store` (lines) and `stdout`, and gives the slow work to `disk`: syncs, keys and
-//!   checkpoints (`seal`, `kept`), closed segments (`compress`, `prunable`).
+//! - `writer` drives `store` (lines) and `stdout`, and gives the slow work to `disk`: syncs, keys
+//!   and checkpoints (`seal`, `kept`), closed segments (`compress`, `prunable`).
 //! - `inventory` remembers who is expected to call home, `upload` judges what tunnels carried.
 //! - `throttle` keeps refusals from filling the disk, `bounds` keeps what a client sent from making
 //!   a record long.

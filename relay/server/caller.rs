@@ -67,8 +67,8 @@ impl Caller {
         policy.admit_with(self.source(), self.certificate.as_deref())
     }
 
-    /// Finds the listed client that the caller would be, by a certificate that was `refused` too, and
-    /// tells whether it has proven that.
+    /// Finds the listed client that the caller would be, and tells whether it has proven that.
+    /// `refused` are the names in a certificate that wasn't accepted.
     pub(super) fn claimed<'a>(
         &self,
         policy: &'a Policy,

@@ -15,7 +15,7 @@ use super::reserve::Reserve;
 
 /// The closed segments of a directory, the oldest first.
 #[derive(Debug)]
-pub(in crate::audit) struct Closed {
+pub(in crate::audit) struct ClosedSegments {
     segments: Vec<Segment>,
     /// How many of the first ones are recorded as pruned, and not deleted yet.
     recorded: usize,
@@ -26,7 +26,7 @@ pub(in crate::audit) struct Closed {
     reserve: Reserve,
 }
 
-/// What the writer knows for a [`Closed::look`].
+/// What the writer knows for a [`ClosedSegments::look`].
 #[derive(Debug)]
 pub(in crate::audit) struct Look {
     pub(in crate::audit) keep: Duration,
@@ -63,7 +63,7 @@ pub(in crate::audit) struct Pruned {
     pub(in crate::audit) kept_from: Timestamp,
 }
 
-impl Closed {
+impl ClosedSegments {
     /// Lists the segments of a directory that was recovered, and begins to compress those that are
     /// plain. Gives the active one apart.
     pub(in crate::audit) fn open(
@@ -104,8 +104,8 @@ impl Closed {
         }
     }
 
-    /// Looks for the oldest segments that `keep` and `max_size` leave no place for. They stay in the
-    /// list, and count, until they are deleted.
+    /// Looks for the oldest segments that `keep` and `max_size` leave no place for. They stay in
+    /// the list, and count, until they are deleted.
     pub(super) fn look(&mut self, look: &Look) -> Looked {
         self.reserve.restore();
         self.delete_recorded();
@@ -166,8 +166,8 @@ impl Closed {
         })
     }
 
-    /// Deletes the segments that begin at or before a record. One that can't be deleted now is tried
-    /// again at the next look.
+    /// Deletes the segments that begin at or before a record. One that can't be deleted now is
+    /// tried again at the next look.
     pub(super) fn delete(&mut self, to: u64) {
         let goes = |segment: &&Segment| segment.first <= to;
         self.recorded = self.segments.iter().take_while(goes).count();

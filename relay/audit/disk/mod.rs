@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
-pub(super) use closed::{Closed, Look, Looked, Pruned};
+pub(super) use closed::{ClosedSegments, Look, Looked, Pruned};
 pub(super) use reserve::Reserve;
 pub(super) use sync::{SyncFile, SyncJob, Synced, is_at};
 pub(super) use vault::{OnItsWay, Signer, Vault, save_head};
@@ -52,7 +52,7 @@ pub(super) struct Disk {
 struct DiskWorker {
     directory: PathBuf,
     vault: Vault,
-    closed: Closed,
+    closed: ClosedSegments,
 }
 
 impl Disk {
@@ -60,7 +60,7 @@ impl Disk {
     pub(super) fn start(
         directory: &Path,
         vault: Vault,
-        closed: Closed,
+        closed: ClosedSegments,
         report: impl Fn(Done) + Send + 'static,
     ) -> io::Result<Self> {
         let mut worker = DiskWorker {

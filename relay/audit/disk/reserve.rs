@@ -1,7 +1,7 @@
 //! Keeps room on the disk, so that a full disk can still be pruned.
 //!
-//! A pruning is recorded and sealed before a segment is deleted. On a full disk there is no room for
-//! that record. So a file of this room lies in the directory, and is deleted first.
+//! A pruning is recorded and sealed before a segment is deleted. On a full disk there is no room
+//! for that record. So a file of this room lies in the directory, and is deleted first.
 
 use std::fs;
 use std::io;

@@ -36,9 +36,8 @@ impl Recorder {
         }
     }
 
-    /// Notes the listed client that the session's is by its address or its certificate, where it
-    /// isn't let in as that client. Unless it is proven, anyone may claim it, so the refusal is then
-    /// charged to the address.
+    /// Notes the listed client that this one would be by its address or its certificate. Anyone may
+    /// claim what isn't proven, so the refusal is then charged to the address.
     pub fn claimed(&mut self, name: &Arc<str>, is_proven: bool) {
         if is_proven {
             self.party = Party::Listed(name.clone());

@@ -35,10 +35,12 @@ fn a_writer_that_dies_is_noticed_and_nobody_waits_for_it() {
         let started = Instant::now();
         let opened = runtime().block_on(session(&audit).opened());
         assert_eq!(opened.is_ok(), on_failure == OnFailure::Count);
+        assert!(started.elapsed() < stalled(), "somebody waited");
         for _ in 0..10_000 {
             refuse(&audit);
         }
-        assert!(started.elapsed() < stalled(), "somebody waited");
+        // A busy machine takes a second for them, and each would wait as long.
+        assert!(started.elapsed() < stalled() * 20, "somebody waited");
         assert!(audit.0.lock().batch.is_empty());
         writer.close();
     }

@@ -137,7 +137,7 @@ fn no_line_of_a_session_is_longer_than_its_bound() {
         assert!(line.len() <= MAX_LINE, "{} bytes: {line}", line.len());
         assert!(line.len() <= longest_line(&record), "{line}");
         checked += 1;
-        cut += usize::from(line.contains('…'));
+        cut += usize::from(line.contains("..."));
     }
     assert!(
         checked > 200 && cut > 50,
@@ -165,6 +165,6 @@ fn an_ordinary_session_is_recorded_whole() {
     record(&audit, ordinary, false);
     writer.close();
     let text = fs::read_to_string(active(directory.path())).unwrap();
-    assert!(!text.contains('…'), "{text}");
+    assert!(!text.contains("..."), "{text}");
     assert!(text.contains(&format!("\"host\":\"{host}\"")));
 }

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callhome_trail::{Data, Refusals};
+use callhome_trail::Refusals;
 use jiff::Timestamp;
 
 use self::counts::RefusalCounts;
@@ -201,7 +201,7 @@ impl Group {
 
 /// About how many bytes the record has.
 fn length(refusals: &Refusals) -> u32 {
-    let data = serde_json::to_vec(&Data::Refusals(refusals.clone())).unwrap_or_default();
+    let data = serde_json::to_vec(refusals).unwrap_or_default();
     u32::try_from(data.len() + AROUND).unwrap_or(u32::MAX)
 }
 

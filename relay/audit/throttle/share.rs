@@ -21,7 +21,8 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// Makes a share of this many bytes for each `period`, in which a segment is full at the latest.
+    /// Makes a share of this many bytes for each `period`, after which a segment is closed at the
+    /// latest.
     pub(super) fn new(bytes: u64, period: Duration) -> Self {
         let room = bytes / 2;
         Self {

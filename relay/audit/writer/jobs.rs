@@ -1,4 +1,4 @@
-//! The disk's jobs: one at a time, and a sync before anything else.
+//! The disk's jobs, one at a time.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use super::{KeptTrail, Writer};
 pub(super) struct Jobs {
     disk: Disk,
     is_running: bool,
+    /// Whether the last job was a sync, so that something else gets its turn.
+    was_sync: bool,
     syncing: Option<Syncing>,
     head_saved: Option<Instant>,
     /// When the head is to be saved. None if the file has it.
@@ -33,6 +35,7 @@ impl Jobs {
         Self {
             disk,
             is_running: false,
+            was_sync: false,
             syncing: None,
             head_saved: None,
             head_at: None,
@@ -121,13 +124,17 @@ impl Writer {
             && (self.sync_at.is_some_and(|at| at <= now) || kept.store.unsynced() >= MAX_BATCH);
         let is_head_due = kept.jobs.head_at.is_some_and(|at| at <= now);
         let is_left = kept.store.has_written() || kept.jobs.head_at.is_some();
+        // On a slow disk a sync is always due, and pruning must not wait for ever.
+        if kept.jobs.was_sync && !closing && self.retry_at.is_none() {
+            kept.jobs.was_sync = false;
+            if let Some(job) = self.next_tending(now) {
+                return self.begin(job);
+            }
+        }
         if closing && is_left || self.retry_at.is_some() || is_sync_due || is_head_due {
             return self.begin_sync(now, closing);
         }
-        if let Some(job) = self.next_tending(now) {
-            return self.begin(job);
-        }
-        Ok(())
+        self.next_tending(now).map_or(Ok(()), |job| self.begin(job))
     }
 
     fn begin_sync(&mut self, now: Instant, closing: bool) -> io::Result<()> {
@@ -147,6 +154,7 @@ impl Writer {
             seq: self.chain.next() - 1,
             waiters: std::mem::take(&mut self.waiters),
         });
+        kept.jobs.was_sync = true;
         self.sync_at = None;
         self.begin(Job::Sync(job))
     }

@@ -291,11 +291,13 @@ impl Writer {
     /// Tells the shipper and the sessions what is durable, and that the trail works.
     fn confirmed_to(&mut self, seq: u64) {
         self.inbox.durability.synced(seq);
+        self.inbox.lock().writing = self.held + self.backlog.len();
+        if self.is_broken {
+            // The sync had begun before the failure, so it proves nothing.
+            return;
+        }
         let was = mem::take(&mut self.retry_at).is_some();
-        let mut queue = self.inbox.lock();
-        queue.writing = self.held + self.backlog.len();
-        queue.state = WriterState::Writing;
-        drop(queue);
+        self.inbox.lock().state = WriterState::Writing;
         self.inbox.metrics.audit_available.set(1);
         if was {
             tracing::info!("the audit trail is written again");

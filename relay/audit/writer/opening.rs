@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use callhome_trail::verify::Pin;
 use callhome_trail::{AuditGap, Chain, Head, PublicKey, Range, Record};
 
-use super::super::disk::{Closed, Reserve, Signer, Vault, save_head};
+use super::super::disk::{ClosedSegments, Reserve, Signer, Vault, save_head};
 use super::super::options::AuditOptions;
 use super::super::recover::{self, Recovered};
 use super::super::seal::Seal;
@@ -30,7 +30,7 @@ pub(in crate::audit) struct OpenedTrail {
 pub(in crate::audit) struct OpenedDirectory {
     pub(super) path: PathBuf,
     pub(super) store: Store,
-    pub(super) closed: Closed,
+    pub(super) closed: ClosedSegments,
     pub(super) vault: Vault,
     /// The key for the first checkpoint.
     pub(super) signer: Signer,
@@ -88,7 +88,7 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
     }
     let new_key = new.then(|| seal.public());
     let reserve = Reserve::new(directory, options.max_size);
-    let (closed, active) = Closed::open(directory, reserve.clone())?;
+    let (closed, active) = ClosedSegments::open(directory, reserve.clone())?;
     let store = Store::open(directory, lock, &chain, active, closed.oldest())?;
     let (vault, signer) = Vault::open(directory, seal, kept)?;
     Ok(OpenedTrail {

@@ -189,8 +189,8 @@ impl Writer {
         self.next_round = Instant::now() + spacing;
     }
 
-    /// Returns the locked queue once there are records, something is due, the disk has done its job,
-    /// or the trail is to be closed.
+    /// Returns the locked queue once there are records, something is due, the disk has done its
+    /// job, or the trail is to be closed.
     fn wait_until_due(&self) -> MutexGuard<'_, Queue> {
         let is_running = self.kept.as_ref().is_some_and(|it| it.jobs.is_running());
         let mut queue = self.inbox.lock();
