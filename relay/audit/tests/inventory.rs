@@ -96,6 +96,8 @@ fn an_inventory_that_is_larger_than_a_segment_is_found_again() {
     };
     let (audit, writer) = start(&options);
     audit.record_inventory(inventory(100, 1));
+    wait_for(|| waiting(&audit) == 0);
+    refuse(&audit);
     writer.close();
     assert!(segments::list(directory.path()).unwrap().len() > 1);
     let (audit, writer) = start(&options);

@@ -247,4 +247,4 @@ impl Writer {
 const COALESCE: Duration = Duration::from_millis(15);
 /// How long the writer rests between two rounds. Each wakes threads, which under load costs more
 /// than the writes.
-const SPACING: Duration = Duration::from_millis(1);
+const SPACING: Duration = Duration::from_millis(2);
