@@ -132,6 +132,10 @@ pub struct Checkpoint {
     /// doesn't vouch for what they declare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsealed: Option<Range>,
+    /// The opening record of the oldest tunnel that was open, or this checkpoint if none was. No
+    /// earlier record is of a tunnel without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_from: Option<u64>,
 }
 
 /// The oldest record of a directory, and the hash that it follows.

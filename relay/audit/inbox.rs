@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::durability::Durability;
+use super::open_tunnels::TunnelStep;
 use super::options::{OnFailure, Sync};
 use super::throttle::Throttle;
 use crate::telemetry::Metrics;
@@ -43,6 +44,8 @@ pub(super) struct Queue {
     /// When the writer began its present round, if it is in one.
     pub(super) busy_since: Option<Instant>,
     pub(super) closing: bool,
+    /// Whether the search for tunnels without an end is over, and has handed over what it found.
+    pub(super) searched: bool,
     #[cfg(test)]
     pub(super) fault: Option<WriterFault>,
 }
@@ -75,6 +78,7 @@ pub(super) struct Pending {
     pub(super) time: Timestamp,
     /// The bytes that its members take in [`Batch::members`].
     pub(super) length: usize,
+    pub(super) tunnel: Option<TunnelStep>,
     /// Wakes the session that waits until the record is durable.
     pub(super) ack: Option<oneshot::Sender<()>>,
 }
@@ -141,11 +145,18 @@ impl Inbox {
 
     /// Hands a record over. An opening record under `sync = "always"` gets a receiver that reports
     /// when it is durable.
-    pub(super) fn write(&self, record: &impl Serialize, kind: RecordKind) -> Handed {
-        JSON.with_borrow_mut(|json| self.hand_over(members(record, json), kind))
+    ///
+    /// `tunnel` says whether the record opens or ends a tunnel.
+    pub(super) fn write(
+        &self,
+        record: &impl Serialize,
+        kind: RecordKind,
+        tunnel: Option<TunnelStep>,
+    ) -> Handed {
+        JSON.with_borrow_mut(|json| self.hand_over(members(record, json), kind, tunnel))
     }
 
-    fn hand_over(&self, members: &[u8], kind: RecordKind) -> Handed {
+    fn hand_over(&self, members: &[u8], kind: RecordKind, tunnel: Option<TunnelStep>) -> Handed {
         let (ack, durable) = (kind == RecordKind::Opening && self.sync == Sync::Always)
             .then(oneshot::channel)
             .unzip();
@@ -170,6 +181,7 @@ impl Inbox {
             Pending {
                 time,
                 length: members.len(),
+                tunnel,
                 ack,
             },
         );

@@ -12,8 +12,9 @@
 //! - `recorder` is the guard of a session, `inbox` the queue between the sessions and the writer.
 //! - `writer` drives `store` and `compress` (files), `seal` and `kept` (keys and checkpoints), and
 //!   `stdout`.
-//! - `throttle` keeps refusals from filling the disk, `recover` puts a directory in order at the
-//!   start.
+//! - `throttle` keeps refusals from filling the disk.
+//! - `recover` puts a directory in order at the start. `searcher` finds the tunnels that an earlier
+//!   run left open, and `open_tunnels` where the next start must search.
 //! - `ship` sends records to a syslog server, as soon as `durability` reports that they are
 //!   durable.
 
@@ -23,12 +24,14 @@ mod durability;
 mod files;
 mod inbox;
 mod kept;
+mod open_tunnels;
 mod options;
 mod owner;
 mod prunable;
 mod recorder;
 mod recover;
 mod seal;
+mod searcher;
 mod ship;
 mod stdout;
 mod store;
@@ -46,6 +49,7 @@ use rustix::fs::{Gid, Uid};
 use crate::telemetry::Metrics;
 use durability::Durability;
 use inbox::{Inbox, Queue, RecordKind, RelayRecord, WriterState};
+use searcher::Searcher;
 use ship::{Connector, ShipSource, Shipper};
 use writer::Writer;
 
@@ -64,6 +68,7 @@ pub struct WriterHandle {
     audit: Audit,
     thread: Option<thread::JoinHandle<()>>,
     shipper: Option<Shipper>,
+    searcher: Option<Searcher>,
 }
 
 /// What the trail has read from the machine before the sandbox is in force.
@@ -139,6 +144,7 @@ impl Audit {
         if options.directory.is_some() {
             tracing::info!(pin = %opened.pin(), "the audit trail goes on from here");
         }
+        let search = opened.search.clone();
         let thread = Writer::new(audit.0.clone(), options, opened)?;
         let shared = audit.0.clone();
         let thread = thread::Builder::new().name("audit".into()).spawn(move || {
@@ -149,7 +155,10 @@ impl Audit {
             audit: audit.clone(),
             thread: Some(thread),
             shipper: None,
+            searcher: None,
         };
+        let search = search.map(|search| Searcher::start(search, audit.0.clone()));
+        writer.searcher = search.transpose()?;
         writer.shipper = audit.start_shipper(prepared, options, &trail, last)?;
         Ok((audit, writer))
     }
@@ -201,7 +210,7 @@ impl Audit {
     pub fn relay_event(&self, data: Data) {
         let data = data.bounded();
         let record = RelayRecord::of(&self.0.relay, &data);
-        self.0.write(&record, RecordKind::Closing);
+        self.0.write(&record, RecordKind::Closing, None);
     }
 }
 
@@ -236,6 +245,8 @@ impl WriterHandle {
     }
 
     fn finish(&mut self) {
+        // It hands records over, so it must end before the writer does.
+        self.searcher = None;
         self.audit.0.lock().closing = true;
         self.audit.0.wake.notify_one();
         if let Some(thread) = self.thread.take() {

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::inbox::{Handed, RecordKind, STALL};
+use super::open_tunnels::{TunnelKey, TunnelStep};
 use super::options::OnFailure;
 use super::{Audit, Unavailable};
 use crate::authority::{Authority, DnsName, ServerName};
@@ -30,6 +31,8 @@ pub struct Recorder {
     /// The client's address, under which refusals are counted.
     address: IpAddr,
     started: Instant,
+    /// What its opening and its end have in common for the writer.
+    tunnel: TunnelKey,
     counters: Arc<Counters>,
     stage: RecordStage,
     /// Whether the client asks more often than it may. Its refusals are then counted together.
@@ -58,19 +61,20 @@ impl Audit {
             role: None,
             claimed: None,
         };
-        let id = Uuid::now_v7().to_string();
+        let id = Uuid::now_v7();
         let relay = self.0.relay.clone();
         Recorder {
             audit: self.clone(),
             record: Box::new(Record::of_session(
                 relay.into(),
-                id.into(),
+                id.to_string().into(),
                 listener.into(),
                 policy.into(),
                 client,
             )),
             address,
             started: Instant::now(),
+            tunnel: TunnelKey::of(id),
             counters: Arc::default(),
             stage: RecordStage::Pending,
             over_rate: false,
@@ -308,7 +312,8 @@ impl Recorder {
         self.record.bytes_down = self.counters.down();
         self.record.duration_ms = self.started.elapsed().into();
         self.record.event = event;
-        self.audit.0.write(&self.record, kind)
+        let step = TunnelStep::of(event, self.tunnel);
+        self.audit.0.write(&self.record, kind, step)
     }
 }
 

@@ -1,10 +1,13 @@
 //! Puts a directory in order at the start.
 //!
-//! It finds where the trail ended, what a crash tore, which tunnels were cut off, which records are
-//! missing, and whether what lies beside the trail is what the relay left there.
+//! It finds where the trail ended, what a crash tore, which records are missing, and whether what
+//! lies beside the trail is what the relay left there. Which tunnels were cut off is searched for
+//! later, while the relay serves.
 
+mod backwards;
 mod clocks;
 mod end;
+mod search;
 mod tail;
 mod torn;
 
@@ -12,10 +15,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use callhome_trail::segments::ACTIVE;
+use callhome_trail::segments::{self, ACTIVE};
 use callhome_trail::{
-    AuditGap, Chain, Checkpoint, Event, HEAD, Head, HeadFile, Line, Outcome, PublicKey, Range,
-    Record, seals,
+    AuditGap, Chain, Checkpoint, HEAD, Head, HeadFile, Line, PublicKey, Range, seals,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -25,6 +27,7 @@ use super::seal;
 use crate::os;
 use clocks::Now;
 use end::TrailEnd;
+pub(super) use search::LostSearch;
 use tail::{Tail, read_tail};
 use torn::set_torn_bytes_aside;
 
@@ -35,8 +38,8 @@ pub(super) struct Recovered {
     pub(super) chain: Chain,
     /// The records that are missing, or may be.
     pub(super) gaps: Vec<AuditGap>,
-    /// For each tunnel that has no end in the trail, a closing record made from its last one.
-    pub(super) lost: Vec<Record>,
+    /// Where there may be tunnels that have no end in the trail.
+    pub(super) search: Option<LostSearch>,
     /// The key that the last checkpoint named.
     pub(super) successor: Option<PublicKey>,
     pub(super) kept: Kept,
@@ -59,9 +62,11 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     let known = head.known.as_ref();
     let durable = known.map_or(0, |head| head.seq);
     let torn = set_torn_bytes_aside(&directory.join(ACTIVE), durable)?;
-    let left = read_tail(directory, durable)?;
+    let sealed = kept.as_ref().map_or(0, |seal| seal.seq);
+    let left = read_tail(directory, durable, durable.min(sealed))?;
 
     let first_head = head.ask(&left);
+    let search = lost_search(directory, &left, head.signed())?;
     let known = head.known.as_ref();
     let mut gaps: Vec<AuditGap> = head.gap().into_iter().collect();
     if let Some(head) = known.filter(|head| left.is_other(head)) {
@@ -105,7 +110,6 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
             "the trail ends in a pruning that no checkpoint covers: nothing vouches for it"
         );
     }
-    let sealed = kept.as_ref().map_or(0, |seal| seal.seq);
     let successor = if sealed >= left.last_checkpoint() {
         kept.as_ref().and_then(Line::successor)
     } else {
@@ -124,7 +128,7 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
         sign_head: is_as_left && end_is_left && (first_head || head.wrong.is_none()),
         clock_step: clocks::step(&left, &now()),
         kept: Kept::open(directory, &last, &left.checkpoints)?,
-        lost: left.open.into_values().map(as_lost).collect(),
+        search,
     })
 }
 
@@ -188,12 +192,46 @@ impl KnownHead {
         false
     }
 
+    /// The end by a head that the relay itself has signed.
+    fn signed(&self) -> Option<&TrailEnd> {
+        self.known.as_ref().filter(|_| self.wrong.is_none())
+    }
+
     fn gap(&self) -> Option<AuditGap> {
         // A file that is no head was never the relay's.
         let is_gap = self.is_due || self.wrong == Some(SPOILT);
         let what = self.wrong.filter(|_| is_gap)?;
         Some(AuditGap::unnumbered(format!("{HEAD} {what}")))
     }
+}
+
+/// Where tunnels without an end are to be searched for.
+///
+/// The last checkpoint has the number of the first record, if a head vouches for it. Otherwise the
+/// times of the records must tell, as those of a relay before `open_from` do.
+fn lost_search(
+    directory: &Path,
+    left: &Tail,
+    head: Option<&TrailEnd>,
+) -> io::Result<Option<LostSearch>> {
+    let Some(last) = &left.last else {
+        return Ok(None);
+    };
+    let checkpoint = head.and_then(|head| left.vouched(head)?.data::<Checkpoint>());
+    let from = match checkpoint.and_then(|checkpoint| checkpoint.open_from) {
+        Some(from) => from,
+        None => {
+            let segments = segments::list(directory)?;
+            segments
+                .get(tail::recent(&segments))
+                .map_or(0, |it| it.first)
+        }
+    };
+    Ok((from <= last.seq).then(|| LostSearch {
+        directory: directory.to_owned(),
+        from,
+        to: last.seq,
+    }))
 }
 
 /// Whether the relay that made this checkpoint signs `head.json`.
@@ -236,16 +274,6 @@ fn set_others_aside(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Turns the last record of a tunnel into a closing one, because the relay didn't see its end.
-fn as_lost(record: Record) -> Record {
-    Record {
-        event: Event::TunnelLost,
-        outcome: Some(Outcome::Lost),
-        error: Some("the relay ended without a word of this tunnel's end".into()),
-        ..record
-    }
 }
 
 const SPOILT: &str = "is spoilt";

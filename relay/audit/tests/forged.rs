@@ -104,6 +104,7 @@ fn a_start_vouches_for_no_pruning_that_it_finds() {
         }),
         pruning: Some(line.seq + 1),
         unsealed: None,
+        open_from: None,
     });
     let covering = forged(&line.trail, line.seq + 1, line.hash, now, &covering);
     let append = |path: &Path, line: &[u8]| {

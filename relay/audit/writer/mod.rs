@@ -20,7 +20,9 @@ use tokio::sync::oneshot;
 
 use super::clock::WallClock;
 use super::inbox::{Batch, Inbox, RelayRecord, WriterState, members};
+use super::open_tunnels::OpenTunnels;
 use super::options::{AuditOptions, Sync};
+use super::recover::LostSearch;
 use super::stdout::Stdout;
 use super::store::Store;
 use sealer::Sealer;
@@ -43,6 +45,7 @@ pub(super) struct Writer {
     /// Room for the line that is being made.
     line: Vec<u8>,
     clock: WallClock,
+    open_tunnels: OpenTunnels,
     /// Sessions that wait until their record is durable.
     waiters: Vec<oneshot::Sender<()>>,
     /// Records that were taken and aren't durable.
@@ -76,6 +79,7 @@ impl Writer {
             backlog: Backlog::default(),
             line: Vec::new(),
             clock: WallClock::start(Timestamp::now(), now),
+            open_tunnels: OpenTunnels::searching_from(opened.search.as_ref().map(LostSearch::from)),
             waiters: Vec::new(),
             held: 0,
             sync_at: None,
@@ -94,13 +98,6 @@ impl Writer {
         }
         // The first checkpoint ties the trail to its key before any session is recorded.
         writer.seal(now)?;
-        // A crash may leave more of these than may come without a checkpoint.
-        for mut lost in opened.lost {
-            lost.relay = writer.inbox.relay.clone().into();
-            let mut json = Vec::new();
-            let members = members(&lost, &mut json);
-            writer.backlog.push(members, Timestamp::now());
-        }
         Ok(writer)
     }
 
@@ -199,7 +196,10 @@ impl Writer {
         let (Some(sealer), Some(store)) = (&mut self.sealer, &mut self.store) else {
             return Ok(());
         };
-        if let Some(line) = sealer.checkpoint(&self.inbox.relay, &mut self.chain, store)? {
+        let open_from = self.open_tunnels.from(self.chain.next());
+        if let Some(line) =
+            sealer.checkpoint(&self.inbox.relay, &mut self.chain, store, open_from)?
+        {
             let line = line.to_vec();
             self.push(&line);
             // Sync at once, because the key can only be erased afterwards and should live no longer

@@ -3,11 +3,11 @@
 use std::io;
 
 use callhome_trail::verify::Pin;
-use callhome_trail::{AuditGap, Chain, PublicKey, Range, Record};
+use callhome_trail::{AuditGap, Chain, PublicKey, Range};
 
 use super::super::kept::Kept;
 use super::super::options::AuditOptions;
-use super::super::recover::{self, Recovered};
+use super::super::recover::{self, LostSearch, Recovered};
 use super::super::seal::Seal;
 use super::super::store::{self, Store};
 
@@ -18,7 +18,8 @@ pub(in crate::audit) struct OpenedTrail {
     pub(super) seal: Option<Seal>,
     pub(super) kept: Option<Kept>,
     pub(super) gaps: Vec<AuditGap>,
-    pub(super) lost: Vec<Record>,
+    /// Where there may be tunnels of earlier runs without an end.
+    pub(in crate::audit) search: Option<LostSearch>,
     /// Records that an earlier run left behind its last checkpoint.
     pub(in crate::audit) unsealed: Option<Range>,
     /// By how many seconds the clock was set before this start.
@@ -48,7 +49,7 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
             seal: None,
             kept: None,
             gaps: Vec::new(),
-            lost: Vec::new(),
+            search: None,
             unsealed: None,
             clock_step: None,
             new_key: None,
@@ -59,7 +60,7 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
     let Recovered {
         chain,
         mut gaps,
-        lost,
+        search,
         successor,
         kept,
         unsealed,
@@ -86,7 +87,7 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
         seal: Some(seal),
         kept: Some(kept),
         gaps,
-        lost,
+        search,
         unsealed,
         clock_step,
     })

@@ -107,6 +107,7 @@ impl Sealer {
         relay: &str,
         chain: &mut Chain,
         store: &Store,
+        open_from: u64,
     ) -> io::Result<Option<&[u8]>> {
         // The key signs once, so a second checkpoint must wait until its successor has taken over.
         if self.on_its_way.is_some() {
@@ -123,6 +124,7 @@ impl Sealer {
             first: Some(store.oldest()),
             pruning: self.pruning.take(),
             unsealed: self.unsealed.take(),
+            open_from: Some(open_from),
         });
         let mut json = Vec::new();
         let members = members(&RelayRecord::of(relay, &checkpoint), &mut json);

@@ -8,7 +8,7 @@ use std::{io, mem};
 use callhome_trail::{AuditGap, ClockStepped, Data, Refusals};
 use jiff::Timestamp;
 
-use super::super::inbox::{Batch, Pending, Queue, WriterState};
+use super::super::inbox::{Batch, Queue, WriterState};
 use super::super::store::Store;
 use super::Writer;
 use super::sealer::Sealer;
@@ -29,20 +29,12 @@ struct TakenRecords {
     /// Requests that left no record while the trail couldn't be written.
     uncounted: u64,
     refusals: Vec<Refusals>,
+    /// Whether the search for tunnels without an end was over before.
+    searched: bool,
     closing: bool,
 }
 
 impl Backlog {
-    /// Puts a record behind those that aren't chained.
-    pub(super) fn push(&mut self, members: &[u8], time: Timestamp) {
-        let record = Pending {
-            time,
-            length: members.len(),
-            ack: None,
-        };
-        self.batch.push(members, record);
-    }
-
     /// How many records aren't chained.
     pub(super) fn len(&self) -> usize {
         self.batch.len() - self.chained
@@ -56,6 +48,7 @@ impl Writer {
         let TakenRecords {
             uncounted,
             refusals,
+            searched,
             closing,
         } = self.wait_for_records();
         if let Some(step) = self.clock.step(Timestamp::now(), Instant::now()) {
@@ -69,6 +62,7 @@ impl Writer {
             self.append_event(&Data::AuditGap(AuditGap::of_count(uncounted, cause)));
         }
         self.backlog.refusals.extend(refusals);
+        self.open_tunnels.searched(searched);
         closing
     }
 
@@ -87,6 +81,9 @@ impl Writer {
             self.seal_if_full()?;
             let record = &mut self.backlog.batch.records[self.backlog.chained];
             let (time, length, ack) = (record.time, record.length, record.ack.take());
+            if let Some(step) = record.tunnel {
+                self.open_tunnels.take(step, self.chain.next());
+            }
             let begin = self.backlog.bytes;
             let batch = mem::take(&mut self.backlog.batch);
             self.append(time, &batch.members[begin..begin + length]);
@@ -107,6 +104,7 @@ impl Writer {
             };
             self.append_event(&Data::Refusals(refusals));
         }
+        self.open_tunnels.chained();
         Ok(())
     }
 
@@ -125,6 +123,7 @@ impl Writer {
 
     fn wait_for_records(&mut self) -> TakenRecords {
         let mut batch = mem::take(&mut self.spare);
+        let mut searched = false;
         // Sessions wait for this lock, so the records are chained only after it is released.
         let mut queue = self.wait_until_due();
         // The buffers are swapped and not copied, so that each keeps its room for a later round.
@@ -132,6 +131,7 @@ impl Writer {
         if self.backlog.batch.is_empty() {
             mem::swap(&mut batch, &mut queue.batch);
             queue.writing += batch.len();
+            searched = queue.searched;
         }
         let (closing, available) = (queue.closing, queue.state == WriterState::Writing);
         // Requests that left no record are declared only once the trail takes records again.
@@ -163,6 +163,7 @@ impl Writer {
         TakenRecords {
             uncounted,
             refusals,
+            searched,
             closing,
         }
     }
