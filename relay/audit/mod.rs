@@ -20,6 +20,7 @@
 
 mod clock;
 mod compress;
+mod confirmation;
 mod durability;
 mod files;
 mod inbox;
@@ -53,6 +54,7 @@ use searcher::Searcher;
 use ship::{Connector, ShipSource, Shipper};
 use writer::Writer;
 
+pub use confirmation::confirm_clock;
 pub use options::{AuditOptions, OnFailure, Sync};
 pub use recorder::Recorder;
 pub use seal::generate;

@@ -7,6 +7,8 @@
 //! may drop written pages after an error. A later sync of the old file would then succeed without
 //! them.
 
+mod ages;
+
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -14,12 +16,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use callhome_trail::segments::{self, ACTIVE, Segment};
-use callhome_trail::{Chain, HEAD, Hash, Head, Oldest, SigningKey};
+use callhome_trail::{Chain, HEAD, Hash, Head, Jumps, Oldest, SigningKey};
 use jiff::Timestamp;
 
 use super::compress::{self, Compressor};
 use super::files;
-use super::prunable::{Bounds, Prunable, Youngest};
+use super::prunable::{Bounds, Prunable, Youngest, age};
 
 /// The trail's directory, held by one process.
 #[derive(Debug)]
@@ -50,6 +52,9 @@ struct ActiveSegment {
     synced: u64,
     /// The place of its first line in the trail.
     begin: Segment,
+    /// How old it was when this run opened it.
+    age: Duration,
+    opened: Instant,
 }
 
 /// Segments that are to be deleted, and the records in them.
@@ -92,14 +97,19 @@ pub(super) fn lock(directory: &Path) -> io::Result<File> {
 
 impl Store {
     /// Opens a directory that has been locked and recovered.
-    pub(super) fn open(directory: &Path, lock: File, chain: &Chain) -> io::Result<Self> {
+    pub(super) fn open(
+        directory: &Path,
+        lock: File,
+        chain: &Chain,
+        jumps: &Jumps,
+    ) -> io::Result<Self> {
         let mut closed = segments::list(directory)?;
         // A segment that can't be read has no time, so it is never pruned.
         closed.retain(|segment| segment.readable);
         let compressor = Compressor::start()?;
         let active = closed
             .pop_if(|segment| segment.path.ends_with(ACTIVE))
-            .map(|begin| ActiveSegment::reopen(directory, begin))
+            .map(|begin| ActiveSegment::reopen(directory, begin, jumps))
             .transpose()?;
         for segment in &closed {
             if segment.path.extension() != Some("zst".as_ref()) {
@@ -264,8 +274,9 @@ impl Store {
     /// be synced.
     pub(super) fn rotate(&mut self, size: u64, every: Duration) -> io::Result<bool> {
         let is_due = |active: &mut ActiveSegment| {
-            let age = Timestamp::now().duration_since(active.begin.time);
-            active.synced >= size || Duration::try_from(age).is_ok_and(|age| age >= every)
+            // The wall clock may be set, and must neither close segments nor keep one open.
+            let age = active.age.saturating_add(active.opened.elapsed());
+            active.synced >= size || age >= every
         };
         let Some(active) = self.active.take_if(is_due) else {
             return Ok(false);
@@ -296,6 +307,7 @@ impl Store {
         keep: Duration,
         max_size: u64,
         now: Timestamp,
+        jumps: &Jumps,
     ) -> Option<Pruned> {
         for segment in &mut self.closed {
             let metadata = segment.current_path().metadata();
@@ -308,6 +320,7 @@ impl Store {
             keep,
             max_size,
             now,
+            jumps,
         };
         let active = active.map(|active| &active.begin);
         let (count, is_old) = match self.youngest.prunable(&self.closed, active, total, bounds) {
@@ -331,11 +344,6 @@ impl Store {
             segments,
         })
     }
-
-    fn begin_after(&self, index: usize) -> Option<&Segment> {
-        let active = || self.active.as_ref().map(|active| &active.begin);
-        self.closed.get(index + 1).or_else(active)
-    }
 }
 
 impl ActiveSegment {
@@ -352,6 +360,8 @@ impl ActiveSegment {
         Ok(Self {
             file,
             synced: 0,
+            age: Duration::ZERO,
+            opened: Instant::now(),
             begin: Segment {
                 path,
                 first: head.seq + 1,
@@ -363,9 +373,13 @@ impl ActiveSegment {
         })
     }
 
-    fn reopen(directory: &Path, begin: Segment) -> io::Result<Self> {
+    /// Its age in this run goes on from what its first record says, less what the clock jumped
+    /// since.
+    fn reopen(directory: &Path, begin: Segment, jumps: &Jumps) -> io::Result<Self> {
         let file = files::append(&directory.join(ACTIVE))?;
         Ok(Self {
+            age: age(begin.time, begin.first, Timestamp::now(), jumps),
+            opened: Instant::now(),
             synced: file.metadata()?.len(),
             file,
             begin,

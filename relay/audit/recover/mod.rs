@@ -14,14 +14,17 @@ mod torn;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
 use callhome_trail::segments::{self, ACTIVE};
 use callhome_trail::{
-    AuditGap, Chain, Checkpoint, HEAD, Head, HeadFile, Line, PublicKey, Range, seals,
+    AuditGap, Chain, Checkpoint, ClockStepped, HEAD, Head, HeadFile, Jumps, Line, PublicKey, Range,
+    seals,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::clock::WallClock;
 use super::kept::Kept;
 use super::seal;
 use crate::os;
@@ -48,8 +51,14 @@ pub(super) struct Recovered {
     /// Whether the head may be signed anew before the keys are exchanged. It may not where another
     /// program changed it, because a gap must declare that first.
     pub(super) sign_head: bool,
-    /// By how many seconds the clock was set since.
-    pub(super) clock_step: Option<f64>,
+    /// The clock as it was read for this.
+    pub(super) clock: WallClock,
+    /// How the clock was set since.
+    pub(super) clock_step: Option<ClockStepped>,
+    /// The jumps of the clock that no age counts.
+    pub(super) jumps: Jumps,
+    /// Whether the head shows that the relay has written the last checkpoint.
+    pub(super) is_vouched: bool,
 }
 
 /// Puts a locked directory in order. No record is deleted: torn bytes move to a file of their own.
@@ -66,7 +75,11 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     let left = read_tail(directory, durable, durable.min(sealed))?;
 
     let first_head = head.ask(&left);
-    let search = lost_search(directory, &left, head.signed())?;
+    let vouched = head.signed().and_then(|head| left.vouched(head));
+    let is_vouched = vouched.is_some();
+    let search = lost_search(directory, &left, vouched)?;
+    let (now, clock) = now();
+    let clock_step = clocks::step(&left, &now);
     let known = head.known.as_ref();
     let mut gaps: Vec<AuditGap> = head.gap().into_iter().collect();
     if let Some(head) = known.filter(|head| left.is_other(head)) {
@@ -126,9 +139,12 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
         successor,
         unsealed: left.unsealed(),
         sign_head: is_as_left && end_is_left && (first_head || head.wrong.is_none()),
-        clock_step: clocks::step(&left, &now()),
+        clock,
+        clock_step,
         kept: Kept::open(directory, &last, &left.checkpoints)?,
         search,
+        jumps: left.jumps,
+        is_vouched,
     })
 }
 
@@ -212,20 +228,18 @@ impl KnownHead {
 fn lost_search(
     directory: &Path,
     left: &Tail,
-    head: Option<&TrailEnd>,
+    vouched: Option<Line<'_>>,
 ) -> io::Result<Option<LostSearch>> {
     let Some(last) = &left.last else {
         return Ok(None);
     };
-    let checkpoint = head.and_then(|head| left.vouched(head)?.data::<Checkpoint>());
-    let from = match checkpoint.and_then(|checkpoint| checkpoint.open_from) {
-        Some(from) => from,
-        None => {
-            let segments = segments::list(directory)?;
-            segments
-                .get(tail::recent(&segments))
-                .map_or(0, |it| it.first)
-        }
+    let checkpoint = vouched.and_then(|line| line.data::<Checkpoint>());
+    let from = if let Some(from) = checkpoint.and_then(|checkpoint| checkpoint.open_from) {
+        from
+    } else {
+        let segments = segments::list(directory)?;
+        let recent = segments.get(tail::recent(&segments));
+        recent.map_or(0, |segment| segment.first)
     };
     Ok((from <= last.seq).then(|| LostSearch {
         directory: directory.to_owned(),
@@ -240,12 +254,15 @@ fn promises_heads(checkpoint: &Line<'_>) -> bool {
     data.is_some_and(|data| data.heads)
 }
 
-fn now() -> Now {
-    Now {
+/// Reads the clocks, and begins to compare them.
+fn now() -> (Now, WallClock) {
+    let now = Now {
         time: Timestamp::now(),
         boot: os::boot_id(),
         uptime_ms: os::uptime_ms(),
-    }
+    };
+    let clock = WallClock::start(now.time, Instant::now());
+    (now, clock)
 }
 
 fn remove_temporaries(directory: &Path) -> io::Result<()> {

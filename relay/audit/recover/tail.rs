@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read as _};
 use std::path::Path;
 
 use callhome_trail::segments::{self, MAX_LINE, Segment};
-use callhome_trail::{Checkpoint, Hash, Line, PublicKey, Range, RelayStarted};
+use callhome_trail::{Checkpoint, ClockStepped, Hash, Jumps, Line, PublicKey, Range, RelayStarted};
 use jiff::{SignedDuration, Timestamp};
 
 use super::backwards;
@@ -14,10 +14,16 @@ use super::end::TrailEnd;
 #[derive(Default)]
 pub(super) struct Tail {
     pub(super) last: Option<TrailEnd>,
-    /// The time of the last record.
-    pub(super) last_time: Option<Timestamp>,
-    /// What the machine's clocks said at the last record that has it.
+    /// What the machine's clocks said at the last record that has it, and that the head covers.
     pub(super) clocks: Option<Clocks>,
+    /// By how many seconds the clock was set since that record, by the trail's own account.
+    pub(super) stepped: f64,
+    /// The time of the last record that the head covers.
+    pub(super) vouched_time: Option<Timestamp>,
+    /// By how many seconds the clock was set since that record.
+    pub(super) stepped_since: f64,
+    /// The jumps of the clock that no age counts.
+    pub(super) jumps: Jumps,
     /// The first record that was read.
     pub(super) first: Option<u64>,
     /// From this record on, each follows the one before.
@@ -214,28 +220,56 @@ impl Tail {
             if line.event == "checkpoint" {
                 self.sealed = Some(seq);
             }
+            self.take_clock(line);
             self.last = Some(end);
-            self.last_time = line.time.parse().ok();
         }
         match &*line.event {
             "checkpoint" => {
                 self.checkpoints.push(line.bytes.to_vec());
                 self.unsealed_pruning = None;
-                if let Some(it) = line.data::<Checkpoint>() {
-                    self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
-                }
-            }
-            "relay_started" => {
-                if let Some(it) = line.data::<RelayStarted>() {
-                    self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
-                }
             }
             "trail_pruned" => self.unsealed_pruning = Some(line.seq),
             _ => {}
         }
     }
 
+    /// Takes what a record says about the clock.
+    ///
+    /// Somebody may have written the records behind the head. Of these, only what makes the trail
+    /// younger is believed.
+    fn take_clock(&mut self, line: &Line<'_>) {
+        let is_vouched = self.head == 0 || line.seq <= self.head;
+        if is_vouched {
+            self.vouched_time = line.time.parse().ok();
+        }
+        match &*line.event {
+            "checkpoint" if is_vouched => {
+                self.jumps.take(line);
+                if let Some(it) = line.data::<Checkpoint>() {
+                    self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
+                }
+            }
+            "relay_started" if is_vouched => {
+                if let Some(it) = line.data::<RelayStarted>() {
+                    self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
+                }
+            }
+            "clock_confirmed" if is_vouched => self.jumps.take(line),
+            "clock_stepped" => {
+                let step = line.data::<ClockStepped>();
+                let seconds = step.map_or(0.0, |step| step.seconds);
+                if is_vouched || seconds > 0.0 {
+                    self.jumps.take(line);
+                    self.stepped += seconds;
+                    self.stepped_since += if is_vouched { 0.0 } else { seconds };
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn note_clocks(&mut self, line: &Line<'_>, boot: Option<&str>, uptime_ms: u64) {
+        self.stepped = 0.0;
         if let Ok(time) = line.time.parse() {
             self.clocks = Some(Clocks {
                 time,

@@ -2,8 +2,10 @@
 //! prunes the trail.
 //!
 //! - `opening` takes the directory, `take` what the sessions hand over.
+//! - `clock` records what happens to the clock.
 //! - `sealer` makes the checkpoints, `tend` closes and deletes segments.
 
+mod clock;
 mod opening;
 mod sealer;
 mod take;
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 use std::{io, mem, thread};
 
 use callhome_trail::verify::Pin;
-use callhome_trail::{Chain, ClockStepped, Data};
+use callhome_trail::{Chain, Data, Jumps};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
@@ -25,7 +27,7 @@ use super::options::{AuditOptions, Sync};
 use super::recover::LostSearch;
 use super::stdout::Stdout;
 use super::store::Store;
-use sealer::Sealer;
+use sealer::{SealedState, Sealer};
 use take::Backlog;
 
 pub(super) use opening::{OpenedTrail, open};
@@ -46,6 +48,10 @@ pub(super) struct Writer {
     line: Vec<u8>,
     clock: WallClock,
     open_tunnels: OpenTunnels,
+    /// The jumps of the clock that no age counts.
+    jumps: Jumps,
+    /// Whether one of them keeps segments that would be too old without it.
+    is_held_back: bool,
     /// Sessions that wait until their record is durable.
     waiters: Vec<oneshot::Sender<()>>,
     /// Records that were taken and aren't durable.
@@ -78,8 +84,10 @@ impl Writer {
             spare: Batch::default(),
             backlog: Backlog::default(),
             line: Vec::new(),
-            clock: WallClock::start(Timestamp::now(), now),
+            clock: opened.clock,
             open_tunnels: OpenTunnels::searching_from(opened.search.as_ref().map(LostSearch::from)),
+            jumps: opened.jumps,
+            is_held_back: false,
             waiters: Vec::new(),
             held: 0,
             sync_at: None,
@@ -90,11 +98,11 @@ impl Writer {
         for gap in opened.gaps {
             writer.append_event(&Data::AuditGap(gap));
         }
-        if let Some(seconds) = opened.clock_step {
-            writer.append_event(&Data::ClockStepped(ClockStepped {
-                seconds,
-                before_start: true,
-            }));
+        if let Some(step) = opened.clock_step {
+            writer.append_step(step);
+        }
+        if !opened.is_vouched {
+            writer.jumps.distrust();
         }
         // The first checkpoint ties the trail to its key before any session is recorded.
         writer.seal(now)?;
@@ -196,10 +204,11 @@ impl Writer {
         let (Some(sealer), Some(store)) = (&mut self.sealer, &mut self.store) else {
             return Ok(());
         };
-        let open_from = self.open_tunnels.from(self.chain.next());
-        if let Some(line) =
-            sealer.checkpoint(&self.inbox.relay, &mut self.chain, store, open_from)?
-        {
+        let state = SealedState {
+            open_from: self.open_tunnels.from(self.chain.next()),
+            jumps: self.jumps.clone(),
+        };
+        if let Some(line) = sealer.checkpoint(&self.inbox.relay, &mut self.chain, store, state)? {
             let line = line.to_vec();
             self.push(&line);
             // Sync at once, because the key can only be erased afterwards and should live no longer

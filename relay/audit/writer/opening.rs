@@ -1,10 +1,13 @@
 //! Opening the trail: taking its directory, recovering it, finding or making its key.
 
 use std::io;
+use std::time::Instant;
 
 use callhome_trail::verify::Pin;
-use callhome_trail::{AuditGap, Chain, PublicKey, Range};
+use callhome_trail::{AuditGap, Chain, ClockStepped, Jumps, PublicKey, Range, Text};
+use jiff::Timestamp;
 
+use super::super::clock::WallClock;
 use super::super::kept::Kept;
 use super::super::options::AuditOptions;
 use super::super::recover::{self, LostSearch, Recovered};
@@ -22,8 +25,13 @@ pub(in crate::audit) struct OpenedTrail {
     pub(in crate::audit) search: Option<LostSearch>,
     /// Records that an earlier run left behind its last checkpoint.
     pub(in crate::audit) unsealed: Option<Range>,
-    /// By how many seconds the clock was set before this start.
-    pub(super) clock_step: Option<f64>,
+    pub(super) clock: WallClock,
+    /// How the clock was set before this start.
+    pub(super) clock_step: Option<ClockStepped>,
+    /// The jumps of the clock that no age counts.
+    pub(super) jumps: Jumps,
+    /// Whether the relay itself has written the last checkpoint, which has these jumps.
+    pub(super) is_vouched: bool,
     /// The public half of a key that was made just now.
     pub(in crate::audit) new_key: Option<PublicKey>,
 }
@@ -51,7 +59,10 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
             gaps: Vec::new(),
             search: None,
             unsealed: None,
+            clock: WallClock::start(Timestamp::now(), Instant::now()),
             clock_step: None,
+            jumps: Jumps::default(),
+            is_vouched: true,
             new_key: None,
         });
     };
@@ -65,9 +76,16 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
         kept,
         unsealed,
         sign_head,
+        clock,
         clock_step,
+        jumps,
+        is_vouched,
     } = recover::recover(directory)?;
-    let mut store = Store::open(directory, lock, &chain)?;
+    let mut since = jumps.clone();
+    if let Some(step) = &clock_step {
+        since.step(chain.next(), Text::default(), step.seconds);
+    }
+    let mut store = Store::open(directory, lock, &chain, &since)?;
     let (seal, new) = Seal::open(directory, successor.as_ref(), |key| {
         if sign_head {
             store.save_head(key)
@@ -89,6 +107,9 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
         gaps,
         search,
         unsealed,
+        clock,
         clock_step,
+        jumps,
+        is_vouched,
     })
 }

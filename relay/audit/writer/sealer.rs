@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use callhome_trail::seals::EVERY;
-use callhome_trail::{Chain, Checkpoint, Data, PublicKey, Range};
+use callhome_trail::{Chain, Checkpoint, Data, Jumps, PublicKey, Range};
 use jiff::Timestamp;
 
 use super::super::inbox::{RelayRecord, members};
@@ -30,6 +30,13 @@ pub(super) struct Sealer {
     on_its_way: Option<OnItsWay>,
     /// Whether the first checkpoint of this run is durable, and the head that it promises is saved.
     has_begun: bool,
+}
+
+/// What the next start needs to know, whatever the clock says then.
+pub(super) struct SealedState {
+    /// The first record that may be of a tunnel without an end.
+    pub(super) open_from: u64,
+    pub(super) jumps: Jumps,
 }
 
 struct OnItsWay {
@@ -107,7 +114,7 @@ impl Sealer {
         relay: &str,
         chain: &mut Chain,
         store: &Store,
-        open_from: u64,
+        state: SealedState,
     ) -> io::Result<Option<&[u8]>> {
         // The key signs once, so a second checkpoint must wait until its successor has taken over.
         if self.on_its_way.is_some() {
@@ -124,7 +131,8 @@ impl Sealer {
             first: Some(store.oldest()),
             pruning: self.pruning.take(),
             unsealed: self.unsealed.take(),
-            open_from: Some(open_from),
+            open_from: Some(state.open_from),
+            jumps: state.jumps,
         });
         let mut json = Vec::new();
         let members = members(&RelayRecord::of(relay, &checkpoint), &mut json);

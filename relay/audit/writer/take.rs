@@ -5,8 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Instant;
 use std::{io, mem};
 
-use callhome_trail::{AuditGap, ClockStepped, Data, Refusals};
-use jiff::Timestamp;
+use callhome_trail::{AuditGap, Data, Refusals};
 
 use super::super::inbox::{Batch, Queue, WriterState};
 use super::super::store::Store;
@@ -51,12 +50,7 @@ impl Writer {
             searched,
             closing,
         } = self.wait_for_records();
-        if let Some(step) = self.clock.step(Timestamp::now(), Instant::now()) {
-            self.append_event(&Data::ClockStepped(ClockStepped {
-                seconds: step.as_secs_f64(),
-                before_start: false,
-            }));
-        }
+        let _ = self.note_clock();
         if uncounted > 0 {
             let cause = "requests that came while the trail couldn't be written";
             self.append_event(&Data::AuditGap(AuditGap::of_count(uncounted, cause)));

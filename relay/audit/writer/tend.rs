@@ -5,7 +5,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use callhome_trail::{Data, TrailPruned};
-use jiff::Timestamp;
 
 use super::super::compress;
 use super::super::store::Pruned;
@@ -33,8 +32,18 @@ impl Writer {
         if store.rotate(options.rotate_size, options.rotate_every)? {
             self.inbox.lock().refusal_room = options.refusal_room();
         }
-        let Some(pruned) = store.take_prunable(options.keep, options.max_size, Timestamp::now())
-        else {
+        // A jump since the last look would make every segment old, so it is noted first.
+        let Some(time) = self.note_clock() else {
+            self.tend_at = now + COALESCE;
+            return Ok(());
+        };
+        self.take_confirmation();
+        self.tidy_jumps(time);
+        let (options, jumps) = (&self.options, &self.jumps);
+        let Some(store) = &mut self.store else {
+            return Ok(());
+        };
+        let Some(pruned) = store.take_prunable(options.keep, options.max_size, time, jumps) else {
             return Ok(());
         };
         self.prune(&pruned)
