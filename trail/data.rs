@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::hash::Hash;
+use crate::jumps::Jumps;
 use crate::text::Text;
 use crate::words::Event;
 
@@ -33,6 +34,8 @@ pub enum Data {
     TrailPruned(TrailPruned),
     #[schemars(title = "clock_stepped")]
     ClockStepped(ClockStepped),
+    #[schemars(title = "clock_confirmed")]
+    ClockConfirmed(ClockConfirmed),
     #[schemars(title = "audit_gap")]
     AuditGap(AuditGap),
 }
@@ -154,6 +157,13 @@ pub struct Checkpoint {
     /// doesn't vouch for what they declare.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsealed: Option<Range>,
+    /// The opening record of the oldest tunnel that was open, or this checkpoint if none was. No
+    /// earlier record is of a tunnel without an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_from: Option<u64>,
+    /// The jumps of the clock that the age of a record doesn't count.
+    #[serde(default, skip_serializing_if = "Jumps::is_empty")]
+    pub jumps: Jumps,
 }
 
 /// The oldest record of a directory, and the hash that it follows.
@@ -192,6 +202,19 @@ pub struct ClockStepped {
     /// seconds are then the least that it was set back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub before_start: bool,
+    /// Whether the machine may have been off for these seconds instead. Across a boot nothing tells
+    /// that from a clock that was set ahead.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub maybe_off: bool,
+}
+
+/// Somebody has said that the clock is right, and that the time which it jumped ahead has passed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct ClockConfirmed {
+    /// The record up to which jumps are confirmed.
+    pub to: u64,
+    /// How many seconds count as passed since.
+    pub seconds: f64,
 }
 
 /// Either the numbers of missing records, or a count of requests that were never recorded.
@@ -216,6 +239,7 @@ impl Data {
             Self::Checkpoint(_) => Event::Checkpoint,
             Self::TrailPruned(_) => Event::TrailPruned,
             Self::ClockStepped(_) => Event::ClockStepped,
+            Self::ClockConfirmed(_) => Event::ClockConfirmed,
             Self::AuditGap(_) => Event::AuditGap,
         }
     }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `record` `data` `words` `reason` `text` | a record, the data of events, the words |
 //! | `inventory` | who is expected to call home |
+//! | `jumps` | what a wrong clock may not make older |
 //! | `hash` `chain` `key` | the lines, the hashes that tie them, the keys that sign checkpoints |
 //! | `segments` `seals` `head` | the files of a directory |
 //! | `reader` `follow` | the lines of a trail, once or as they come |
@@ -24,6 +25,7 @@ mod hash;
 mod head;
 pub mod human;
 mod inventory;
+mod jumps;
 mod key;
 mod reader;
 mod reason;
@@ -39,14 +41,16 @@ mod words;
 
 pub use chain::{Chain, Line, LineError, VERSION};
 pub use data::{
-    AuditGap, Checkpoint, ClockStepped, ConfigLoaded, ConfigRejected, Data, InventoryPart, Oldest,
-    Range, Refusals, RefusedDestination, RelayStarted, RelayStopped, TextPart, TrailPruned,
+    AuditGap, Checkpoint, ClockConfirmed, ClockStepped, ConfigLoaded, ConfigRejected, Data,
+    InventoryPart, Oldest, Range, Refusals, RefusedDestination, RelayStarted, RelayStopped,
+    TextPart, TrailPruned,
 };
 pub use escape::{MAX_RAW, escape, unescape};
 pub use follow::Follower;
 pub use hash::Hash;
 pub use head::{HEAD, Head, HeadFile};
 pub use inventory::{ExpectedClient, Inventory, InventoryParts, ListedDestination};
+pub use jumps::{DAY, Jump, Jumps};
 pub use key::{PublicKey, SigningKey};
 pub use reader::{Place, RawLine, Reader};
 pub use reason::{Alert, ProxyErrorType, Reason, Verdict};

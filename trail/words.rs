@@ -28,6 +28,8 @@ pub enum Event {
     Checkpoint,
     TrailPruned,
     ClockStepped,
+    /// Somebody has confirmed that the time has passed by which the clock jumped ahead.
+    ClockConfirmed,
     /// Says which records are missing, or were never made, and why.
     AuditGap,
 }

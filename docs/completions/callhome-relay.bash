@@ -52,6 +52,9 @@ _callhome__relay() {
             callhome__relay,zvm)
                 cmd="callhome__relay__subcmd__zvm"
                 ;;
+            callhome__relay__subcmd__audit,clock)
+                cmd="callhome__relay__subcmd__audit__subcmd__clock"
+                ;;
             callhome__relay__subcmd__audit,export)
                 cmd="callhome__relay__subcmd__audit__subcmd__export"
                 ;;
@@ -72,6 +75,9 @@ _callhome__relay() {
                 ;;
             callhome__relay__subcmd__audit,verify)
                 cmd="callhome__relay__subcmd__audit__subcmd__verify"
+                ;;
+            callhome__relay__subcmd__audit__subcmd__help,clock)
+                cmd="callhome__relay__subcmd__audit__subcmd__help__subcmd__clock"
                 ;;
             callhome__relay__subcmd__audit__subcmd__help,export)
                 cmd="callhome__relay__subcmd__audit__subcmd__help__subcmd__export"
@@ -154,6 +160,9 @@ _callhome__relay() {
             callhome__relay__subcmd__help,zvm)
                 cmd="callhome__relay__subcmd__help__subcmd__zvm"
                 ;;
+            callhome__relay__subcmd__help__subcmd__audit,clock)
+                cmd="callhome__relay__subcmd__help__subcmd__audit__subcmd__clock"
+                ;;
             callhome__relay__subcmd__help__subcmd__audit,export)
                 cmd="callhome__relay__subcmd__help__subcmd__audit__subcmd__export"
                 ;;
@@ -217,12 +226,30 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit)
-            opts="-h --help verify tail report export schema keygen help"
+            opts="-h --help verify tail report export schema clock keygen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        callhome__subcmd__relay__subcmd__audit__subcmd__clock)
+            opts="-h --config --confirm --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -253,8 +280,22 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__help)
-            opts="verify tail report export schema keygen help"
+            opts="verify tail report export schema clock keygen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        callhome__subcmd__relay__subcmd__audit__subcmd__help__subcmd__clock)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -775,8 +816,22 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__help__subcmd__audit)
-            opts="verify tail report export schema keygen"
+            opts="verify tail report export schema clock keygen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        callhome__subcmd__relay__subcmd__help__subcmd__audit__subcmd__clock)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

@@ -67,14 +67,15 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; an
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the effective configuration, presets included'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of the file'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "report" -d 'Sum up a month, by client and destination'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "export" -d 'Convert the records for another program'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "schema" -d 'Print the JSON Schema of a record'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -s h -l help -d 'Print help'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "report" -d 'Sum up a month, by client and destination'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "export" -d 'Convert the records for another program'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "schema" -d 'Print the JSON Schema of a record'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "clock" -d 'Show by how much the clock jumped ahead, and confirm that the time has passed'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l key -d 'The first public key, in hexadecimal: checks the seals' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l witness -d 'Records that a console or a syslog server kept: the trail must have the same' -r -F
@@ -105,6 +106,10 @@ csv\t'A header, then one line a session'
 ecs\t'Elastic Common Schema, one JSON object a record'"
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from clock" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from clock" -l confirm -d 'Say that the clock is right and that the time has passed: records get older by it, so that `keep` deletes those that are too old'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from clock" -l json -d 'One JSON object'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from clock" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from keygen" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from keygen" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
@@ -112,6 +117,7 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "report" -d 'Sum up a month, by client and destination'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "export" -d 'Convert the records for another program'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of a record'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "clock" -d 'Show by how much the clock jumped ahead, and confirm that the time has passed'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand health" -l admin -d 'The address of the relay\'s admin listener' -r
@@ -154,5 +160,6 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and 
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "report" -d 'Sum up a month, by client and destination'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "export" -d 'Convert the records for another program'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "schema" -d 'Print the JSON Schema of a record'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "clock" -d 'Show by how much the clock jumped ahead, and confirm that the time has passed'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from zvm" -f -a "setup" -d 'Print the commands that point a ZVM at the relay, read the setting back and undo it'

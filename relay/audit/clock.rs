@@ -16,6 +16,11 @@ impl WallClock {
         Self { wall, monotonic }
     }
 
+    /// What the wall clock said at the last comparison.
+    pub(super) fn now(&self) -> Timestamp {
+        self.wall
+    }
+
     /// Returns by how much the wall clock has jumped since the last call, if that is more than a
     /// second.
     ///

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::disk::Done;
 use super::durability::Durability;
 use super::inventory::KnownInventory;
+use super::open_tunnels::TunnelStep;
 use super::options::OnFailure;
 use super::throttle::Throttle;
 use crate::telemetry::Metrics;
@@ -52,6 +53,8 @@ pub(super) struct Queue {
     /// What came of the disk's last job, until the writer takes it.
     pub(super) done: Option<Done>,
     pub(super) closing: bool,
+    /// Whether the search for tunnels without an end is over, and has handed over what it found.
+    pub(super) searched: bool,
     #[cfg(test)]
     pub(super) fault: Option<WriterFault>,
 }
@@ -91,6 +94,7 @@ pub(super) struct Pending {
     pub(super) time: Timestamp,
     /// The bytes that its members take in [`Batch::members`].
     pub(super) length: usize,
+    pub(super) tunnel: Option<TunnelStep>,
     /// Wakes the session that waits for its record.
     pub(super) ack: Option<oneshot::Sender<()>>,
 }
@@ -164,11 +168,18 @@ impl Inbox {
 
     /// Hands a record over. An opening record gets a receiver, because its client may be told of
     /// the tunnel only once the record is written.
-    pub(super) fn write(&self, record: &impl Serialize, kind: RecordKind) -> Handed {
-        JSON.with_borrow_mut(|json| self.hand_over(members(record, json), kind))
+    ///
+    /// `tunnel` says whether the record opens or ends a tunnel.
+    pub(super) fn write(
+        &self,
+        record: &impl Serialize,
+        kind: RecordKind,
+        tunnel: Option<TunnelStep>,
+    ) -> Handed {
+        JSON.with_borrow_mut(|json| self.hand_over(members(record, json), kind, tunnel))
     }
 
-    fn hand_over(&self, members: &[u8], kind: RecordKind) -> Handed {
+    fn hand_over(&self, members: &[u8], kind: RecordKind, tunnel: Option<TunnelStep>) -> Handed {
         let mut queue = self.lock();
         let is_failing = queue.is_failing();
         let waiting = queue.batch.len() + queue.writing;
@@ -197,6 +208,7 @@ impl Inbox {
             Pending {
                 time,
                 length: members.len(),
+                tunnel,
                 ack,
             },
         );

@@ -17,6 +17,8 @@
 //! - `throttle` keeps refusals from filling the disk, `bounds` keeps what a client sent from making
 //!   a record long.
 //! - `recover` puts a directory in order at the start, `capacity` tells how long it holds.
+//!   `searcher` finds the tunnels that an earlier run left open, and `open_tunnels` where the next
+//!   start must search.
 //! - `ship` sends records to a syslog server, as soon as `durability` reports that they are
 //!   durable.
 
@@ -24,6 +26,7 @@ mod bounds;
 mod capacity;
 mod clock;
 mod compress;
+mod confirmation;
 mod disk;
 mod durability;
 mod files;
@@ -31,12 +34,14 @@ mod inbox;
 mod inventory;
 mod kept;
 mod last_uploads;
+mod open_tunnels;
 mod options;
 mod owner;
 mod prunable;
 mod recorder;
 mod recover;
 mod seal;
+mod searcher;
 mod ship;
 mod stdout;
 mod store;
@@ -60,11 +65,13 @@ use durability::Durability;
 use inbox::{Inbox, Queue, RecordKind, RelayRecord, TICK, WriterState};
 use inventory::KnownInventory;
 use last_uploads::LastUploads;
+use searcher::Searcher;
 use ship::{Connector, ShipSource, Shipper};
 use throttle::Throttle;
 use writer::Writer;
 
 pub use capacity::capacity;
+pub use confirmation::confirm_clock;
 pub use options::{AuditOptions, OnFailure, Sync};
 pub use recorder::Recorder;
 pub use seal::generate;
@@ -80,6 +87,7 @@ pub struct WriterHandle {
     audit: Audit,
     thread: Option<thread::JoinHandle<()>>,
     shipper: Option<Shipper>,
+    searcher: Option<Searcher>,
 }
 
 /// What the trail has read from the machine before the sandbox is in force.
@@ -158,6 +166,7 @@ impl Audit {
         if options.directory.is_some() {
             tracing::info!(pin = %opened.pin(), "the audit trail goes on from here");
         }
+        let search = opened.search.clone();
         let thread = Writer::new(audit.0.clone(), options, opened)?;
         let shared = audit.0.clone();
         let thread = thread::Builder::new().name("audit".into()).spawn(move || {
@@ -168,7 +177,10 @@ impl Audit {
             audit: audit.clone(),
             thread: Some(thread),
             shipper: None,
+            searcher: None,
         };
+        let search = search.map(|search| Searcher::start(search, audit.0.clone()));
+        writer.searcher = search.transpose()?;
         writer.shipper = audit.start_shipper(prepared, options, &trail, last)?;
         Ok((audit, writer))
     }
@@ -238,7 +250,7 @@ impl Audit {
         let records = self.0.inventory().take(inventory, Instant::now());
         for data in records.iter().flat_map(|records| records.iter()) {
             let record = RelayRecord::of(&self.0.relay, data);
-            self.0.write(&record, RecordKind::Closing);
+            self.0.write(&record, RecordKind::Closing, None);
         }
     }
 
@@ -281,7 +293,7 @@ impl Audit {
     pub fn relay_event(&self, data: Data) {
         let data = data.bounded();
         let record = RelayRecord::of(&self.0.relay, &data);
-        self.0.write(&record, RecordKind::Closing);
+        self.0.write(&record, RecordKind::Closing, None);
     }
 }
 
@@ -316,6 +328,8 @@ impl WriterHandle {
     }
 
     fn finish(&mut self) {
+        // It hands records over, so it must end before the writer does.
+        self.searcher = None;
         self.audit.0.lock().closing = true;
         self.audit.0.wake.notify_one();
         if let Some(thread) = self.thread.take() {

@@ -9,15 +9,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use callhome_trail::segments::{self, MAX_LINE, Segment};
-use callhome_trail::{Hash, Line};
-use jiff::Timestamp;
+use callhome_trail::{ClockStepped, Hash, Jumps, Line};
+use jiff::{SignedDuration, Timestamp};
 
 /// What `keep` and `max_size` ask for now.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct Bounds<'a> {
     pub(super) keep: Duration,
     pub(super) max_size: u64,
     pub(super) now: Timestamp,
+    pub(super) jumps: &'a Jumps,
 }
 
 /// The oldest segments that have no place left.
@@ -54,12 +55,9 @@ impl Youngest {
         closed: &[Segment],
         active: Option<&Segment>,
         mut size: u64,
-        bounds: Bounds,
+        bounds: Bounds<'_>,
     ) -> Prunable {
-        let is_old = |time| {
-            let age = Duration::try_from(bounds.now.duration_since(time)).unwrap_or_default();
-            age > bounds.keep
-        };
+        let is_old = |time, seq| age(time, seq, bounds.now, bounds.jumps) > bounds.keep;
         let mut link = SegmentLink::default();
         let (mut count, mut all_old, mut read) = (0, true, 0);
         let mut old_so_far = true;
@@ -68,8 +66,9 @@ impl Youngest {
                 break;
             };
             let is_too_large = size > bounds.max_size;
-            let known = self.0.get(&segment.path).copied();
-            let may_be_old = is_old(next.time) && known.is_none_or(is_old);
+            let (last, known) = (next.first.saturating_sub(1), self.0.get(&segment.path));
+            let begins_old = is_old(next.time, next.first);
+            let may_be_old = begins_old && known.is_none_or(|time| is_old(*time, last));
             if !is_too_large && !may_be_old || read > AT_ONCE {
                 break;
             }
@@ -79,7 +78,7 @@ impl Youngest {
                 Ok(None) | Err(_) => break,
             };
             self.0.insert(segment.path.clone(), youngest);
-            let is_segment_old = is_old(youngest) && is_old(next.time);
+            let is_segment_old = is_old(youngest, last) && begins_old;
             if !is_too_large && !is_segment_old {
                 break;
             }
@@ -129,6 +128,10 @@ impl SegmentLink {
             if line.seq.checked_add(1) == Some(next.first) {
                 self.border = Some((line.seq, line.hash));
             }
+            // What came before is told by the clock as it is from here on.
+            if let Some(step) = set_clock(&line) {
+                youngest = youngest.saturating_add(step).unwrap_or(youngest);
+            }
             youngest = youngest.max(line.time.parse().unwrap_or(Timestamp::MAX));
         }
     }
@@ -150,6 +153,21 @@ impl SegmentLink {
     fn leads_to(&self, next: &Segment) -> bool {
         self.border == next.first.checked_sub(1).map(|seq| (seq, next.prev))
     }
+}
+
+/// How long ago the record `seq` was written, by its time. The jumps since don't count.
+pub(super) fn age(time: Timestamp, seq: u64, now: Timestamp, jumps: &Jumps) -> Duration {
+    let seconds = now.duration_since(time).as_secs_f64() - jumps.since(seq);
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+/// By how much a record says that the clock was set.
+fn set_clock(line: &Line<'_>) -> Option<SignedDuration> {
+    if line.event != "clock_stepped" {
+        return None;
+    }
+    let step = line.data::<ClockStepped>()?;
+    SignedDuration::try_from_secs_f64(step.seconds).ok()
 }
 
 /// How many bytes of segments are read in one round, so that the writer doesn't keep sessions

@@ -12,15 +12,16 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callhome_trail::segments::{ACTIVE, Segment};
-use callhome_trail::{Chain, Hash, Head, Oldest};
+use callhome_trail::{Chain, Hash, Head, Jumps, Oldest};
 use jiff::Timestamp;
 
 use super::compress;
 use super::disk::{SyncFile, is_at};
 use super::files;
+use super::prunable::age;
 
 /// The lines of a directory, which one process holds.
 #[derive(Debug)]
@@ -60,6 +61,9 @@ struct OpenSegment {
     is_new: bool,
     /// The place of its first line in the trail, and its name.
     segment: Segment,
+    /// How old it was when this run opened it.
+    age: Duration,
+    opened: Instant,
 }
 
 /// Locks the directory for this process.
@@ -94,8 +98,10 @@ impl Store {
         chain: &Chain,
         active: Option<Segment>,
         oldest: Option<Oldest>,
+        jumps: &Jumps,
     ) -> io::Result<Self> {
-        let active = active.map(OpenSegment::reopen).transpose()?;
+        let active = active.map(|it| OpenSegment::reopen(it, jumps));
+        let active = active.transpose()?;
         let head = Head::of(chain);
         Ok(Self {
             directory: directory.to_owned(),
@@ -267,8 +273,9 @@ impl Store {
     /// be written, and no sync be running. The next sync makes the rest of it durable.
     pub(super) fn rotate(&mut self, size: u64, every: Duration, chain: &Chain) -> io::Result<bool> {
         let is_due = |active: &mut OpenSegment| {
-            let age = Timestamp::now().duration_since(active.segment.time);
-            active.written >= size || Duration::try_from(age).is_ok_and(|age| age >= every)
+            // The wall clock may be set, and must neither close segments nor keep one open.
+            let age = active.age.saturating_add(active.opened.elapsed());
+            active.written >= size || age >= every
         };
         if self.retired.is_some() {
             return Ok(false);
@@ -308,10 +315,14 @@ impl OpenSegment {
                 size: 0,
                 readable: true,
             },
+            age: Duration::ZERO,
+            opened: Instant::now(),
         })
     }
 
-    fn reopen(segment: Segment) -> io::Result<Self> {
+    /// Its age in this run goes on from what its first record says, less what the clock jumped
+    /// since.
+    fn reopen(segment: Segment, jumps: &Jumps) -> io::Result<Self> {
         let file = files::append(&segment.path)?;
         let length = file.metadata()?.len();
         Ok(Self {
@@ -320,6 +331,8 @@ impl OpenSegment {
             confirming: length,
             written: length,
             is_new: false,
+            age: age(segment.time, segment.first, Timestamp::now(), jumps),
+            opened: Instant::now(),
             segment,
         })
     }

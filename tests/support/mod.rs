@@ -6,6 +6,7 @@
 
 pub(crate) mod certs;
 pub(crate) mod client;
+pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod demo;
 pub(crate) mod dns;

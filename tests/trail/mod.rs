@@ -15,6 +15,7 @@ use crate::support::echo::{destination, echo, target};
 use crate::support::process::{Process, write_config};
 use crate::support::written::{records, whole};
 
+mod ages;
 mod clocks;
 mod edits;
 mod flood;
@@ -22,6 +23,7 @@ mod forged;
 mod forger;
 mod honest;
 mod injection;
+mod lost;
 mod old;
 mod outage;
 mod replaced;

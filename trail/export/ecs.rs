@@ -66,7 +66,7 @@ fn classify(record: &Record) -> (&'static str, Vec<&'static str>) {
         Event::ConfigRejected | Event::Inventory => ("configuration", vec!["info"]),
         Event::Checkpoint | Event::AuditGap => ("file", vec!["info"]),
         Event::TrailPruned => ("file", vec!["deletion"]),
-        Event::ClockStepped => ("host", vec!["change"]),
+        Event::ClockStepped | Event::ClockConfirmed => ("host", vec!["change"]),
     }
 }
 

@@ -14,9 +14,10 @@ mod verification;
 mod witness;
 
 use crate::chain::{Line, LineError};
-use crate::data::{AuditGap, Range};
+use crate::data::{AuditGap, ClockStepped, Range};
 use crate::hash::Hash;
 use crate::head::HeadFile;
+use crate::jumps::Jumps;
 use crate::reader::{Place, RawLine};
 use duplicates::Duplicates;
 use missing::{Begin, Hole, Missing};
@@ -50,6 +51,7 @@ pub struct Verifier {
     last_kept: Option<u64>,
     seals: Seals,
     times: Times,
+    jumps: Jumps,
     witness: Option<Witness>,
     /// The record that the trail must have, and hasn't come to yet.
     pin: Option<Pin>,
@@ -192,6 +194,7 @@ impl Verifier {
 
     /// Takes what the record declares about the trail itself.
     fn note(&mut self, line: &Line<'_>) -> Result<(), String> {
+        self.jumps.take(line);
         match &*line.event {
             "audit_gap" => {
                 let gap = line
@@ -208,7 +211,11 @@ impl Verifier {
                 });
             }
             "trail_pruned" => self.missing.prune(line, self.first.as_ref())?,
-            "clock_stepped" => self.report.clock_steps += 1,
+            "clock_stepped" => {
+                let step = line.data::<ClockStepped>();
+                let is_step = step.is_none_or(|step| !step.maybe_off);
+                self.report.clock_steps += u64::from(is_step);
+            }
             "checkpoint" => {
                 self.report.checkpoints += 1;
                 self.seals.take(line)?;
@@ -257,6 +264,7 @@ impl Verifier {
             .and_then(|()| self.check_seals())
             .map_err(|what| self.broken_at_end(what))?;
         self.report.to = self.next - 1;
+        self.report.unconfirmed = self.jumps.unconfirmed().cloned().collect();
         self.report.pin = Pin {
             seq: self.next - 1,
             hash: self.previous,

@@ -5,11 +5,12 @@ use std::{fmt, io};
 
 use crate::data::Range;
 use crate::hash::Hash;
+use crate::jumps::Jump;
 use crate::key::PublicKey;
 use crate::reader::Place;
 
 /// The report on a trail that isn't broken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
 pub struct Verification {
     pub trail: String,
     pub records: u64,
@@ -19,6 +20,8 @@ pub struct Verification {
     pub last_time: String,
     pub gaps: Vec<DeclaredGap>,
     pub clock_steps: u64,
+    /// The jumps ahead that the relay doesn't count as time that has passed.
+    pub unconfirmed: Vec<Jump>,
     /// Lines that came a second time, as a failed write or a repeated copy leaves them.
     pub duplicates: u64,
     /// Segments that end in half a line, as a failed write leaves them, or a relay that is writing.

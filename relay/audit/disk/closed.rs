@@ -5,12 +5,12 @@ use std::time::Duration;
 use std::{io, mem};
 
 use callhome_trail::segments::{self, ACTIVE, Segment};
-use callhome_trail::{Hash, Oldest};
+use callhome_trail::{Hash, Jumps, Oldest};
 use jiff::Timestamp;
 
 use super::super::capacity::capacity_of;
 use super::super::compress::{self, Compressor};
-use super::super::prunable::{Bounds, Prunable, Youngest};
+use super::super::prunable::{Bounds, Prunable, Youngest, age};
 use super::reserve::Reserve;
 
 /// The closed segments of a directory, the oldest first.
@@ -32,6 +32,8 @@ pub(in crate::audit) struct Look {
     pub(in crate::audit) keep: Duration,
     pub(in crate::audit) max_size: u64,
     pub(in crate::audit) now: Timestamp,
+    /// The jumps of the clock that no age counts.
+    pub(in crate::audit) jumps: Jumps,
     /// The segment being written, with its size.
     pub(in crate::audit) active: Option<Segment>,
 }
@@ -44,6 +46,10 @@ pub(in crate::audit) struct Looked {
     pub(in crate::audit) oldest: Option<Oldest>,
     /// How long `max_size` holds what is written.
     pub(in crate::audit) capacity: Option<Duration>,
+    /// The first records of the segments, in their order.
+    pub(in crate::audit) begins: Vec<u64>,
+    /// Whether the oldest segment would be too old, but for a jump of the clock.
+    pub(in crate::audit) is_held_back: bool,
 }
 
 /// Segments that are to be deleted, and the records in them.
@@ -117,37 +123,45 @@ impl ClosedSegments {
             segment.size = metadata.map_or(segment.size, |metadata| metadata.len());
         }
         let active = look.active.as_ref();
-        let capacity = capacity_of(self.segments.iter().chain(active), look.max_size);
-        let closed: u64 = self.segments.iter().map(|segment| segment.size).sum();
-        let total = closed + active.map_or(0, |active| active.size) + self.reserve.length();
+        let all = || self.segments.iter().chain(active);
+        let mut looked = Looked {
+            capacity: capacity_of(all(), look.max_size),
+            begins: all().map(|segment| segment.first).collect(),
+            is_held_back: self.is_held_back(look),
+            ..Looked::default()
+        };
+        let size: u64 = all().map(|segment| segment.size).sum();
         let bounds = Bounds {
             keep: look.keep,
             max_size: look.max_size,
             now: look.now,
+            jumps: &look.jumps,
         };
+        let total = size + self.reserve.length();
         match self
             .youngest
             .prunable(&self.segments, active, total, bounds)
         {
-            Prunable::None => Looked {
-                capacity,
-                ..Looked::default()
-            },
-            Prunable::Segments(count, is_old) => Looked {
-                pruned: self.pruned(count, is_old, active),
-                oldest: None,
-                capacity,
-            },
+            Prunable::None => {}
+            Prunable::Segments(count, is_old) => {
+                looked.pruned = self.pruned(count, is_old, active);
+            }
             Prunable::Foreign => {
                 let segment = self.segments.remove(0);
                 tracing::warn!(path = %segment.path.display(), "the oldest segment is not the trail's or is damaged: it is not deleted");
-                Looked {
-                    pruned: None,
-                    oldest: self.oldest().or_else(|| active.map(oldest_of)),
-                    capacity,
-                }
+                looked.oldest = self.oldest().or_else(|| active.map(oldest_of));
             }
         }
+        looked
+    }
+
+    fn is_held_back(&self, look: &Look) -> bool {
+        let next = self.segments.get(1).or(look.active.as_ref());
+        let Some(next) = next.filter(|_| !self.segments.is_empty()) else {
+            return false;
+        };
+        let age = |jumps: &Jumps| age(next.time, next.first, look.now, jumps);
+        age(&Jumps::default()) > look.keep && age(&look.jumps) <= look.keep
     }
 
     fn pruned(&self, count: usize, is_old: bool, active: Option<&Segment>) -> Option<Pruned> {

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::inbox::{Handed, RecordKind, STALL, TICK};
+use super::open_tunnels::{TunnelKey, TunnelStep};
 use super::options::OnFailure;
 use super::throttle::Party;
 use super::{Audit, Unavailable, bounds, upload};
@@ -33,6 +34,8 @@ pub struct Recorder {
     /// The client that refusals are charged to.
     party: Party,
     started: Instant,
+    /// What its opening and its end have in common for the writer.
+    tunnel: TunnelKey,
     counters: Arc<Counters>,
     stage: RecordStage,
     /// Whether the client asks more often than it may. Its refusals are then counted together.
@@ -61,13 +64,13 @@ impl Audit {
             role: None,
             claimed: None,
         };
-        let id = Uuid::now_v7().to_string();
+        let id = Uuid::now_v7();
         let relay = self.0.relay.clone();
         Recorder {
             audit: self.clone(),
             record: Box::new(Record::of_session(
                 relay.into(),
-                id.into(),
+                id.to_string().into(),
                 listener.into(),
                 policy.into(),
                 client,
@@ -75,6 +78,7 @@ impl Audit {
             address,
             party: Party::stranger(address),
             started: Instant::now(),
+            tunnel: TunnelKey::of(id),
             counters: Arc::default(),
             stage: RecordStage::Pending,
             over_rate: false,
@@ -258,7 +262,8 @@ impl Recorder {
         self.record.duration_ms = self.started.elapsed().into();
         self.record.event = event;
         bounds::fit(&mut self.record);
-        self.audit.0.write(&self.record, kind)
+        let step = TunnelStep::of(event, self.tunnel);
+        self.audit.0.write(&self.record, kind, step)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whether the clock was set while the relay was down.
 
+use callhome_trail::{ClockStepped, DAY};
 use jiff::Timestamp;
 
 use super::tail::Tail;
@@ -12,11 +13,13 @@ pub(super) struct Now {
     pub(super) uptime_ms: u64,
 }
 
-/// By how many seconds the clock was set since the trail's last records.
+/// How the clock was set since the trail's last records.
 ///
-/// Within a boot the uptime tells. Across one nothing does, unless the time is before that of the
-/// last record; then it was set back by that much at least.
-pub(super) fn step(tail: &Tail, now: &Now) -> Option<f64> {
+/// Within a boot the uptime tells. Across one only two things are known. A time before that of the
+/// last record was set back by that much at least. A time that is days later was set ahead, or the
+/// machine was off, and nothing tells which.
+pub(super) fn step(tail: &Tail, now: &Now) -> Option<ClockStepped> {
+    let mut maybe_off = false;
     let seconds = match &tail.clocks {
         Some(then) if then.boot.is_some() && then.boot == now.boot => {
             let passed = now.uptime_ms.checked_sub(then.uptime_ms)?;
@@ -26,14 +29,20 @@ pub(super) fn step(tail: &Tail, now: &Now) -> Option<f64> {
                 reason = "exact below 2^53 milliseconds, 285,000 years"
             )]
             let passed = passed as f64;
-            (wall - passed) / 1000.0
+            (wall - passed) / 1000.0 - tail.stepped
         }
         _ => {
-            let back = now.time.duration_since(tail.last_time?).as_secs_f64();
-            back.min(0.0)
+            let last = now.time.duration_since(tail.vouched_time?);
+            let seconds = last.as_secs_f64() - tail.stepped_since;
+            maybe_off = seconds > DAY;
+            if maybe_off { seconds } else { seconds.min(0.0) }
         }
     };
-    (seconds.abs() > TOLERANCE).then(|| (seconds * 1000.0).round() / 1000.0)
+    (seconds.abs() > TOLERANCE).then(|| ClockStepped {
+        seconds: (seconds * 1000.0).round() / 1000.0,
+        before_start: true,
+        maybe_off,
+    })
 }
 
 /// In seconds. The two clocks aren't read at the same instant.
@@ -47,10 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn within_a_boot_the_uptime_tells_and_across_one_only_a_time_that_goes_back() {
+    fn within_a_boot_the_uptime_tells_and_across_one_a_machine_may_have_been_off() {
         let then: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
         let tail = Tail {
-            last_time: Some(then),
+            vouched_time: Some(then),
             clocks: Some(Clocks {
                 time: then,
                 boot: Some("a".into()),
@@ -64,12 +73,13 @@ mod tests {
                 boot: Some(boot.into()),
                 uptime_ms,
             };
-            step(&tail, &now)
+            step(&tail, &now).map(|step| (step.seconds, step.maybe_off))
         };
         assert_eq!(at("a", 0, 15_000), None);
-        assert_eq!(at("a", -46, 15_000), Some(-46.0 * 86_400.0));
-        assert_eq!(at("a", 47, 15_000), Some(47.0 * 86_400.0));
-        assert_eq!(at("b", 47, 100), None, "it was off meanwhile");
-        assert_eq!(at("b", -46, 100), Some(10.0 - 46.0 * 86_400.0));
+        assert_eq!(at("a", -46, 15_000), Some((-46.0 * DAY, false)));
+        assert_eq!(at("a", 47, 15_000), Some((47.0 * DAY, false)));
+        assert_eq!(at("b", 0, 100), None, "it was off meanwhile");
+        assert_eq!(at("b", 47, 100), Some((10.0 + 47.0 * DAY, true)));
+        assert_eq!(at("b", -46, 100), Some((10.0 - 46.0 * DAY, false)));
     }
 }

@@ -1,30 +1,36 @@
 //! Puts a directory in order at the start.
 //!
-//! It finds where the trail ended, what a crash tore, which tunnels were cut off, which records are
-//! missing, and whether what lies beside the trail is what the relay left there.
+//! It finds where the trail ended, what a crash tore, which records are missing, and whether what
+//! lies beside the trail is what the relay left there. Which tunnels were cut off is searched for
+//! later, while the relay serves.
 
+mod backwards;
 mod clocks;
 mod end;
+mod search;
 mod tail;
 mod torn;
 
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Instant;
 
-use callhome_trail::segments::ACTIVE;
+use callhome_trail::segments::{self, ACTIVE};
 use callhome_trail::{
-    AuditGap, Chain, Checkpoint, Event, HEAD, Head, HeadFile, Line, Outcome, PublicKey, Range,
-    Record, seals,
+    AuditGap, Chain, Checkpoint, ClockStepped, HEAD, Head, HeadFile, Jumps, Line, PublicKey, Range,
+    seals,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use super::clock::WallClock;
 use super::kept::Kept;
 use super::seal;
 use crate::os;
 use clocks::Now;
 use end::TrailEnd;
+pub(super) use search::LostSearch;
 use tail::{Tail, read_tail};
 use torn::set_torn_bytes_aside;
 
@@ -35,8 +41,8 @@ pub(super) struct Recovered {
     pub(super) chain: Chain,
     /// The records that are missing, or may be.
     pub(super) gaps: Vec<AuditGap>,
-    /// For each tunnel that has no end in the trail, a closing record made from its last one.
-    pub(super) lost: Vec<Record>,
+    /// Where there may be tunnels that have no end in the trail.
+    pub(super) search: Option<LostSearch>,
     /// The key that the last checkpoint named.
     pub(super) successor: Option<PublicKey>,
     pub(super) kept: Kept,
@@ -45,8 +51,14 @@ pub(super) struct Recovered {
     /// Whether the head may be signed anew before the keys are exchanged. It may not where another
     /// program changed it, because a gap must declare that first.
     pub(super) sign_head: bool,
-    /// By how many seconds the clock was set since.
-    pub(super) clock_step: Option<f64>,
+    /// The clock as it was read for this.
+    pub(super) clock: WallClock,
+    /// How the clock was set since.
+    pub(super) clock_step: Option<ClockStepped>,
+    /// The jumps of the clock that no age counts.
+    pub(super) jumps: Jumps,
+    /// Whether the head shows that the relay has written the last checkpoint.
+    pub(super) is_vouched: bool,
 }
 
 /// Puts a locked directory in order. No record is deleted: torn bytes move to a file of their own.
@@ -59,9 +71,15 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
     let known = head.known.as_ref();
     let durable = known.map_or(0, |head| head.seq);
     let torn = set_torn_bytes_aside(&directory.join(ACTIVE), durable)?;
-    let left = read_tail(directory, durable)?;
+    let sealed = kept.as_ref().map_or(0, |seal| seal.seq);
+    let left = read_tail(directory, durable, durable.min(sealed))?;
 
     let first_head = head.ask(&left);
+    let vouched = head.signed().and_then(|head| left.vouched(head));
+    let is_vouched = vouched.is_some();
+    let search = lost_search(directory, &left, vouched)?;
+    let (now, clock) = now();
+    let clock_step = clocks::step(&left, &now);
     let known = head.known.as_ref();
     let mut gaps: Vec<AuditGap> = head.gap().into_iter().collect();
     if let Some(head) = known.filter(|head| left.is_other(head)) {
@@ -105,7 +123,6 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
             "the trail ends in a pruning that no checkpoint covers: nothing vouches for it"
         );
     }
-    let sealed = kept.as_ref().map_or(0, |seal| seal.seq);
     let successor = if sealed >= left.last_checkpoint() {
         kept.as_ref().and_then(Line::successor)
     } else {
@@ -122,9 +139,12 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
         successor,
         unsealed: left.unsealed(),
         sign_head: is_as_left && end_is_left && (first_head || head.wrong.is_none()),
-        clock_step: clocks::step(&left, &now()),
+        clock,
+        clock_step,
         kept: Kept::open(directory, &last, &left.checkpoints)?,
-        lost: left.open.into_values().map(as_lost).collect(),
+        search,
+        jumps: left.jumps,
+        is_vouched,
     })
 }
 
@@ -188,6 +208,11 @@ impl KnownHead {
         false
     }
 
+    /// The end by a head that the relay itself has signed.
+    fn signed(&self) -> Option<&TrailEnd> {
+        self.known.as_ref().filter(|_| self.wrong.is_none())
+    }
+
     fn gap(&self) -> Option<AuditGap> {
         // A file that is no head was never the relay's.
         let is_gap = self.is_due || self.wrong == Some(SPOILT);
@@ -196,18 +221,48 @@ impl KnownHead {
     }
 }
 
+/// Where tunnels without an end are to be searched for.
+///
+/// The last checkpoint has the number of the first record, if a head vouches for it. Otherwise the
+/// times of the records must tell, as those of a relay before `open_from` do.
+fn lost_search(
+    directory: &Path,
+    left: &Tail,
+    vouched: Option<Line<'_>>,
+) -> io::Result<Option<LostSearch>> {
+    let Some(last) = &left.last else {
+        return Ok(None);
+    };
+    let checkpoint = vouched.and_then(|line| line.data::<Checkpoint>());
+    let from = if let Some(from) = checkpoint.and_then(|checkpoint| checkpoint.open_from) {
+        from
+    } else {
+        let segments = segments::list(directory)?;
+        let recent = segments.get(tail::recent(&segments));
+        recent.map_or(0, |segment| segment.first)
+    };
+    Ok((from <= last.seq).then(|| LostSearch {
+        directory: directory.to_owned(),
+        from,
+        to: last.seq,
+    }))
+}
+
 /// Whether the relay that made this checkpoint signs `head.json`.
 fn promises_heads(checkpoint: &Line<'_>) -> bool {
     let data = checkpoint.data::<Checkpoint>();
     data.is_some_and(|data| data.heads)
 }
 
-fn now() -> Now {
-    Now {
+/// Reads the clocks, and begins to compare them.
+fn now() -> (Now, WallClock) {
+    let now = Now {
         time: Timestamp::now(),
         boot: os::boot_id(),
         uptime_ms: os::uptime_ms(),
-    }
+    };
+    let clock = WallClock::start(now.time, Instant::now());
+    (now, clock)
 }
 
 fn remove_temporaries(directory: &Path) -> io::Result<()> {
@@ -236,16 +291,6 @@ fn set_others_aside(directory: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Turns the last record of a tunnel into a closing one, because the relay didn't see its end.
-fn as_lost(record: Record) -> Record {
-    Record {
-        event: Event::TunnelLost,
-        outcome: Some(Outcome::Lost),
-        error: Some("the relay ended without a word of this tunnel's end".into()),
-        ..record
-    }
 }
 
 const SPOILT: &str = "is spoilt";

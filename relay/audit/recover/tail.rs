@@ -1,25 +1,33 @@
-//! Reads the newest segments of a trail.
+//! Reads the end of a trail.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead as _, Read as _};
+use std::io::{self, BufRead, Read as _};
 use std::path::Path;
 
-use callhome_trail::segments::{self, MAX_LINE};
-use callhome_trail::{Checkpoint, Hash, Line, PublicKey, Range, Record, RelayStarted};
+use callhome_trail::segments::{self, MAX_LINE, Segment};
+use callhome_trail::{Checkpoint, ClockStepped, Hash, Jumps, Line, PublicKey, Range, RelayStarted};
 use jiff::{SignedDuration, Timestamp};
 
+use super::backwards;
 use super::end::TrailEnd;
 
 /// What was read from the newest segments that are left.
 #[derive(Default)]
 pub(super) struct Tail {
     pub(super) last: Option<TrailEnd>,
-    /// The time of the last record.
-    pub(super) last_time: Option<Timestamp>,
-    /// What the machine's clocks said at the last record that has it.
+    /// What the machine's clocks said at the last record that has it, and that the head covers.
     pub(super) clocks: Option<Clocks>,
-    /// The last record of each tunnel without an end, by session.
-    pub(super) open: BTreeMap<String, Record>,
+    /// By how many seconds the clock was set since that record, by the trail's own account.
+    pub(super) stepped: f64,
+    /// The time of the last record that the head covers.
+    pub(super) vouched_time: Option<Timestamp>,
+    /// By how many seconds the clock was set since that record.
+    pub(super) stepped_since: f64,
+    /// The jumps of the clock that no age counts.
+    pub(super) jumps: Jumps,
+    /// The first record that was read.
+    pub(super) first: Option<u64>,
+    /// From this record on, each follows the one before.
+    pub(super) linked_from: u64,
     /// The lines of the checkpoints in these segments.
     pub(super) checkpoints: Vec<Vec<u8>>,
     /// The hash of the record that the head names.
@@ -39,12 +47,41 @@ pub(super) struct Clocks {
     pub(super) uptime_ms: u64,
 }
 
-/// Reads the newest segments, as far back as an open tunnel can have been silent.
+/// Reads the end of the trail, back to the record `until` or further.
+///
+/// `head` is the record that the head names. The last kept checkpoint is at most as old. So a start
+/// reads little, however much was recorded in the last hours. Where `until` isn't known, or isn't
+/// there, the records of the last hours are read.
+pub(super) fn read_tail(directory: &Path, head: u64, until: u64) -> io::Result<Tail> {
+    let segments = segments::list(directory)?;
+    for window in WINDOWS {
+        let Ok((parts, all)) = backwards::last_parts(&segments, window) else {
+            // The segment is damaged, and what can be read of it is read below.
+            break;
+        };
+        let mut tail = Tail::new(head);
+        for part in parts.iter().rev() {
+            tail.take_part(&part.path, &mut part.bytes.as_slice());
+        }
+        if all || tail.first.is_some_and(|first| first <= until) {
+            return Ok(tail);
+        }
+    }
+    let mut tail = Tail::new(head);
+    for segment in &segments[recent(&segments)..] {
+        match segments::open(&segment.path) {
+            Ok(mut input) => tail.take_part(&segment.path, &mut input),
+            Err(error) => warn_of(&segment.path, &error),
+        }
+    }
+    Ok(tail)
+}
+
+/// The first of the newest segments, as far back as an open tunnel can have been silent by the
+/// times of the records.
 ///
 /// An open tunnel leaves a record every hour, so older segments can't hold the last record of one.
-/// `head` is the record that the head names.
-pub(super) fn read_tail(directory: &Path, head: u64) -> io::Result<Tail> {
-    let segments = segments::list(directory)?;
+pub(super) fn recent(segments: &[Segment]) -> usize {
     let newest = segments
         .iter()
         .rfind(|segment| segment.readable)
@@ -56,17 +93,45 @@ pub(super) fn read_tail(directory: &Path, head: u64) -> io::Result<Tail> {
         .iter()
         .rposition(|segment| segment.readable && !recent(segment.time))
         .unwrap_or(0);
-    let mut tail = Tail {
-        head,
-        ..Tail::default()
-    };
-    for segment in &segments[from.min(segments.len())..] {
-        if let Err(error) = tail.read(&segment.path) {
-            // A start must not fail because of old damage; `audit verify` reports it.
-            tracing::warn!(path = %segment.path.display(), %error, "a segment of the trail can't be read to its end");
+    from.min(segments.len())
+}
+
+/// Reads the lines of a segment that are records, until `take` returns false.
+///
+/// # Errors
+///
+/// The disk doesn't give the segment, or it is damaged.
+pub(super) fn each_line(
+    input: &mut impl BufRead,
+    mut take: impl FnMut(&Line<'_>) -> bool,
+) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    let mut damaged = 0;
+    while damaged < segments::MAX_DAMAGED {
+        bytes.clear();
+        let length = input.take(MAX_LINE).read_until(b'\n', &mut bytes)?;
+        if length == 0 {
+            return Ok(());
+        }
+        if let Ok(line) = Line::parse(bytes.trim_ascii_end()) {
+            if !take(&line) {
+                return Ok(());
+            }
+            damaged = 0;
+        } else {
+            damaged += 1;
         }
     }
-    Ok(tail)
+    // The rest may have no end, and `verify` reads no further either.
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        "too many lines in a row aren't records",
+    ))
+}
+
+/// A start must not fail because of old damage; `audit verify` reports it.
+pub(super) fn warn_of(path: &Path, error: &io::Error) {
+    tracing::warn!(path = %path.display(), %error, "a segment of the trail can't be read to its end");
 }
 
 impl Tail {
@@ -101,32 +166,36 @@ impl Tail {
         (from <= to).then_some(Range { from, to })
     }
 
+    /// The last checkpoint that the signed head covers. Nobody without the key has made it.
+    ///
+    /// `head` is a head of the relay's own.
+    pub(super) fn vouched(&self, head: &TrailEnd) -> Option<Line<'_>> {
+        let lines = self.checkpoints.iter().rev();
+        let mut lines = lines.filter_map(|line| Line::parse(line).ok());
+        let line = lines.find(|line| line.seq <= head.seq)?;
+        let is_linked = line.seq >= self.linked_from && self.head_hash == Some(head.hash);
+        is_linked.then_some(line)
+    }
+
     fn last_checkpoint_line(&self) -> Option<Line<'_>> {
         Line::parse(self.checkpoints.last()?).ok()
     }
 
-    fn read(&mut self, segment: &Path) -> io::Result<()> {
-        let mut input = segments::open(segment)?;
-        let mut bytes = Vec::new();
-        let mut damaged = 0;
-        while damaged < segments::MAX_DAMAGED {
-            bytes.clear();
-            let length = (&mut input).take(MAX_LINE).read_until(b'\n', &mut bytes)?;
-            if length == 0 {
-                return Ok(());
-            }
-            if let Ok(line) = Line::parse(bytes.trim_ascii_end()) {
-                self.take(&line);
-                damaged = 0;
-            } else {
-                damaged += 1;
-            }
+    fn new(head: u64) -> Self {
+        Self {
+            head,
+            ..Self::default()
         }
-        // The rest may have no end, and `verify` reads no further either.
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "too many lines in a row aren't records",
-        ))
+    }
+
+    fn take_part(&mut self, path: &Path, input: &mut impl BufRead) {
+        let result = each_line(input, |line| {
+            self.take(line);
+            true
+        });
+        if let Err(error) = result {
+            warn_of(path, &error);
+        }
     }
 
     fn take(&mut self, line: &Line<'_>) {
@@ -134,6 +203,7 @@ impl Tail {
         if !end.is_plausible() {
             return;
         }
+        self.first.get_or_insert(line.seq);
         if line.seq == self.head {
             self.head_hash = Some(line.hash);
         }
@@ -145,42 +215,61 @@ impl Tail {
                 .is_some_and(|last| last.seq + 1 == seq && last.hash == line.prev);
             if !leads_back {
                 self.sealed = None;
+                self.linked_from = seq;
             }
             if line.event == "checkpoint" {
                 self.sealed = Some(seq);
             }
+            self.take_clock(line);
             self.last = Some(end);
-            self.last_time = line.time.parse().ok();
         }
         match &*line.event {
-            "tunnel_opened" | "tunnel_progress" => {
-                if let Some((session, record)) = session_of(line) {
-                    self.open.insert(session, record);
-                }
-            }
-            "tunnel_closed" | "tunnel_lost" => {
-                if let Some((session, _)) = session_of(line) {
-                    self.open.remove(&session);
-                }
-            }
             "checkpoint" => {
                 self.checkpoints.push(line.bytes.to_vec());
                 self.unsealed_pruning = None;
-                if let Some(it) = line.data::<Checkpoint>() {
-                    self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
-                }
-            }
-            "relay_started" => {
-                if let Some(it) = line.data::<RelayStarted>() {
-                    self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
-                }
             }
             "trail_pruned" => self.unsealed_pruning = Some(line.seq),
             _ => {}
         }
     }
 
+    /// Takes what a record says about the clock.
+    ///
+    /// Somebody may have written the records behind the head. Of these, only what makes the trail
+    /// younger is believed.
+    fn take_clock(&mut self, line: &Line<'_>) {
+        let is_vouched = self.head == 0 || line.seq <= self.head;
+        if is_vouched {
+            self.vouched_time = line.time.parse().ok();
+        }
+        match &*line.event {
+            "checkpoint" if is_vouched => {
+                self.jumps.take(line);
+                if let Some(it) = line.data::<Checkpoint>() {
+                    self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
+                }
+            }
+            "relay_started" if is_vouched => {
+                if let Some(it) = line.data::<RelayStarted>() {
+                    self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
+                }
+            }
+            "clock_confirmed" if is_vouched => self.jumps.take(line),
+            "clock_stepped" => {
+                let step = line.data::<ClockStepped>();
+                let seconds = step.map_or(0.0, |step| step.seconds);
+                if is_vouched || seconds > 0.0 {
+                    self.jumps.take(line);
+                    self.stepped += seconds;
+                    self.stepped_since += if is_vouched { 0.0 } else { seconds };
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn note_clocks(&mut self, line: &Line<'_>, boot: Option<&str>, uptime_ms: u64) {
+        self.stepped = 0.0;
         if let Ok(time) = line.time.parse() {
             self.clocks = Some(Clocks {
                 time,
@@ -191,17 +280,7 @@ impl Tail {
     }
 }
 
-/// The session of a tunnel's record. Gives none for a record that is too long to be the relay's:
-/// one made from it would break the trail.
-fn session_of(line: &Line<'_>) -> Option<(String, Record)> {
-    if line.bytes.len() > LONGEST {
-        return None;
-    }
-    let record = Record::of(line)?;
-    Some((record.session.as_deref()?.to_owned(), record))
-}
-
 /// An open tunnel leaves a record every hour. The rest is for clocks that were set meanwhile.
 const SILENCE: SignedDuration = SignedDuration::from_hours(3);
-/// No record of a session comes near this, because what a client sends is bounded.
-const LONGEST: usize = 64 * 1024;
+/// How many bytes from the end are read. As a rule the first are enough.
+pub(super) const WINDOWS: [u64; 3] = [1 << 20, 8 << 20, 64 << 20];

@@ -1,7 +1,7 @@
 //! Sets the bytes aside that a crash tore off the end of the trail.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
 use callhome_trail::Line;
@@ -9,7 +9,9 @@ use callhome_trail::segments::{self, MAX_LINE};
 use jiff::Timestamp;
 
 use super::super::{compress, files};
+use super::backwards::end_of_plain;
 use super::end::TrailEnd;
+use super::tail::{WINDOWS, each_line};
 
 /// Bytes that were moved away from the end of the trail.
 pub(super) struct Torn {
@@ -23,6 +25,8 @@ pub(super) struct Torn {
 /// `durable` is the last record that is known to have been on the disk. A crash can't tear what was
 /// there before it, so bad bytes before `durable` were changed by other means. They stay where they
 /// are, for `verify` to find, and the segment is closed, so that nothing is appended to it.
+///
+/// Only the end from `durable` on is read. `verify` finds what was changed before it.
 pub(super) fn set_torn_bytes_aside(active: &Path, durable: u64) -> io::Result<Option<Torn>> {
     let mut file = match segments::open_file(active) {
         Ok(file) => file,
@@ -30,11 +34,7 @@ pub(super) fn set_torn_bytes_aside(active: &Path, durable: u64) -> io::Result<Op
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
-    let Lines {
-        first,
-        whole,
-        changed,
-    } = Lines::read(&file, durable)?;
+    let Lines { whole, changed } = Lines::of_end(&file, durable)?;
     let is_torn = length > whole;
     // A crash tears off at most `MOST_TORN` bytes. More aren't copied, because they could fill the
     // disk.
@@ -48,12 +48,23 @@ pub(super) fn set_torn_bytes_aside(active: &Path, durable: u64) -> io::Result<Op
     let torn = torn.transpose()?;
     if changed || too_long {
         let directory = active.parent().unwrap_or(Path::new("."));
-        let first = first.unwrap_or(durable.saturating_add(1));
+        let first = first_record(active)?.unwrap_or(durable.saturating_add(1));
         fs::rename(active, compress::free_name(directory, first))?;
         files::sync_directory(active)?;
         tracing::warn!(path = %active.display(), "the last segment of the trail was changed");
     }
     Ok(torn)
+}
+
+/// The number of the first record of a segment.
+fn first_record(active: &Path) -> io::Result<Option<u64>> {
+    let mut first = None;
+    let mut input = segments::open(active)?;
+    each_line(&mut input, |line| {
+        first = Some(line.seq);
+        false
+    })?;
+    Ok(first)
 }
 
 fn move_torn(active: &Path, whole: u64, rest: &[u8]) -> io::Result<Torn> {
@@ -80,8 +91,6 @@ fn move_torn(active: &Path, whole: u64, rest: &[u8]) -> io::Result<Torn> {
 
 /// The lines of the active segment.
 struct Lines {
-    /// The number of the first record.
-    first: Option<u64>,
     /// Up to this byte the lines stay.
     whole: u64,
     /// Whether lines were changed that had been on the disk.
@@ -89,10 +98,27 @@ struct Lines {
 }
 
 impl Lines {
-    fn read(file: &File, durable: u64) -> io::Result<Self> {
-        let mut input = BufReader::new(file);
+    /// Reads the lines from the record `durable` on, or all if it isn't found.
+    fn of_end(file: &File, durable: u64) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        for window in WINDOWS {
+            let (bytes, all) = end_of_plain(file, window)?;
+            if all || begins_by(&bytes, durable) {
+                let skipped = length - bytes.len() as u64;
+                let lines = Self::read(&mut bytes.as_slice(), durable)?;
+                return Ok(Self {
+                    whole: skipped + lines.whole,
+                    ..lines
+                });
+            }
+        }
+        let mut file = file;
+        file.seek(SeekFrom::Start(0))?;
+        Self::read(&mut BufReader::new(file), durable)
+    }
+
+    fn read(input: &mut impl BufRead, durable: u64) -> io::Result<Self> {
         let mut lines = Self {
-            first: None,
             whole: 0,
             changed: false,
         };
@@ -101,7 +127,7 @@ impl Lines {
         let mut line = Vec::new();
         while end - lines.whole <= MOST_TORN {
             line.clear();
-            let length = (&mut input).take(MAX_LINE).read_until(b'\n', &mut line)? as u64;
+            let length = input.take(MAX_LINE).read_until(b'\n', &mut line)? as u64;
             if length == 0 {
                 break;
             }
@@ -110,7 +136,6 @@ impl Lines {
             let Some(Ok(record)) = record else {
                 continue;
             };
-            lines.first.get_or_insert(record.seq);
             let is_next = lines.whole + length == end;
             // This is a good record behind bad bytes. Were these bytes on the disk before record
             // `durable` was there? Then no crash tore them.
@@ -125,6 +150,12 @@ impl Lines {
         }
         Ok(lines)
     }
+}
+
+/// Whether the first line is a record that was on the disk at the latest with the record `durable`.
+fn begins_by(bytes: &[u8], durable: u64) -> bool {
+    let line = bytes.split(|byte| *byte == b'\n').next();
+    line.is_some_and(|line| Line::parse(line).is_ok_and(|line| line.seq <= durable))
 }
 
 /// No more bytes than this are torn off by a crash, as a trail is synced after a few MiB.

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::symlink;
 
-use callhome_trail::{AuditGap, Checkpoint, Data, HEAD, Oldest, Range, TrailPruned};
+use callhome_trail::{AuditGap, Checkpoint, Data, HEAD, Jumps, Oldest, Range, TrailPruned};
 use jiff::Timestamp;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -104,6 +104,8 @@ fn a_start_vouches_for_no_pruning_that_it_finds() {
         }),
         pruning: Some(line.seq + 1),
         unsealed: None,
+        open_from: None,
+        jumps: Jumps::default(),
     });
     let covering = forged(&line.trail, line.seq + 1, line.hash, now, &covering);
     let append = |path: &Path, line: &[u8]| {

@@ -4,9 +4,11 @@
 //! Sessions wait for it, so it does nothing slow. What may take time is a job of the disk.
 //!
 //! - `opening` takes the directory, `take` what the sessions hand over.
+//! - `clock` records what happens to the clock.
 //! - `sealer` makes the checkpoints, `jobs` hands work to the disk, `tend` closes and prunes
 //!   segments, `inventory` begins them.
 
+mod clock;
 mod inventory;
 mod jobs;
 mod opening;
@@ -19,18 +21,20 @@ use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use callhome_trail::verify::Pin;
-use callhome_trail::{Chain, ClockStepped, Data};
+use callhome_trail::{Chain, Data, Jumps};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
 use super::clock::WallClock;
 use super::disk::{Disk, Reserve};
 use super::inbox::{Batch, Inbox, RelayRecord, WriterState, members};
+use super::open_tunnels::OpenTunnels;
 use super::options::{AuditOptions, Sync};
+use super::recover::LostSearch;
 use super::stdout::Stdout;
 use super::store::Store;
 use jobs::Jobs;
-use sealer::Sealer;
+use sealer::{SealedState, Sealer};
 use take::Backlog;
 use tend::Pruning;
 
@@ -50,6 +54,11 @@ pub(super) struct Writer {
     /// Room for the line that is being made.
     line: Vec<u8>,
     clock: WallClock,
+    open_tunnels: OpenTunnels,
+    /// The jumps of the clock that no age counts.
+    jumps: Jumps,
+    /// Whether one of them keeps segments that would be too old without it.
+    is_held_back: bool,
     /// Sessions that wait until their record is written, or durable under `sync = "always"`.
     waiters: Vec<oneshot::Sender<()>>,
     /// Records that were chained and aren't durable.
@@ -105,7 +114,10 @@ impl Writer {
             spare: Batch::default(),
             backlog: Backlog::default(),
             line: Vec::new(),
-            clock: WallClock::start(Timestamp::now(), now),
+            clock: opened.clock,
+            open_tunnels: OpenTunnels::searching_from(opened.search.as_ref().map(LostSearch::from)),
+            jumps: opened.jumps,
+            is_held_back: false,
             waiters: Vec::new(),
             held: 0,
             next_round: now,
@@ -117,21 +129,14 @@ impl Writer {
         for gap in opened.gaps {
             writer.append_event(&Data::AuditGap(gap));
         }
-        if let Some(seconds) = opened.clock_step {
-            writer.append_event(&Data::ClockStepped(ClockStepped {
-                seconds,
-                before_start: true,
-            }));
+        if let Some(step) = opened.clock_step {
+            writer.append_step(step);
+        }
+        if !opened.is_vouched {
+            writer.jumps.distrust();
         }
         // The first checkpoint ties the trail to its key before any session is recorded.
         writer.seal(now);
-        // A crash may leave more of these than may come without a checkpoint.
-        for mut lost in opened.lost {
-            lost.relay = writer.inbox.relay.clone().into();
-            let mut json = Vec::new();
-            let members = members(&lost, &mut json);
-            writer.backlog.push(members, Timestamp::now());
-        }
         Ok(writer)
     }
 
@@ -179,6 +184,9 @@ impl Writer {
             self.seal(now);
         }
         self.record_pruning();
+        if self.tend_at <= now {
+            self.take_confirmation();
+        }
         self.write()?;
         if self.options.sync != Sync::Always || self.kept.is_none() {
             self.wake_waiters();
@@ -223,10 +231,14 @@ impl Writer {
     /// Appends a checkpoint, unless one isn't durable yet.
     fn seal(&mut self, now: Instant) {
         let Some(kept) = &mut self.kept else { return };
-        let oldest = kept.store.oldest();
+        let state = SealedState {
+            oldest: kept.store.oldest(),
+            open_from: self.open_tunnels.from(self.chain.next()),
+            jumps: self.jumps.clone(),
+        };
         let line = kept
             .sealer
-            .checkpoint(&self.inbox.relay, &mut self.chain, oldest);
+            .checkpoint(&self.inbox.relay, &mut self.chain, state);
         if let Some(line) = line {
             let line = line.to_vec();
             self.push(&line);

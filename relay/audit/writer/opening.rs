@@ -2,13 +2,16 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use callhome_trail::verify::Pin;
-use callhome_trail::{AuditGap, Chain, Head, PublicKey, Range, Record};
+use callhome_trail::{AuditGap, Chain, ClockStepped, Head, Jumps, PublicKey, Range, Text};
+use jiff::Timestamp;
 
+use super::super::clock::WallClock;
 use super::super::disk::{ClosedSegments, Reserve, Signer, Vault, save_head};
 use super::super::options::AuditOptions;
-use super::super::recover::{self, Recovered};
+use super::super::recover::{self, LostSearch, Recovered};
 use super::super::seal::Seal;
 use super::super::store::{self, Store};
 
@@ -17,11 +20,17 @@ pub(in crate::audit) struct OpenedTrail {
     pub(in crate::audit) chain: Chain,
     pub(super) kept: Option<OpenedDirectory>,
     pub(super) gaps: Vec<AuditGap>,
-    pub(super) lost: Vec<Record>,
+    /// Where there may be tunnels of earlier runs without an end.
+    pub(in crate::audit) search: Option<LostSearch>,
     /// Records that an earlier run left behind its last checkpoint.
     pub(in crate::audit) unsealed: Option<Range>,
-    /// By how many seconds the clock was set before this start.
-    pub(super) clock_step: Option<f64>,
+    pub(super) clock: WallClock,
+    /// How the clock was set before this start.
+    pub(super) clock_step: Option<ClockStepped>,
+    /// The jumps of the clock that no age counts.
+    pub(super) jumps: Jumps,
+    /// Whether the relay itself has written the last checkpoint, which has these jumps.
+    pub(super) is_vouched: bool,
     /// The public half of a key that was made just now.
     pub(in crate::audit) new_key: Option<PublicKey>,
 }
@@ -56,9 +65,12 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
             chain: Chain::new(uuid::Uuid::now_v7().to_string().into_boxed_str()),
             kept: None,
             gaps: Vec::new(),
-            lost: Vec::new(),
+            search: None,
             unsealed: None,
+            clock: WallClock::start(Timestamp::now(), Instant::now()),
             clock_step: None,
+            jumps: Jumps::default(),
+            is_vouched: true,
             new_key: None,
         });
     };
@@ -67,13 +79,20 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
     let Recovered {
         chain,
         mut gaps,
-        lost,
+        search,
         successor,
         kept,
         unsealed,
         sign_head,
+        clock,
         clock_step,
+        jumps,
+        is_vouched,
     } = recover::recover(directory)?;
+    let mut since = jumps.clone();
+    if let Some(step) = &clock_step {
+        since.step(chain.next(), Text::default(), step.seconds);
+    }
     let (seal, new) = Seal::open(directory, successor.as_ref(), |key| {
         if sign_head {
             save_head(directory, &Head::of(&chain), key)
@@ -89,7 +108,7 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
     let new_key = new.then(|| seal.public());
     let reserve = Reserve::new(directory, options.max_size);
     let (closed, active) = ClosedSegments::open(directory, reserve.clone())?;
-    let store = Store::open(directory, lock, &chain, active, closed.oldest())?;
+    let store = Store::open(directory, lock, &chain, active, closed.oldest(), &since)?;
     let (vault, signer) = Vault::open(directory, seal, kept)?;
     Ok(OpenedTrail {
         chain,
@@ -103,8 +122,11 @@ pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> 
         }),
         new_key,
         gaps,
-        lost,
+        search,
         unsealed,
+        clock,
         clock_step,
+        jumps,
+        is_vouched,
     })
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use callhome_trail::seals::EVERY;
-use callhome_trail::{Chain, Checkpoint, Data, Oldest, PublicKey, Range};
+use callhome_trail::{Chain, Checkpoint, Data, Jumps, Oldest, PublicKey, Range};
 use jiff::Timestamp;
 
 use super::super::disk::{OnItsWay, Signer};
@@ -29,6 +29,15 @@ pub(super) struct Sealer {
     made: Option<OnItsWay>,
     /// Whether the first checkpoint of this run is durable, and the head that it promises is saved.
     has_begun: bool,
+}
+
+/// What the next start needs to know, whatever the clock says then.
+pub(super) struct SealedState {
+    /// The oldest record that is kept.
+    pub(super) oldest: Oldest,
+    /// The first record that may be of a tunnel without an end.
+    pub(super) open_from: u64,
+    pub(super) jumps: Jumps,
 }
 
 impl Sealer {
@@ -102,7 +111,7 @@ impl Sealer {
         &mut self,
         relay: &str,
         chain: &mut Chain,
-        oldest: Oldest,
+        state: SealedState,
     ) -> Option<&[u8]> {
         let signer = self.signer.take()?;
         let checkpoint = Data::Checkpoint(Checkpoint {
@@ -112,9 +121,11 @@ impl Sealer {
             key: signer.key().to_string().into(),
             next: signer.successor().to_string().into(),
             heads: true,
-            first: Some(oldest),
+            first: Some(state.oldest),
             pruning: self.pruning.take(),
             unsealed: self.unsealed.take(),
+            open_from: Some(state.open_from),
+            jumps: state.jumps,
         });
         let mut json = Vec::new();
         let members = members(&RelayRecord::of(relay, &checkpoint), &mut json);

@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{mem, thread};
 
-use callhome_trail::{AuditGap, ClockStepped, Data, Refusals};
+use callhome_trail::{AuditGap, Data, Refusals};
 use jiff::Timestamp;
 
 use super::super::inbox::{Batch, Pending, Queue, WriterState};
@@ -28,6 +28,8 @@ struct TakenRecords {
     /// Requests that left no record while the trail couldn't be written.
     uncounted: u64,
     refusals: Vec<Refusals>,
+    /// Whether the search for tunnels without an end was over before.
+    searched: bool,
     closing: bool,
 }
 
@@ -37,6 +39,7 @@ impl Backlog {
         let record = Pending {
             time,
             length: members.len(),
+            tunnel: None,
             ack: None,
         };
         self.batch.push(members, record);
@@ -61,23 +64,18 @@ impl Writer {
         let TakenRecords {
             uncounted,
             refusals,
+            searched,
             closing,
         } = self.wait_for_records();
         if self.has_begun() {
-            let step = self.clock.step(Timestamp::now(), Instant::now());
-            if let Some(step) = step {
-                self.append_event(&Data::ClockStepped(ClockStepped {
-                    seconds: step.as_secs_f64(),
-                    before_start: false,
-                }));
-                self.follow_step(step);
-            }
+            self.note_clock();
             if uncounted > 0 {
                 let cause = "requests that came while the trail couldn't be written";
                 self.append_event(&Data::AuditGap(AuditGap::of_count(uncounted, cause)));
             }
         }
         self.backlog.refusals.extend(refusals);
+        self.open_tunnels.searched(searched);
         closing
     }
 
@@ -103,6 +101,9 @@ impl Writer {
             }
             let record = &mut self.backlog.batch.records[self.backlog.chained];
             let (time, length, ack) = (record.time, record.length, record.ack.take());
+            if let Some(step) = record.tunnel {
+                self.open_tunnels.take(step, self.chain.next());
+            }
             let begin = self.backlog.bytes;
             let batch = mem::take(&mut self.backlog.batch);
             self.append(time, &batch.members[begin..begin + length]);
@@ -121,6 +122,7 @@ impl Writer {
                 self.append_event(&Data::Refusals(refusals));
             }
         }
+        self.open_tunnels.chained();
     }
 
     /// Puts a checkpoint here if the next record would be one too many without it. Returns false
@@ -135,6 +137,7 @@ impl Writer {
 
     fn wait_for_records(&mut self) -> TakenRecords {
         let mut batch = mem::take(&mut self.spare);
+        let mut searched = false;
         // Sessions wait for this lock, so the records are chained only after it is released.
         let mut queue = self.wait_until_due();
         // The buffers are swapped and not copied, so that each keeps its room for a later round.
@@ -144,6 +147,7 @@ impl Writer {
             queue.writing += batch.len();
             queue.since = None;
             queue.is_urgent = false;
+            searched = queue.searched;
         }
         let closing = queue.closing;
         let available = queue.state == WriterState::Writing && self.has_begun();
@@ -176,6 +180,7 @@ impl Writer {
         TakenRecords {
             uncounted,
             refusals,
+            searched,
             closing,
         }
     }

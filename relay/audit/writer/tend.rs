@@ -8,7 +8,6 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use callhome_trail::{Data, Oldest, TrailPruned};
-use jiff::Timestamp;
 
 use super::super::disk::{Job, Look, Looked, Pruned};
 use super::{KeptTrail, Writer};
@@ -108,7 +107,8 @@ impl Writer {
         Job::Look(Look {
             keep: self.options.keep,
             max_size: self.options.max_size,
-            now: Timestamp::now(),
+            now: self.clock.now(),
+            jumps: self.jumps.clone(),
             active: self.kept.as_ref().and_then(|kept| kept.store.active()),
         })
     }
@@ -118,7 +118,10 @@ impl Writer {
             pruned,
             oldest,
             capacity,
+            begins,
+            is_held_back,
         } = looked;
+        self.tidy_jumps(&begins, is_held_back);
         let Some(kept) = &mut self.kept else { return };
         if let Some(capacity) = capacity {
             self.inbox.metrics.audit_capacity(capacity);

@@ -1,5 +1,6 @@
 //! `audit`: proves the trail, and shows it to people and to other programs.
 
+mod clock;
 mod export;
 mod keygen;
 mod report;
@@ -27,6 +28,8 @@ pub(super) enum AuditCommand {
     Export(export::ExportArgs),
     /// Print the JSON Schema of a record
     Schema,
+    /// Show by how much the clock jumped ahead, and confirm that the time has passed
+    Clock(clock::ClockArgs),
     /// Make the first key that seals a trail, and print its public half
     Keygen(keygen::KeygenArgs),
 }
@@ -49,6 +52,7 @@ pub(super) fn run(command: &AuditCommand) -> anyhow::Result<Exit> {
         AuditCommand::Report(args) => report::run(args),
         AuditCommand::Export(args) => export::run(args),
         AuditCommand::Schema => schema::run(),
+        AuditCommand::Clock(args) => clock::run(args),
         AuditCommand::Keygen(args) => keygen::run(args),
     }
 }

@@ -9,6 +9,7 @@ use callhome_trail::verify::{Broken, Evidence, Pin, Verification, VerifyError, v
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::TrailArg;
+use super::clock::span;
 use crate::cli::exit::Exit;
 use crate::cli::out;
 
@@ -120,9 +121,7 @@ fn print(verdict: &Result<Verification, Broken>) -> io::Result<()> {
         let count = report.torn;
         writeln!(out, "torn     {count} segments end in half a line")?;
     }
-    if report.clock_steps > 0 {
-        writeln!(out, "clock    was set {} times", report.clock_steps)?;
-    }
+    write_clock(report, &mut out)?;
     for range in &report.unsealed {
         let (from, to) = (range.from, range.to);
         writeln!(
@@ -161,6 +160,21 @@ fn print(verdict: &Result<Verification, Broken>) -> io::Result<()> {
         )?;
     }
     writeln!(out, "pin      {}", report.pin)
+}
+
+fn write_clock(report: &Verification, out: &mut impl io::Write) -> io::Result<()> {
+    if report.clock_steps > 0 {
+        writeln!(out, "clock    was set {} times", report.clock_steps)?;
+    }
+    for jump in &report.unconfirmed {
+        writeln!(
+            out,
+            "clock    record {} tells a jump of {} ahead, which no age counts: see `audit clock`",
+            jump.seq,
+            span(jump.open)
+        )?;
+    }
+    Ok(())
 }
 
 fn write_seals(report: &Verification, out: &mut impl io::Write) -> io::Result<()> {
