@@ -29,11 +29,12 @@ pub(super) fn longest_line(record: &Record) -> usize {
 }
 
 /// Cuts what the client or its network has put into a record until its line has at most
-/// [`MAX_LINE`] bytes. What tells least is cut first.
-pub(super) fn fit(record: &mut Record) {
-    let mut over = longest_line(record).saturating_sub(MAX_LINE);
+/// [`MAX_LINE`] bytes, and returns the most that it can have now. What tells least is cut first.
+pub(super) fn fit(record: &mut Record) -> usize {
+    let length = longest_line(record);
+    let mut over = length.saturating_sub(MAX_LINE);
     if over == 0 {
-        return;
+        return length;
     }
     if let Some(tls) = &mut record.tls {
         cut_list(&mut tls.alpn, &mut over);
@@ -55,6 +56,7 @@ pub(super) fn fit(record: &mut Record) {
     let sni = record.tls.as_mut().and_then(|it| it.sni.as_mut());
     cut(sni, 48, &mut over);
     cut(record.error.as_mut(), 48, &mut over);
+    longest_line(record)
 }
 
 /// Cuts a text to at most `length` bytes in JSON. The middle goes, because a host name's domain and

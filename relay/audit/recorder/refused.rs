@@ -29,8 +29,7 @@ impl Recorder {
 
     /// Whether the refusal gets a record, for which its client is then charged.
     fn may_have_own_record(&mut self) -> bool {
-        bounds::fit(&mut self.record);
-        let length = bounds::longest_line(&self.record);
+        let length = bounds::fit(&mut self.record);
         let mut queue = self.audit.0.lock();
         let throttle = &mut queue.throttle;
         let (wall, now) = (Timestamp::now(), Instant::now());
