@@ -22,6 +22,7 @@ mod clock;
 mod compress;
 mod durability;
 mod files;
+mod hello;
 mod inbox;
 mod inventory;
 mod kept;

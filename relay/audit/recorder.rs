@@ -6,15 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Tls, Upload};
+use callhome_trail::{ABANDONED, Client, Decision, Event, Outcome, Record, Text, Upload};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::inbox::{Handed, RecordKind, STALL};
 use super::options::OnFailure;
-use super::{Audit, Unavailable, upload};
-use crate::authority::{Authority, DnsName, ServerName};
+use super::{Audit, Unavailable, hello, upload};
+use crate::authority::{Authority, DnsName};
 use crate::dns::AddressSource;
 use crate::proxy_error::{Reason, Refusal, Verdict};
 use crate::telemetry::ByteDirection;
@@ -166,7 +166,7 @@ impl Recorder {
     }
 
     pub fn client_hello(&mut self, hello: ClientHello) {
-        self.record.tls = Some(described(hello));
+        self.record.tls = Some(hello::described(hello));
     }
 }
 
@@ -365,23 +365,6 @@ impl Recorder {
         self.record.duration_ms = self.started.elapsed().into();
         self.record.event = event;
         self.audit.0.write(&self.record, kind)
-    }
-}
-
-/// The members of the record that describe a `ClientHello`.
-fn described(hello: ClientHello) -> Tls {
-    let sni = match hello.server_name {
-        ServerName::Absent => None,
-        ServerName::Host(host) => Some(host.to_string().into()),
-        ServerName::Invalid => Some("(invalid)".into()),
-    };
-    let versions = hello.versions.iter();
-    Tls {
-        sni,
-        alpn: hello.alpn.into_iter().map(Into::into).collect(),
-        versions: versions.map(|version| version.to_string().into()).collect(),
-        ech: hello.ech,
-        hello_bytes: hello.length as u64,
     }
 }
 
