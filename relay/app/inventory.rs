@@ -22,7 +22,7 @@ fn expected(client: &Client, now: Timestamp) -> ExpectedClient {
         name: client.name.as_ref().map(Into::into).unwrap_or_default(),
         formerly: client.formerly.iter().map(Into::into).collect(),
         role: client.role.map(Role::as_str).map(Into::into),
-        version: client.version.map(text),
+        version: client.version.as_ref().map(text),
         // A fraction of a second would only make the record longer.
         since: Timestamp::from_second(now.as_second()).unwrap_or(now),
         sources: client.sources.iter().map(text).collect(),
@@ -41,11 +41,11 @@ fn listed(destination: &Destination) -> ListedDestination {
         name: (&destination.name).into(),
         hosts: destination.hosts.iter().map(text).collect(),
         purpose: purpose.into(),
-        versions: destination.versions.map(text),
+        versions: destination.versions.as_ref().map(text),
         upload_min_bytes: destination.upload_min_bytes,
     }
 }
 
-fn text(value: impl ToString) -> Text {
+fn text(value: &impl ToString) -> Text {
     value.to_string().into()
 }

@@ -27,7 +27,9 @@ impl Writer {
     pub(super) fn follow_step(&mut self, step: SignedDuration) {
         if step.unsigned_abs() > LARGE_STEP {
             let records = self.inbox.inventory().again(Instant::now());
-            records.iter().for_each(|it| self.push_inventory(it));
+            if let Some(records) = records {
+                self.push_inventory(&records);
+            }
         }
     }
 
