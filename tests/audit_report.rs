@@ -5,13 +5,19 @@ use std::path::Path;
 use calamine::{Data, Reader as _, Xlsx};
 use serde_json::{Value, json};
 
-use crate::support::trail::{Trail, audit, event, printed, session};
+use crate::support::trail::{Trail, audit, event, options, printed, session, start};
 
 /// Makes three days of two machines, with a gap and a step of the clock.
 fn november() -> Trail {
     let mut trail = Trail::new();
-    trail.push(session("tunnel_closed", "2026-11-01T08:00:00Z", None));
-    trail.push(session("tunnel_closed", "2026-11-03T09:30:15Z", None));
+    // An older relay doesn't judge uploads.
+    let tunnel = |time| {
+        let mut tunnel = session("tunnel_closed", time, None);
+        tunnel["duration_ms"] = 0.into();
+        tunnel
+    };
+    trail.push(tunnel("2026-11-01T08:00:00Z"));
+    trail.push(tunnel("2026-11-03T09:30:15Z"));
     let mut denied = session(
         "request_denied",
         "2026-11-03T10:00:00Z",
@@ -26,7 +32,7 @@ fn november() -> Trail {
     let mut step = event("clock_stepped", "2026-11-03T12:00:00Z");
     step["data"] = json!({"seconds": -3600.5});
     trail.push(step);
-    trail.push(session("tunnel_closed", "2026-12-01T08:00:00Z", None));
+    trail.push(tunnel("2026-12-01T08:00:00Z"));
     trail
 }
 
@@ -46,13 +52,16 @@ fn the_table_says_what_it_rests_on() {
     let file = trail.file();
     let text = report(&file, &[]);
     for part in [
-        "2026-11, UTC: the trails cover 30 of its 30 days",
+        "2026-11, UTC: a relay ran on 30 of its 30 days",
         "  gaps\n",
         "t-1  of dmz-1",
         "records   5 (1 to 5, 2026-11-01 08:00:00Z to 2026-11-03 12:00:00Z) in the month",
         "          6 (1 to 6, 2026-11-01 08:00:00Z to 2026-12-01 08:00:00Z) in all",
+        "ran       on 30 days of the month, 710 hours",
+        "seals     not checked: --key takes the first public key",
         "gap       3 requests without a record, told at 2026-11-03 11:00:00Z: the disk was full",
         "clock     set by -3600.5 s at 2026-11-03 12:00:00Z",
+        "unjudged  2 of the uploads",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
@@ -62,7 +71,7 @@ fn the_table_says_what_it_rests_on() {
     };
     assert_eq!(
         row("zvm-1"),
-        "zvm-1 billing 2 2 10.0 KiB 4.3 KiB 2026-11-01 08:00:00Z 2026-11-03 09:30:15Z 28 (27 in a row)"
+        "zvm-1 billing 2 2 10.0 KiB 4.3 KiB 2026-11-01 08:00:00Z 2026-11-03 09:30:15Z 28 (27 in a row) 2 unjudged"
     );
     assert!(
         row("10.30.0.5").ends_with("denied: port_not_allowed=1"),
@@ -87,6 +96,12 @@ fn csv_has_the_same_figures() {
     assert_eq!(cell(0, "last_upload"), "2026-11-03T09:30:15Z");
     assert_eq!(cell(0, "days_without_upload"), "28");
     assert_eq!(cell(0, "trails"), "gaps");
+    assert_eq!(cell(0, "seals"), "not_checked");
+    assert_eq!(cell(0, "unjudged"), "2");
+    assert_eq!(
+        cell(0, "last_upload_by_address"),
+        "10.20.0.11=2026-11-03T09:30:15Z"
+    );
     assert_eq!(cell(1, "refusals_by_reason"), "port_not_allowed=1");
 }
 
@@ -138,6 +153,48 @@ fn the_workbook_has_real_dates_and_numbers() {
     assert_eq!(second.to_ymd_hms_milli(), (2026, 11, 2, 0, 0, 0, 0));
     assert_eq!(days[1][2], Data::Float(0.0));
     assert_eq!(days[2][3], Data::Float(5123.0));
+}
+
+/// Makes the trail of a relay that the relay's own writer seals, and returns its first public key.
+fn sealed(directory: &Path) -> String {
+    let key = printed(["keygen", directory.to_str().unwrap()]);
+    let (audit, writer) = start(&options(directory, 1 << 20));
+    drop(audit);
+    writer.close();
+    key.split_whitespace().last().unwrap().to_owned()
+}
+
+#[test]
+fn seals_are_checked_with_a_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = sealed(&directory.path().join("one"));
+    let other = sealed(&directory.path().join("two"));
+    let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+    let (one, two) = (one.to_str().unwrap(), two.to_str().unwrap());
+    let report = |keys: &[&str], code: i32| {
+        let mut args = vec!["report", "--month", "2026-11", "--json", one, two];
+        keys.iter().for_each(|key| args.extend(["--key", key]));
+        let output = audit(args);
+        assert_eq!(output.status.code(), Some(code), "{output:?}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_default()
+    };
+    let right = report(&[&key, &other], 0);
+    for trail in right["trails"].as_array().unwrap() {
+        assert_eq!(trail["seals"], "valid");
+        assert_eq!(trail["sealed_to"], trail["all"]["to"]);
+    }
+    let swapped = report(&[&other, &key], 1);
+    assert_eq!(swapped["trails"][0]["seals"], "broken");
+    assert_eq!(swapped["trails"][0]["verdict"], "broken");
+    assert_eq!(report(&[], 0)["trails"][0]["seals"], "not_checked");
+    report(&[&key], 2);
+
+    let args = ["report", "--month", "2026-11", one, "--key", &key];
+    let text = printed(args);
+    assert!(
+        text.contains("seals     valid up to the last record"),
+        "{text}"
+    );
 }
 
 #[test]
