@@ -112,7 +112,17 @@ fn the_workbook_has_real_dates_and_numbers() {
     report(&trail.file(), &["--xlsx", path.to_str().unwrap()]);
     let mut workbook: Xlsx<_> = calamine::open_workbook(&path).unwrap();
     // An address that was only refused appears in the summary alone.
-    assert_eq!(workbook.sheet_names(), ["Summary", "zvm-1"]);
+    assert_eq!(
+        workbook.sheet_names(),
+        [
+            "Summary",
+            "Trails",
+            "Addresses",
+            "Unserved",
+            "Legend",
+            "zvm-1"
+        ]
+    );
 
     let rows = |workbook: &mut Xlsx<_>, sheet: &str| -> Vec<Vec<Data>> {
         let range = workbook.worksheet_range(sheet).unwrap();
@@ -137,22 +147,110 @@ fn the_workbook_has_real_dates_and_numbers() {
         panic!("{zvm:?}");
     };
     assert_eq!(last.to_ymd_hms_milli(), (2026, 11, 3, 9, 30, 15, 0));
-    let flags: Vec<_> = summary.iter().map(|row| &row[1]).collect();
+    let total = summary.iter().find(|row| row[0] == text("Total")).unwrap();
+    assert_eq!(total[column("Bytes up")], Data::Float(10246.0));
+    assert_eq!(total[column("Denied")], Data::Float(1.0));
+    let sums = workbook.worksheet_formula("Summary").unwrap();
     assert!(
-        flags.contains(&&text("gap")) && flags.contains(&&text("clock")),
+        sums.used_cells()
+            .any(|(_, _, sum)| sum.starts_with("SUBTOTAL(109,H")),
+        "{sums:?}"
+    );
+    let seals = &summary.iter().flatten().map(ToString::to_string);
+    assert!(
+        seals
+            .clone()
+            .any(|line| line == "The record is whole but for 1 declared gaps. Seals: not checked."),
         "{summary:?}"
     );
 
+    let trails = rows(&mut workbook, "Trails");
+    let flags: Vec<_> = trails.iter().map(|row| &row[1]).collect();
+    assert!(
+        flags.contains(&&text("gap")) && flags.contains(&&text("clock")),
+        "{trails:?}"
+    );
+
     let client = rows(&mut workbook, "zvm-1");
-    let days = client.iter().position(|row| row[1] == text("Day")).unwrap() + 1;
-    let days = &client[days..];
+    let days = client.iter().position(|row| row[0] == text("Day")).unwrap() + 1;
+    let total = client.last().unwrap();
+    assert_eq!(total[2], Data::Float(2.0));
+    let days = &client[days..client.len() - 1];
     assert_eq!(days.len(), 30, "every day of the month");
-    let Data::DateTime(second) = &days[1][1] else {
+    let Data::DateTime(second) = &days[1][0] else {
         panic!("{days:?}");
     };
     assert_eq!(second.to_ymd_hms_milli(), (2026, 11, 2, 0, 0, 0, 0));
-    assert_eq!(days[1][2], Data::Float(0.0));
+    assert_eq!(
+        (&days[1][2], &days[1][5]),
+        (&Data::Float(0.0), &text("no upload"))
+    );
     assert_eq!(days[2][3], Data::Float(5123.0));
+}
+
+/// LibreOffice shows `###` for a time that is wider than its column.
+#[test]
+fn the_workbook_is_ready_to_be_read_and_printed() {
+    let trail = november();
+    let path = trail.beside("november.xlsx");
+    report(&trail.file(), &["--xlsx", path.to_str().unwrap()]);
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+    let mut part = |name: &str| {
+        let mut text = String::new();
+        let mut file = archive.by_name(name).unwrap();
+        std::io::Read::read_to_string(&mut file, &mut text).unwrap();
+        text
+    };
+    // The sheets with a table of clients, of trails, of addresses, of refusals, and of days.
+    for (number, times) in [(1, "JK"), (2, "KL"), (3, "GH"), (4, ""), (6, "A")] {
+        let sheet = part(&format!("xl/worksheets/sheet{number}.xml"));
+        for setting in [
+            "state=\"frozen\"",
+            "<autoFilter ref=\"A",
+            "<pageSetUpPr fitToPage=\"1\"/>",
+            "fitToHeight=\"0\"",
+            "&amp;P / &amp;N",
+        ] {
+            assert!(sheet.contains(setting), "{number}: {setting}: {sheet}");
+        }
+        let is_upright = number == 6;
+        assert_eq!(
+            sheet.contains("orientation=\"landscape\""),
+            !is_upright,
+            "{sheet}"
+        );
+        let longest = if number == 6 {
+            "2026-11-03"
+        } else {
+            "2026-11-03 09:30:15"
+        };
+        for column in times.bytes().map(|letter| letter - b'A' + 1) {
+            let width = width_of(&sheet, column.into());
+            assert!(width > longest.len() as f64, "{number}: {column}: {width}");
+        }
+    }
+    let names = part("xl/workbook.xml");
+    assert_eq!(names.matches("_xlnm.Print_Titles").count(), 6, "{names}");
+    let styles = part("xl/styles.xml");
+    assert!(styles.contains("formatCode=\"#,##0\""), "{styles}");
+}
+
+/// Returns the width of a column, in characters.
+fn width_of(sheet: &str, column: u32) -> f64 {
+    let attribute = |col: &str, name: &str| -> f64 {
+        let (_, rest) = col.split_once(&format!(" {name}=\"")).unwrap();
+        let rest = rest.trim_start_matches(' ');
+        rest.split('"').next().unwrap().parse().unwrap()
+    };
+    let columns = sheet.split("<col ").skip(1).map(|col| format!(" {col}"));
+    let found = columns
+        .filter(|col| {
+            let range = attribute(col, "min")..=attribute(col, "max");
+            range.contains(&f64::from(column))
+        })
+        .map(|col| attribute(&col, "width"))
+        .next();
+    found.unwrap_or_else(|| panic!("column {column} has no width: {sheet}"))
 }
 
 /// Makes the trail of a relay that the relay's own writer seals, and returns its first public key.
