@@ -18,7 +18,7 @@ use crate::words::Event;
 pub(super) struct Coverage {
     month: Month,
     has_begun: bool,
-    run: Option<Run>,
+    run: Option<RelayRun>,
     /// The last checkpoint. It is the run's own, unless it turns out to be the next start's.
     checkpoint: Option<Timestamp>,
     parts: InventoryParts,
@@ -36,12 +36,12 @@ pub(super) struct Covered {
     /// Days on which it ran without telling whom it lists, as older relays do.
     pub(super) unknown: Days,
     /// The clients that it listed at any time of the month.
-    pub(super) listed: BTreeMap<String, Listing>,
+    pub(super) listed: BTreeMap<String, MonthListing>,
 }
 
 /// A client of the inventory.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Listing {
+pub(super) struct MonthListing {
     pub(super) role: Option<String>,
     pub(super) calls_home: bool,
     pub(super) formerly: Vec<String>,
@@ -50,7 +50,7 @@ pub(super) struct Listing {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct RelayRun {
     from: Timestamp,
     to: Timestamp,
 }
@@ -74,7 +74,7 @@ impl Coverage {
         if !self.has_begun {
             // The trail may begin in the middle of a run, after it was pruned.
             self.has_begun = true;
-            self.run = Some(Run::at(time));
+            self.run = Some(RelayRun::at(time));
         }
         match record.event {
             Event::RelayStarted => self.start(time),
@@ -108,7 +108,7 @@ impl Coverage {
         self.checkpoint = None;
         self.end_run();
         self.retire(time);
-        self.run = Some(Run::at(time));
+        self.run = Some(RelayRun::at(time));
     }
 
     fn extend(&mut self, time: Timestamp) {
@@ -118,7 +118,7 @@ impl Coverage {
             // The relay runs, although its start is missing, or its clock was set back.
             _ => {
                 self.end_run();
-                self.run = Some(Run::at(time));
+                self.run = Some(RelayRun::at(time));
             }
         }
     }
@@ -162,17 +162,17 @@ impl Coverage {
             run.to = run.to.min(before).max(run.from);
         }
         self.end_run();
-        self.run = Some(Run::at(record.time));
+        self.run = Some(RelayRun::at(record.time));
     }
 
     fn list(&mut self, clients: Vec<ExpectedClient>, time: Timestamp) {
         match &self.inventory {
             // Each segment begins with the inventory.
-            Some((same, _)) if *same == clients => return,
+            Some((same, _)) if *same == clients => {}
             Some(_) => {
                 self.end_run();
                 self.retire(time);
-                self.run = Some(Run::at(time));
+                self.run = Some(RelayRun::at(time));
                 self.inventory = Some((clients, time));
             }
             // The first one of a run is in force from its beginning.
@@ -185,7 +185,7 @@ impl Coverage {
 
     /// Adds the run to the days on which the relay ran, and on which it listed its clients.
     fn end_run(&mut self) {
-        let Some(Run { from, to }) = self.run.take() else {
+        let Some(RelayRun { from, to }) = self.run.take() else {
             return;
         };
         let days = self.month.between(from, to);
@@ -225,7 +225,7 @@ impl Covered {
     fn list(&mut self, clients: &[ExpectedClient], days: Days) {
         for client in clients {
             let listing = self.listed.entry(client.name.to_string()).or_default();
-            listing.add(Listing {
+            listing.add(MonthListing {
                 role: client.role.as_deref().map(str::to_owned),
                 calls_home: client.calls_home,
                 formerly: client.formerly.iter().map(ToString::to_string).collect(),
@@ -235,7 +235,7 @@ impl Covered {
     }
 }
 
-impl Listing {
+impl MonthListing {
     /// Adds the same client of another time, name or relay. It calls home if it did anywhere.
     pub(super) fn add(&mut self, other: Self) {
         self.role = other.role.or(self.role.take());
@@ -249,7 +249,7 @@ impl Listing {
     }
 }
 
-impl Run {
+impl RelayRun {
     fn at(time: Timestamp) -> Self {
         Self {
             from: time,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::coverage::{Coverage, Covered};
 use super::month::{Days, Month};
-use super::tunnels::{Dated, OpenTunnels};
+use super::tunnels::{Dated, MonthTunnels};
 use super::{AddressRow, Day, Row, Trail, earliest};
 use crate::data::Refusals;
 use crate::record::{Client, Record};
@@ -27,7 +27,7 @@ pub struct Builder {
     pub(super) covered: Covered,
     /// What the relay of the present trail covers.
     coverage: Coverage,
-    open: OpenTunnels,
+    open: MonthTunnels,
 }
 
 pub(super) type RowKey = (Who, Option<String>);
@@ -58,7 +58,7 @@ impl Builder {
             names: BTreeMap::new(),
             covered: Covered::default(),
             coverage: Coverage::new(month),
-            open: OpenTunnels::default(),
+            open: MonthTunnels::default(),
         }
     }
 
@@ -99,7 +99,7 @@ impl Builder {
 
     pub(super) fn end_trail(&mut self) {
         for (record, dated) in std::mem::take(&mut self.open).left() {
-            self.add_tunnel(&record, dated, true);
+            self.add_tunnel(&record, Some(dated), true);
         }
         let coverage = std::mem::replace(&mut self.coverage, Coverage::new(self.month));
         let covered = coverage.finish();
@@ -138,16 +138,13 @@ impl Builder {
         }
     }
 
-    fn add_tunnel(&mut self, record: &Record, dated: Dated, is_open: bool) {
+    fn add_tunnel(&mut self, record: &Record, dated: Option<Dated>, is_open: bool) {
         let Some(client) = &record.client else { return };
         let month = self.month;
-        let day = month.day(dated.at);
-        let is_upload = is_upload(record);
-        let days = if is_upload {
-            dated.days
-        } else {
-            Days::default()
-        };
+        // Without a date it can't be an upload of any day.
+        let upload = dated.filter(|_| is_upload(record));
+        let day = month.day(dated.map_or(record.time, |dated| dated.at));
+        let days = upload.map_or_else(Days::default, |dated| dated.days);
         if day.is_none() && days.is_empty() {
             return;
         }
@@ -157,7 +154,7 @@ impl Builder {
         }
         let Some(day) = day else { return };
         sum.add_tunnel(record, is_open);
-        if is_upload {
+        if let Some(dated) = upload {
             sum.add_upload(record, dated.at);
             let day = sum.day(day, month);
             day.uploads += 1;
@@ -168,7 +165,7 @@ impl Builder {
             address.tunnels += 1;
             address.bytes_up = address.bytes_up.saturating_add(record.bytes_up);
             address.bytes_down = address.bytes_down.saturating_add(record.bytes_down);
-            if is_upload {
+            if let Some(dated) = upload {
                 address.uploads += 1;
                 address.first_upload = Some(earliest(address.first_upload, dated.at));
                 address.last_upload = address.last_upload.max(Some(dated.at));

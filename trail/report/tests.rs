@@ -437,6 +437,30 @@ fn a_tunnel_is_of_the_day_on_which_it_last_carried_more() {
 }
 
 #[test]
+fn a_tunnel_without_its_opening_is_dated_by_how_long_it_lasted() {
+    let mut closed = of_session(
+        "1",
+        "tunnel_closed",
+        "2026-11-02T01:00:00Z",
+        10,
+        Some("probable"),
+    );
+    closed.duration_ms.0 = 2.0 * 3_600_000.0;
+    // Only the next start tells of this one.
+    let lost = of_session(
+        "2",
+        "tunnel_lost",
+        "2026-11-09T00:00:00Z",
+        10,
+        Some("probable"),
+    );
+    let report = report(&[&[closed, lost]]);
+    let row = &report.rows[0];
+    assert_eq!((row.tunnels, row.lost, row.uploads), (2, 1, 1));
+    assert_eq!(row.last_upload, "2026-11-01T23:00:00Z".parse().ok());
+}
+
+#[test]
 fn each_address_has_its_own_last_upload() {
     let mut other = tunnel("2026-11-20T00:00:00Z", 5);
     other.client.as_mut().unwrap().address = "10.0.0.2".parse().unwrap();

@@ -3,22 +3,21 @@
 //! It is the tunnel's opening, or the last `tunnel_progress` in which the bytes to the destination
 //! grew. The end may be days later, and the end of a lost tunnel is only told by the next start.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::month::{Days, Month};
 use crate::record::Record;
-use crate::text::Text;
 use crate::words::{Event, Upload};
 
 /// The tunnels of a trail that are open, by session.
 #[derive(Debug, Default)]
-pub(super) struct OpenTunnels(HashMap<Box<str>, OpenTunnel>);
+pub(super) struct MonthTunnels(BTreeMap<Box<str>, TunnelSoFar>);
 
 #[derive(Debug)]
-struct OpenTunnel {
+struct TunnelSoFar {
     dated: Dated,
     bytes_up: u64,
     /// The last record, if it says that the tunnel has carried an upload so far.
@@ -33,15 +32,22 @@ pub(super) struct Dated {
     pub(super) days: Days,
 }
 
-impl OpenTunnels {
+impl MonthTunnels {
     /// Takes the record of a tunnel's opening, or of its progress.
     pub(super) fn note(&mut self, record: &Record, month: Month) {
         let Some(session) = &record.session else {
             return;
         };
-        let tunnel = match self.0.get_mut(&**session) {
-            Some(tunnel) => tunnel,
-            None => self.begin(session, record, month),
+        if record.event == Event::TunnelOpened || !self.0.contains_key(&**session) {
+            let dated = Dated::of_begin(record, month);
+            self.0.insert(Box::from(&**session), TunnelSoFar::at(dated));
+            // A forged trail may open tunnels without end. The first session is the oldest.
+            if self.0.len() > MOST {
+                self.0.pop_first();
+            }
+        }
+        let Some(tunnel) = self.0.get_mut(&**session) else {
+            return;
         };
         if record.bytes_up > tunnel.bytes_up {
             tunnel.bytes_up = record.bytes_up;
@@ -54,28 +60,31 @@ impl OpenTunnels {
         tunnel.probable = is_probable.then(|| Box::new(record.clone()));
     }
 
-    fn begin(&mut self, session: &Text, record: &Record, month: Month) -> &mut OpenTunnel {
-        let tunnel = OpenTunnel {
-            dated: Dated::of_begin(record, month),
-            bytes_up: record.bytes_up,
-            probable: None,
-        };
-        self.0
-            .entry(Box::from(&**session))
-            .insert_entry(tunnel)
-            .into_mut()
-    }
-
-    /// Takes the last record of a tunnel.
-    pub(super) fn close(&mut self, record: &Record, month: Month) -> Dated {
+    /// Takes the last record of a tunnel. Returns none if nothing tells when the tunnel was open.
+    pub(super) fn close(&mut self, record: &Record, month: Month) -> Option<Dated> {
         let open = record.session.as_ref().and_then(|it| self.0.remove(&**it));
-        open.map_or_else(|| Dated::of_begin(record, month), |open| open.dated)
+        match open {
+            Some(open) => Some(open.dated),
+            // It comes after the next start, so its own time tells nothing.
+            None if record.event == Event::TunnelLost => None,
+            None => Some(Dated::of_begin(record, month)),
+        }
     }
 
     /// The tunnels that are left open and have carried an upload so far.
     pub(super) fn left(self) -> impl Iterator<Item = (Box<Record>, Dated)> {
         let open = self.0.into_values();
         open.filter_map(|open| Some((open.probable?, open.dated)))
+    }
+}
+
+impl TunnelSoFar {
+    fn at(dated: Dated) -> Self {
+        Self {
+            dated,
+            bytes_up: 0,
+            probable: None,
+        }
     }
 }
 
@@ -97,3 +106,6 @@ impl Dated {
         }
     }
 }
+
+/// How many open tunnels are remembered.
+const MOST: usize = 16_384;

@@ -187,7 +187,7 @@ impl Months {
             let client = clients[self.index(clients.len())].name;
             let weekday = at / DAY % 7;
             // Each is silent on some days, so that there are days to be counted.
-            let is_silent = client.len() as i64 % 7 == weekday || weekday == 3;
+            let is_silent = i64::try_from(client.len()).unwrap() % 7 == weekday || weekday == 3;
             if client != "zvm-silent" && !is_silent {
                 self.draw_session(run, client, at);
             }

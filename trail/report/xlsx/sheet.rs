@@ -95,7 +95,7 @@ impl<'a> Sheet<'a> {
         self.end_row(lines)
     }
 
-    /// Ends a row. LibreOffice doesn't make it higher for wrapped text by itself.
+    /// Ends a row. `LibreOffice` doesn't make it higher for wrapped text by itself.
     fn end_row(&mut self, lines: usize) -> SheetResult {
         if lines > 1 {
             let lines = u32::try_from(lines).unwrap_or(u32::MAX);
