@@ -105,8 +105,8 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
     })
 }
 
-/// Whether every trail is unchanged, as far as the chain and the seals prove it. A declared gap is in the
-/// report, and isn't an error.
+/// Whether every trail is unchanged, as far as the chain and the seals prove it. A declared gap is
+/// in the report, and isn't an error.
 fn is_sound(report: &Report) -> bool {
     report
         .trails
