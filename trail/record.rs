@@ -73,6 +73,11 @@ pub struct Record {
     /// name on no list.
     #[serde(default)]
     pub billing: Option<bool>,
+    /// Whether the relay was too old to judge uploads, and wrote no `upload`. [`Self::of`] finds
+    /// out.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub unjudged: bool,
     #[serde(default)]
     #[schemars(!default)]
     pub bytes_up: u64,
@@ -165,6 +170,7 @@ impl Record {
             tls: None,
             upload: None,
             billing: None,
+            unjudged: false,
             bytes_up: 0,
             bytes_down: 0,
             dns_ms: None,
@@ -176,7 +182,11 @@ impl Record {
     /// Reads the record of a proven line. Returns none when this version doesn't know the event or
     /// the form of a member.
     pub fn of(line: &Line<'_>) -> Option<Self> {
-        serde_json::from_slice(line.bytes).ok()
+        let mut record: Self = serde_json::from_slice(line.bytes).ok()?;
+        record.unjudged = record.session.is_some()
+            && record.upload.is_none()
+            && !line.bytes.windows(UPLOAD.len()).any(|it| it == UPLOAD);
+        Some(record)
     }
 
     /// The `data` of the record, if it can be read as a `T`.
@@ -262,9 +272,14 @@ impl JsonSchema for Millis {
     }
 }
 
+/// The key of a judged upload. No text of a record has these bytes, because a quote in a text has a
+/// backslash before it.
+const UPLOAD: &[u8] = b"\"upload\":";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Chain;
     use crate::escape::MAX_RAW;
 
     #[test]
@@ -273,6 +288,22 @@ mod tests {
         target.sent(&[b'a'; 5000]);
         assert_eq!(target.raw.unwrap().len(), MAX_RAW);
         assert_eq!(target.raw_length, 5000);
+    }
+
+    #[test]
+    fn a_record_without_a_judgement_is_told_from_one_that_is_no_upload() {
+        let unjudged = |members: &str| {
+            let mut line = Vec::new();
+            let relay = r#""relay":"r","event":"tunnel_closed","session":"s","destination":"#;
+            let members = format!("{relay}{members}");
+            Chain::new("t".into()).append(Timestamp::UNIX_EPOCH, members.as_bytes(), &mut line);
+            let line = Line::parse(line.trim_ascii_end()).unwrap();
+            Record::of(&line).unwrap().unjudged
+        };
+        assert!(unjudged(r#""billing""#));
+        assert!(unjudged(r#""\"upload\":""#));
+        assert!(!unjudged(r#""billing","upload":null"#));
+        assert!(!unjudged(r#""billing","upload":"small""#));
     }
 
     #[test]

@@ -424,7 +424,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__report)
-            opts="-h --config --month --json --csv --xlsx --help"
+            opts="-h --config --month --key --json --csv --xlsx --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -435,6 +435,10 @@ _callhome__relay() {
                     return 0
                     ;;
                 --month)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

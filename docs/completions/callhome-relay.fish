@@ -95,6 +95,7 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l month -d 'The month, in UTC' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l key -d 'The first public key of the trail, in hexadecimal: checks the seals. With several trails, give one for each, in their order' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l xlsx -d 'A workbook: a summary, and a sheet a client' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l json -d 'One JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l csv -d 'A header, then one line a client and destination'

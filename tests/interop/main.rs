@@ -9,6 +9,7 @@ mod fronts;
 mod goaccess;
 mod haproxy;
 mod pac;
+mod report;
 mod sni;
 mod uploads;
 

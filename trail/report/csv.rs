@@ -5,7 +5,7 @@ use std::io;
 
 use jiff::Timestamp;
 
-use super::Report;
+use super::{Report, Row};
 use crate::harmless::cell;
 
 /// Writes a header, then a row for each client and destination.
@@ -13,19 +13,15 @@ pub fn write(report: &Report, out: impl io::Write) -> csv::Result<()> {
     let mut writer = csv::Writer::from_writer(out);
     writer.write_record(COLUMNS)?;
     // Each row has the verdicts of all trails, because it may come from any of them.
-    let verdicts: BTreeSet<_> = report
-        .trails
-        .iter()
-        .map(|trail| trail.verdict.as_str())
-        .collect();
-    let verdicts = verdicts.into_iter().collect::<Vec<_>>().join(" ");
+    let verdicts = words(report.trails.iter().map(|trail| trail.verdict.as_str()));
+    let seals = words(report.trails.iter().map(|trail| trail.seals.as_str()));
     for row in &report.rows {
         let addresses: Vec<_> = row.addresses.iter().map(ToString::to_string).collect();
         let without = row.days_without_upload.as_ref().map(Vec::len);
         writer.write_record([
             report.month.to_string(),
             cell(&row.client),
-            if row.listed { "yes" } else { "no" }.to_owned(),
+            yes_or_no(row.listed).to_owned(),
             cell(row.role.as_deref().unwrap_or_default()),
             addresses.join(" "),
             cell(row.destination.as_deref().unwrap_or_default()),
@@ -44,10 +40,47 @@ pub fn write(report: &Report, out: impl io::Write) -> csv::Result<()> {
             row.failed().to_string(),
             reasons(&row.failures),
             verdicts.clone(),
+            seals.clone(),
+            row.calls_home.map(yes_or_no).unwrap_or_default().to_owned(),
+            row.open.to_string(),
+            reasons(&row.not_uploads),
+            row.unjudged.to_string(),
+            by_address(report, row),
         ])?;
     }
     writer.flush()?;
     Ok(())
+}
+
+/// Writes the last upload of each address of a client, like `10.0.0.1=2026-11-03T09:30:15Z
+/// 10.0.0.2=-`.
+fn by_address(report: &Report, row: &Row) -> String {
+    if !row.listed {
+        return String::new();
+    }
+    let all = &report.addresses;
+    let from = all.partition_point(|it| it.client < row.client);
+    let of_row = all[from..]
+        .iter()
+        .take_while(|it| it.client == row.client)
+        .filter(|it| row.addresses.contains(&it.address));
+    let last: Vec<_> = of_row
+        .map(|it| match it.last_upload {
+            Some(last) => format!("{}={last}", it.address),
+            None => format!("{}=-", it.address),
+        })
+        .collect();
+    last.join(" ")
+}
+
+fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: BTreeSet<_> = words.collect();
+    words.into_iter().collect::<Vec<_>>().join(" ")
+}
+
+/// Writes a flag for people.
+pub fn yes_or_no(flag: bool) -> &'static str {
+    if flag { "yes" } else { "no" }
 }
 
 /// Writes counts into one cell, like `rate_limited=3 port_not_allowed=1`.
@@ -90,4 +123,10 @@ const COLUMNS: &[&str] = &[
     "failures",
     "failures_by_reason",
     "trails",
+    "seals",
+    "calls_home",
+    "open",
+    "not_uploads_by_kind",
+    "unjudged",
+    "last_upload_by_address",
 ];

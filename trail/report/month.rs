@@ -12,6 +12,9 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Month {
     first: Date,
+    /// Its first moment, and that of the next month.
+    start: Timestamp,
+    end: Timestamp,
 }
 
 /// A set of days of a month. The first day is bit 0.
@@ -25,9 +28,20 @@ pub struct MonthError;
 impl Month {
     /// The day of the month on which a time is, counted from 0. None if it is in another month.
     pub(super) fn day(self, time: Timestamp) -> Option<u8> {
-        let date = TimeZone::UTC.to_datetime(time).date();
-        let same = (date.year(), date.month()) == (self.first.year(), self.first.month());
-        same.then(|| u8::try_from(date.day() - 1).ok()).flatten()
+        let passed = time.duration_since(self.start);
+        let is_in = time >= self.start && time < self.end;
+        is_in
+            .then(|| u8::try_from(passed.as_secs() / DAY).ok())
+            .flatten()
+    }
+
+    pub(super) fn start(self) -> Timestamp {
+        self.start
+    }
+
+    /// The first moment after the month.
+    pub(super) fn end(self) -> Timestamp {
+        self.end
     }
 
     pub(super) fn date(self, day: u8) -> Date {
@@ -36,6 +50,15 @@ impl Month {
 
     pub(super) fn length(self) -> u8 {
         u8::try_from(self.first.days_in_month()).unwrap_or(31)
+    }
+
+    /// The dates of all its days.
+    pub(super) fn all_dates(self) -> Vec<Date> {
+        self.dates(self.days())
+    }
+
+    pub(super) fn days(self) -> Days {
+        (0..self.length()).collect()
     }
 
     /// The days of the month between two times, including the days of the times.
@@ -47,6 +70,12 @@ impl Month {
             .collect()
     }
 
+    /// The seconds of the month between two times.
+    pub(super) fn seconds(self, from: Timestamp, to: Timestamp) -> u64 {
+        let passed = to.min(self.end).duration_since(from.max(self.start));
+        u64::try_from(passed.as_secs()).unwrap_or(0)
+    }
+
     pub(super) fn dates(self, days: Days) -> Vec<Date> {
         days.iter().map(|day| self.date(day)).collect()
     }
@@ -55,6 +84,15 @@ impl Month {
 impl Days {
     pub(super) fn insert(&mut self, day: u8) {
         self.0 |= 1 << day;
+    }
+
+    pub(super) fn len(self) -> u8 {
+        // There are at most 31.
+        u8::try_from(self.0.count_ones()).unwrap_or(31)
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     pub(super) fn union(self, other: Self) -> Self {
@@ -78,7 +116,7 @@ impl Days {
         longest
     }
 
-    fn iter(self) -> impl Iterator<Item = u8> {
+    pub(super) fn iter(self) -> impl Iterator<Item = u8> {
         (0..31).filter(move |day| self.0 & (1 << day) != 0)
     }
 }
@@ -105,7 +143,16 @@ impl FromStr for Month {
         let year = year.parse().map_err(|_| MonthError)?;
         let month = month.parse().map_err(|_| MonthError)?;
         let first = Date::new(year, month, 1).map_err(|_| MonthError)?;
-        Ok(Self { first })
+        let begins = |date: Date| TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0));
+        Ok(Self {
+            first,
+            start: begins(first).map_err(|_| MonthError)?,
+            // Nothing comes after the last month that a time can have.
+            end: first
+                .checked_add(1.month())
+                .and_then(begins)
+                .unwrap_or(Timestamp::MAX),
+        })
     }
 }
 
@@ -120,6 +167,9 @@ impl Serialize for Month {
         serializer.collect_str(self)
     }
 }
+
+/// The seconds of a day.
+const DAY: i64 = 86_400;
 
 #[cfg(test)]
 mod tests {
@@ -175,5 +225,16 @@ mod tests {
         assert_eq!(days, [0, 1, 2].into_iter().collect());
         let none = month.between(time("2026-12-05T00:00:00Z"), time("2026-12-06T00:00:00Z"));
         assert_eq!(none, Days::default());
+        let seconds = |from, to| month.seconds(time(from), time(to));
+        assert_eq!(
+            seconds("2026-10-05T00:00:00Z", "2026-11-01T01:00:00Z"),
+            3600
+        );
+        assert_eq!(
+            seconds("2026-11-30T23:00:00Z", "2027-01-01T00:00:00Z"),
+            3600
+        );
+        assert_eq!(seconds("2026-12-05T00:00:00Z", "2026-12-06T00:00:00Z"), 0);
+        assert_eq!(seconds("2026-11-06T00:00:00Z", "2026-11-05T00:00:00Z"), 0);
     }
 }

@@ -2,13 +2,23 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{Builder, ChainVerdict, Month, Report, Trail};
+use super::{Builder, ChainVerdict, Month, Report, SealVerdict, Trail};
 use crate::chain::Line;
+use crate::key::PublicKey;
 use crate::reader::Reader;
 use crate::record::Record;
-use crate::verify::{Verifier, VerifyError, unreadable};
+use crate::verify::{Broken, Evidence, Verification, Verifier, VerifyError, unreadable};
+
+/// A trail to be read.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// A directory, a file, or `-` for standard input.
+    pub path: PathBuf,
+    /// Its first public key. With it, the seals are checked.
+    pub key: Option<PublicKey>,
+}
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
@@ -25,16 +35,17 @@ pub enum ReadError {
 /// trail as broken.
 pub fn read(
     month: Month,
-    paths: &[PathBuf],
+    sources: &[Source],
     mut progress: impl FnMut(&Reader),
 ) -> Result<Report, ReadError> {
     let mut builder = Builder::new(month);
-    for path in paths {
-        builder.begin(path.display().to_string());
-        let trail = read_trail(&mut builder, path, &mut progress)?;
+    for source in sources {
+        builder.begin(source.path.display().to_string());
+        let trail = read_trail(&mut builder, source, &mut progress)?;
         let same = |other: &Trail| !trail.is_empty() && other.trail == trail;
         if let Some(at) = builder.trails.iter().position(same) {
-            return Err(ReadError::Twice(paths[at].clone(), path.clone()));
+            let other = sources[at].path.clone();
+            return Err(ReadError::Twice(other, source.path.clone()));
         }
         if let Some(last) = builder.trails.last_mut() {
             last.trail = trail;
@@ -46,11 +57,16 @@ pub fn read(
 /// Adds the records of a trail, and returns its id.
 fn read_trail(
     builder: &mut Builder,
-    path: &Path,
+    source: &Source,
     progress: &mut impl FnMut(&Reader),
 ) -> io::Result<String> {
-    let mut verifier = Some(Verifier::of(path)?);
-    let mut reader = Reader::open(path)?;
+    let mut verifier = Verifier::of(&source.path)?;
+    verifier.hold_against(&Evidence {
+        key: source.key.clone(),
+        ..Evidence::default()
+    })?;
+    let mut verifier = Some(verifier);
+    let mut reader = Reader::open(&source.path)?;
     let mut broken = None;
     let mut seen = HashSet::new();
     let mut trail = String::new();
@@ -101,19 +117,43 @@ fn read_trail(
         }
     }
     progress(&reader);
-    let verdict = match verifier.map(Verifier::finish) {
-        Some(Ok(report)) if report.gaps.is_empty() => ChainVerdict::Whole,
-        Some(Ok(_)) => ChainVerdict::Gaps,
-        Some(Err(error)) => {
-            broken = Some(error.to_string());
-            ChainVerdict::Broken
-        }
-        None => ChainVerdict::Broken,
-    };
+    let proof = verifier.map(Verifier::finish);
     if let Some(last) = builder.trails.last_mut() {
-        last.verdict = verdict;
         last.broken = broken;
         last.unread = unread;
+        last.prove(proof, source.key.is_some());
     }
     Ok(trail)
+}
+
+impl Trail {
+    /// Takes what the verifier says, or nothing if the trail was found broken on the way.
+    fn prove(&mut self, proof: Option<Result<Verification, Broken>>, has_key: bool) {
+        let seals = |verdict| {
+            if has_key {
+                verdict
+            } else {
+                SealVerdict::NotChecked
+            }
+        };
+        let verified = match proof {
+            Some(Ok(verified)) => verified,
+            failed => {
+                if let Some(Err(error)) = failed {
+                    self.broken = Some(error.to_string());
+                }
+                self.verdict = ChainVerdict::Broken;
+                self.seals = seals(SealVerdict::Broken);
+                return;
+            }
+        };
+        self.verdict = if verified.gaps.is_empty() {
+            ChainVerdict::Whole
+        } else {
+            ChainVerdict::Gaps
+        };
+        self.seals = seals(SealVerdict::Valid);
+        self.sealed_to = verified.sealed_to;
+        self.signed_to = verified.signed_to;
+    }
 }

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::data::{InventoryPart, TextPart};
 use crate::words::Decision;
 
 fn record(event: &str, time: &str, members: &Value) -> Record {
@@ -22,6 +23,7 @@ fn tunnel(time: &str, bytes_up: u64) -> Record {
         "destination": "billing",
         "decision": "allow",
         "enforced": true,
+        "upload": (bytes_up > 0).then_some("probable"),
         "bytes_up": bytes_up,
         "bytes_down": 7,
     });
@@ -55,7 +57,7 @@ fn report(trails: &[&[Record]]) -> Report {
 }
 
 #[test]
-fn an_upload_is_a_tunnel_that_carried_bytes_up() {
+fn an_upload_is_a_tunnel_that_the_relay_judged_one() {
     let report = report(&[&[
         tunnel("2026-10-31T23:59:59.999Z", 1),
         tunnel("2026-11-02T10:00:00Z", 100),
@@ -193,4 +195,387 @@ fn gaps_and_clock_steps_of_the_month_are_told() {
     assert_eq!((trail.gaps[0].from, trail.gaps[0].to), (Some(3), Some(5)));
     assert_eq!(trail.clock_steps.len(), 1);
     assert!((trail.clock_steps[0].seconds + 3.5).abs() < f64::EPSILON);
+}
+
+/// Makes a record of a tunnel, as a session of this id has it.
+fn of_session(id: &str, event: &str, time: &str, bytes_up: u64, upload: Option<&str>) -> Record {
+    let members = json!({
+        "session": id,
+        "client": client(Some("zvm-1"), "10.0.0.1"),
+        "destination": "billing",
+        "decision": "allow",
+        "enforced": true,
+        "upload": upload,
+        "bytes_up": bytes_up,
+        "bytes_down": 7,
+    });
+    record(event, time, &members)
+}
+
+fn start(time: &str) -> Record {
+    record("relay_started", time, &json!({}))
+}
+
+fn stop(time: &str) -> Record {
+    record("relay_stopped", time, &json!({}))
+}
+
+fn checkpoint(time: &str) -> Record {
+    record("checkpoint", time, &json!({}))
+}
+
+fn inventory(time: &str, clients: &[(&str, &[&str], bool)]) -> Record {
+    let clients: Vec<_> = clients
+        .iter()
+        .map(|(name, formerly, calls_home)| {
+            json!({
+                "name": name, "formerly": formerly, "role": "zvm", "version": null,
+                "since": "2026-01-01T00:00:00Z", "expect_every": null, "calls_home": calls_home,
+            })
+        })
+        .collect();
+    let text = json!({"clients": clients, "destinations": []}).to_string();
+    let [part] = TextPart::of(&text).try_into().unwrap();
+    let data = json!(InventoryPart { inventory: part });
+    record("inventory", time, &json!({"data": data}))
+}
+
+fn without(row: &Row) -> Vec<String> {
+    let days = row.days_without_upload.iter().flatten();
+    days.map(|date| date.strftime("%d").to_string()).collect()
+}
+
+#[test]
+fn a_listed_client_without_a_request_has_a_row() {
+    let report = report(&[&[
+        start("2026-10-05T00:00:00Z"),
+        inventory("2026-10-05T00:00:00Z", &[("gone", &[], true)]),
+        stop("2026-10-06T00:00:00Z"),
+        start("2026-11-02T00:00:00Z"),
+        inventory(
+            "2026-11-02T00:00:01Z",
+            &[
+                ("zvm-1", &[], true),
+                ("zvm-2", &[], true),
+                ("vra", &[], false),
+            ],
+        ),
+        refusal(Some("zvm-1"), "10.0.0.1", "destination_not_allowed"),
+        stop("2026-11-30T00:00:00Z"),
+        start("2026-12-05T00:00:00Z"),
+        inventory("2026-12-05T00:00:00Z", &[("later", &[], true)]),
+        stop("2026-12-06T00:00:00Z"),
+    ]]);
+    let rows: Vec<_> = report
+        .rows
+        .iter()
+        .map(|row| {
+            (
+                row.client.as_str(),
+                row.calls_home,
+                row.tunnels,
+                without(row).len(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            // The relay was down on the first of the month, and it may still have been listed then.
+            ("gone", Some(true), 0, 0),
+            ("vra", Some(false), 0, 0),
+            ("zvm-1", Some(true), 0, 29),
+            ("zvm-2", Some(true), 0, 29),
+        ]
+    );
+    assert_eq!(report.rows[3].role.as_deref(), Some("zvm"));
+    assert_eq!(report.rows[1].days_without_upload, None);
+}
+
+#[test]
+fn a_client_that_distrusts_the_certificate_uploads_nothing() {
+    let tunnel = |n: &str, upload, bytes| {
+        of_session(n, "tunnel_closed", "2026-11-10T00:00:00Z", bytes, upload)
+    };
+    let report = report(&[&[
+        tunnel("1", Some("distrusted"), 524),
+        tunnel("2", Some("distrusted"), 524),
+        tunnel("3", Some("small"), 740),
+        tunnel("4", Some("unanswered"), 9000),
+        // This one went where no upload counts.
+        tunnel("5", None, 9000),
+    ]]);
+    let row = &report.rows[0];
+    assert_eq!((row.tunnels, row.uploads, row.last_upload), (5, 0, None));
+    let kinds: Vec<_> = row
+        .not_uploads
+        .iter()
+        .map(|(kind, n)| (kind.as_str(), *n))
+        .collect();
+    assert_eq!(kinds, [("distrusted", 2), ("small", 1), ("unanswered", 1)]);
+    assert_eq!(without(row), ["10"]);
+}
+
+#[test]
+fn what_an_older_relay_recorded_counts_and_is_marked() {
+    let mut old = of_session("1", "tunnel_closed", "2026-11-10T00:00:00Z", 524, None);
+    old.unjudged = true;
+    let report = report(&[&[old]]);
+    let row = &report.rows[0];
+    assert_eq!((row.uploads, row.unjudged), (1, 1));
+}
+
+#[test]
+fn a_client_is_silent_only_where_a_relay_ran() {
+    // It runs for a day, is killed at rest, and starts again on the last day of the month. Before
+    // that, starts that failed left their checkpoints.
+    let report = report(&[&[
+        start("2026-11-01T10:00:00Z"),
+        tunnel("2026-11-01T11:00:00Z", 1),
+        checkpoint("2026-11-01T12:00:00Z"),
+        checkpoint("2026-11-01T13:00:00Z"),
+        record("audit_gap", "2026-11-20T00:00:00Z", &json!({})),
+        checkpoint("2026-11-20T00:00:01Z"),
+        checkpoint("2026-11-20T00:05:00Z"),
+        record("tunnel_lost", "2026-11-30T22:00:00Z", &json!({})),
+        start("2026-11-30T22:00:01Z"),
+        checkpoint("2026-11-30T23:00:01Z"),
+    ]]);
+    assert_eq!(report.days_covered, 2);
+    assert_eq!(without(&report.rows[0]), ["30"]);
+    let trail = &report.trails[0];
+    assert_eq!((trail.days_run, trail.seconds_run), (2, 3 * 3600 + 3600));
+}
+
+#[test]
+fn a_tunnel_is_of_the_day_on_which_it_last_carried_more() {
+    let report = report(&[
+        // The first trail: over the beginning of the month, with and without bytes in it.
+        &[
+            of_session("1", "tunnel_opened", "2026-10-31T23:50:00Z", 0, None),
+            of_session("2", "tunnel_opened", "2026-10-31T23:50:00Z", 0, None),
+            of_session(
+                "2",
+                "tunnel_progress",
+                "2026-11-01T00:50:00Z",
+                10,
+                Some("probable"),
+            ),
+            of_session(
+                "2",
+                "tunnel_progress",
+                "2026-11-01T01:50:00Z",
+                10,
+                Some("probable"),
+            ),
+            of_session(
+                "1",
+                "tunnel_closed",
+                "2026-11-01T02:00:00Z",
+                100,
+                Some("probable"),
+            ),
+            of_session(
+                "2",
+                "tunnel_closed",
+                "2026-11-02T02:00:00Z",
+                10,
+                Some("probable"),
+            ),
+        ],
+        // The second: lost, over the end of the month, and left open.
+        &[
+            of_session("3", "tunnel_opened", "2026-11-05T12:00:00Z", 0, None),
+            of_session(
+                "3",
+                "tunnel_progress",
+                "2026-11-05T13:00:00Z",
+                10,
+                Some("probable"),
+            ),
+            of_session(
+                "3",
+                "tunnel_lost",
+                "2026-11-09T00:00:00Z",
+                10,
+                Some("probable"),
+            ),
+            of_session("4", "tunnel_opened", "2026-11-28T12:00:00Z", 0, None),
+            of_session(
+                "4",
+                "tunnel_progress",
+                "2026-11-29T12:00:00Z",
+                10,
+                Some("probable"),
+            ),
+            of_session("5", "tunnel_opened", "2026-11-30T12:00:00Z", 0, None),
+            of_session(
+                "5",
+                "tunnel_closed",
+                "2026-12-01T12:00:00Z",
+                10,
+                Some("probable"),
+            ),
+        ],
+    ]);
+    let row = &report.rows[0];
+    assert_eq!((row.tunnels, row.uploads, row.lost, row.open), (4, 4, 1, 1));
+    assert_eq!(row.bytes_up, 40);
+    assert_eq!(row.first_upload, "2026-11-01T00:50:00Z".parse().ok());
+    assert_eq!(row.last_upload, "2026-11-30T12:00:00Z".parse().ok());
+    let days: Vec<_> = row
+        .days
+        .iter()
+        .map(|day| (day.date.day(), day.uploads))
+        .collect();
+    assert_eq!(days, [(1, 1), (5, 1), (28, 0), (29, 1), (30, 1)]);
+    assert!(without(row).contains(&"06".to_owned()));
+    assert!(
+        !without(row).contains(&"28".to_owned()),
+        "it was open and not silent"
+    );
+}
+
+#[test]
+fn a_tunnel_without_its_opening_is_dated_by_how_long_it_lasted() {
+    let mut closed = of_session(
+        "1",
+        "tunnel_closed",
+        "2026-11-02T01:00:00Z",
+        10,
+        Some("probable"),
+    );
+    closed.duration_ms.0 = 2.0 * 3_600_000.0;
+    // Only the next start tells of this one.
+    let lost = of_session(
+        "2",
+        "tunnel_lost",
+        "2026-11-09T00:00:00Z",
+        10,
+        Some("probable"),
+    );
+    let report = report(&[&[closed, lost]]);
+    let row = &report.rows[0];
+    assert_eq!((row.tunnels, row.lost, row.uploads), (2, 1, 1));
+    assert_eq!(row.last_upload, "2026-11-01T23:00:00Z".parse().ok());
+}
+
+#[test]
+fn each_address_has_its_own_last_upload() {
+    let mut other = tunnel("2026-11-20T00:00:00Z", 5);
+    other.client.as_mut().unwrap().address = "10.0.0.2".parse().unwrap();
+    let report = report(&[&[
+        tunnel("2026-11-02T00:00:00Z", 5),
+        other,
+        refusal(Some("zvm-1"), "10.0.0.3", "rate_limited"),
+    ]]);
+    let last: Vec<_> = report
+        .addresses
+        .iter()
+        .map(|it| {
+            (
+                it.address.to_string(),
+                it.uploads,
+                it.last_upload.map(|it| it.to_string()),
+                it.refused,
+            )
+        })
+        .collect();
+    assert_eq!(
+        last,
+        [
+            ("10.0.0.1".into(), 1, Some("2026-11-02T00:00:00Z".into()), 0),
+            ("10.0.0.2".into(), 1, Some("2026-11-20T00:00:00Z".into()), 0),
+            ("10.0.0.3".into(), 0, None, 1),
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_clock_covers_no_day() {
+    let step = |time, seconds| {
+        record(
+            "clock_stepped",
+            time,
+            &json!({"data": {"seconds": seconds}}),
+        )
+    };
+    let two_years = 2.0 * 365.0 * 86_400.0;
+    let report = report(&[&[
+        start("2026-11-01T00:00:00Z"),
+        tunnel("2026-11-02T12:00:00Z", 5),
+        // This one took its time before the step was noticed.
+        tunnel("2028-11-01T12:00:00Z", 5),
+        step("2028-11-01T12:00:01Z", two_years),
+        tunnel("2028-11-01T13:00:00Z", 5),
+        step("2026-11-02T13:00:01Z", -two_years),
+        tunnel("2026-11-03T00:00:00Z", 5),
+        stop("2026-11-04T00:00:00Z"),
+    ]]);
+    assert_eq!(report.days_covered, 4);
+    assert_eq!(
+        report.trails[0].clock_steps.len(),
+        2,
+        "out of the month and back"
+    );
+    let row = &report.rows[0];
+    assert_eq!(
+        (row.uploads, without(row)),
+        (2, vec!["01".into(), "04".into()])
+    );
+}
+
+#[test]
+fn a_renamed_client_is_one() {
+    let mut before = tunnel("2026-11-02T00:00:00Z", 5);
+    before.client.as_mut().unwrap().name = Some("old".into());
+    let report = report(&[&[
+        start("2026-11-01T00:00:00Z"),
+        inventory("2026-11-01T00:00:00Z", &[("old", &[], true)]),
+        before,
+        inventory("2026-11-03T00:00:00Z", &[("zvm-1", &["old"], true)]),
+        tunnel("2026-11-04T00:00:00Z", 5),
+        stop("2026-11-05T00:00:00Z"),
+    ]]);
+    let [row] = report.rows.as_slice() else {
+        panic!("{:#?}", report.rows);
+    };
+    assert_eq!((row.client.as_str(), row.uploads), ("zvm-1", 2));
+    assert_eq!(without(row), ["01", "03", "05"]);
+    assert_eq!(
+        (report.addresses.len(), report.addresses[0].uploads),
+        (1, 2)
+    );
+}
+
+#[test]
+fn only_the_relays_of_a_client_count_for_it() {
+    let one = [
+        start("2026-11-01T00:00:00Z"),
+        inventory("2026-11-01T00:00:00Z", &[("zvm-1", &[], true)]),
+        stop("2026-11-02T00:00:00Z"),
+    ];
+    let other = [
+        start("2026-11-01T00:00:00Z"),
+        inventory("2026-11-01T00:00:00Z", &[("zvm-2", &[], true)]),
+        // It comes into this inventory in the middle of a run.
+        inventory(
+            "2026-11-08T00:00:00Z",
+            &[("zvm-1", &[], true), ("zvm-2", &[], true)],
+        ),
+        stop("2026-11-09T00:00:00Z"),
+    ];
+    let report = report(&[&one, &other]);
+    assert_eq!(report.days_covered, 9);
+    assert_eq!(without(&report.rows[0]), ["01", "02", "08", "09"]);
+    assert_eq!(without(&report.rows[1]).len(), 9);
+}
+
+#[test]
+fn two_destinations_are_no_silence() {
+    let mut newer = tunnel("2026-11-02T00:00:00Z", 5);
+    newer.destination = Some("billing-9".into());
+    let report = report(&[&[tunnel("2026-11-01T00:00:00Z", 5), newer]]);
+    assert_eq!(report.rows.len(), 2);
+    assert!(report.rows.iter().all(|row| without(row).is_empty()));
 }

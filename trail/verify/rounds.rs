@@ -115,7 +115,7 @@ impl Verifier {
         Ok(verifier)
     }
 
-    fn hold_against(&mut self, evidence: &Evidence<'_>) -> io::Result<()> {
+    pub(crate) fn hold_against(&mut self, evidence: &Evidence<'_>) -> io::Result<()> {
         self.witness = evidence.witness.map(Witness::open).transpose()?;
         self.pin.clone_from(&evidence.pin);
         self.report.pin_compared = evidence.pin.as_ref().map(|_| false);

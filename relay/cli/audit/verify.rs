@@ -239,7 +239,7 @@ pub(super) fn progress_bar() -> ProgressBar {
     bar
 }
 
-fn parse_key(text: &str) -> Result<PublicKey, String> {
+pub(super) fn parse_key(text: &str) -> Result<PublicKey, String> {
     PublicKey::parse(text)
         .ok_or_else(|| "a public key is 64 hexadecimal digits, in lower case".to_owned())
 }

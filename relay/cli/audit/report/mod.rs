@@ -7,8 +7,9 @@ use std::io::{BufWriter, Write as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use callhome_trail::PublicKey;
 use callhome_trail::harmless;
-use callhome_trail::report::{ChainVerdict, Month, Report, csv, read, xlsx};
+use callhome_trail::report::{ChainVerdict, Month, Report, Source, csv, read, xlsx};
 
 use super::{TrailArg, verify};
 use crate::cli::exit::Exit;
@@ -25,6 +26,10 @@ pub(in crate::cli) struct ReportArgs {
     /// The month, in UTC
     #[arg(long, value_name = "YYYY-MM")]
     month: Month,
+    /// The first public key of the trail, in hexadecimal: checks the seals. With several trails,
+    /// give one for each, in their order
+    #[arg(long, value_name = "HEX", value_parser = verify::parse_key)]
+    key: Vec<PublicKey>,
     #[command(flatten)]
     format: ReportFormat,
 }
@@ -44,7 +49,7 @@ struct ReportFormat {
 }
 
 pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
-    let trails = if args.trails.is_empty() {
+    let paths = if args.trails.is_empty() {
         let configured = TrailArg {
             trail: None,
             config: args.config.clone(),
@@ -53,8 +58,24 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
     } else {
         args.trails.clone()
     };
+    if !args.key.is_empty() && args.key.len() != paths.len() {
+        out::error_line(&format!(
+            "error: {} trails need as many keys, and {} are given",
+            paths.len(),
+            args.key.len()
+        ));
+        return Ok(Exit::Usage);
+    }
+    let mut keys = args.key.iter().cloned();
+    let sources: Vec<_> = paths
+        .into_iter()
+        .map(|path| Source {
+            path,
+            key: keys.next(),
+        })
+        .collect();
     let bar = verify::progress_bar();
-    let report = read(args.month, &trails, |reader| {
+    let report = read(args.month, &sources, |reader| {
         bar.set_length(reader.size());
         bar.set_position(reader.position());
     });
@@ -84,8 +105,8 @@ pub(super) fn run(args: &ReportArgs) -> anyhow::Result<Exit> {
     })
 }
 
-/// Whether every trail is unchanged, as far as the chain proves it. A declared gap is in the
-/// report, and isn't an error.
+/// Whether every trail is unchanged, as far as the chain and the seals prove it. A declared gap is
+/// in the report, and isn't an error.
 fn is_sound(report: &Report) -> bool {
     report
         .trails
