@@ -10,6 +10,7 @@ mod missing;
 mod rounds;
 mod seals;
 mod times;
+mod trails;
 mod verification;
 mod witness;
 
@@ -139,7 +140,7 @@ impl Verifier {
             };
         };
         if self.trail.as_deref() != Some(&*line.trail) {
-            return Err("it is of another trail".into());
+            return Err(self.another_trail(line, raw));
         }
         if line.seq < self.next {
             return Err(format!(
