@@ -7,6 +7,7 @@
 mod activation;
 mod answers;
 mod audit_cli;
+mod audit_copies;
 mod audit_export;
 mod audit_report;
 mod audit_tail;

@@ -1,6 +1,7 @@
 //! `audit`: proves the trail, and shows it to people and to other programs.
 
 mod export;
+mod filter;
 mod keygen;
 mod report;
 mod schema;
