@@ -231,7 +231,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__export)
-            opts="-h --config --format --help"
+            opts="-h --config --format --client --destination --decision --session --since --until --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -243,6 +243,30 @@ _callhome__relay() {
                     ;;
                 --format)
                     COMPREPLY=($(compgen -W "squid combined csv ecs" -- "${cur}"))
+                    return 0
+                    ;;
+                --client)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --destination)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --decision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --session)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 *)
@@ -423,7 +447,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__tail)
-            opts="-f -n -h --config --follow --lines --client --destination --decision --since --until --json --help"
+            opts="-f -n -h --config --follow --lines --client --destination --decision --session --since --until --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -450,6 +474,10 @@ _callhome__relay() {
                     return 0
                     ;;
                 --decision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --session)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

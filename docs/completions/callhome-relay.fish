@@ -83,10 +83,11 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l json -d 'One JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s n -l lines -d 'So many of the last records that match [default: 10, or all with --since]' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s n -l lines -d 'So many of the last records that match [default: 10, or all with --since or --session]' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l client -d 'Of this client only' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l destination -d 'Decided by this destination only' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l decision -d 'With this decision only' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l session -d 'Of this session only: the id in the answer to a refused request' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l since -d 'Not before: 2026-11-24, 2026-11-24T14:00:00Z, or back from now: 30m, 2h, 1d' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l until -d 'Before' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s f -l follow -d 'Go on with what is added, over rotation'
@@ -101,8 +102,14 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l format -r -f -a "squid\t'Squid\'s native access.log, one line a session'
 combined\t'NCSA combined, one line a session'
-csv\t'A header, then one line a session'
+csv\t'A header, then one line a session, and one for each reason of refusals counted together'
 ecs\t'Elastic Common Schema, one JSON object a record'"
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l client -d 'Of this client only' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l destination -d 'Decided by this destination only' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l decision -d 'With this decision only' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l session -d 'Of this session only: the id in the answer to a refused request' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l since -d 'Not before: 2026-11-24, 2026-11-24T14:00:00Z, or back from now: 30m, 2h, 1d' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l until -d 'Before' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from keygen" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
