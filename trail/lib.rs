@@ -59,6 +59,6 @@ pub use reason::{Alert, ProxyErrorType, Reason, Verdict};
 pub use record::{Client, Millis, Record, Target, Tls};
 pub use schema::schema;
 pub use seen::Seen;
-pub use span::Span;
+pub use span::TimeSpan;
 pub use text::Text;
 pub use words::{ABANDONED, Decision, Event, Outcome, Upload};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::segments::{self, MAX_LINE, Segment};
-use crate::span::Span;
+use crate::span::TimeSpan;
 
 /// Reads line after line, and ends where the trail ends now; it doesn't follow.
 ///
@@ -71,7 +71,7 @@ impl Reader {
     }
 
     /// Opens what may have records of a span. A directory's segments that have none are left out.
-    pub fn open_within(path: &Path, span: &Span) -> io::Result<Self> {
+    pub fn open_within(path: &Path, span: &TimeSpan) -> io::Result<Self> {
         Self::open_part(path, |segments| span.split(segments).0)
     }
 

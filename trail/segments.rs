@@ -44,7 +44,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
         segments.clear();
         for path in paths(directory)? {
             let is_active = is_active(&path);
-            match Segment::read_listed(path) {
+            match Segment::read_listed(&path) {
                 Ok(segment) => segments.extend(segment),
                 // The segment was closed after the directory was read. It has another name now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && is_active => {
@@ -206,10 +206,10 @@ pub fn is_active(path: &Path) -> bool {
 
 impl Segment {
     /// Reads a segment that may have been compressed since its name was read.
-    fn read_listed(path: PathBuf) -> io::Result<Option<Self>> {
-        match Self::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_compressed(&path) => {
-                Self::read(&compressed(&path))
+    fn read_listed(path: &Path) -> io::Result<Option<Self>> {
+        match Self::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_compressed(path) => {
+                Self::read(&compressed(path))
             }
             segment => segment,
         }

@@ -6,12 +6,12 @@ use crate::segments::Segment;
 
 /// The records from `since` on and before `until`. None is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
+pub struct TimeSpan {
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
 }
 
-impl Span {
+impl TimeSpan {
     pub fn contains(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time < until)
     }
@@ -78,7 +78,7 @@ mod tests {
             size: 1,
             readable: begin >= 0,
         });
-        let span = Span {
+        let span = TimeSpan {
             since: since.map(day),
             until: until.map(day),
         };

@@ -17,12 +17,11 @@ pub(super) fn line(record: &Record) -> Option<String> {
         "observer": {"name": record.relay, "product": "callhome-relay", "type": "proxy"},
         "callhome_relay": {"trail": record.trail},
     });
-    match record.client {
-        Some(_) => add_session(&mut document, record),
-        None => {
-            document["callhome_relay"]["data"] = record.data().unwrap_or_default();
-            add_counted(&mut document, record);
-        }
+    if record.client.is_some() {
+        add_session(&mut document, record);
+    } else {
+        document["callhome_relay"]["data"] = record.data().unwrap_or_default();
+        add_counted(&mut document, record);
     }
     prune(&mut document);
     harmless::json_line(&document).ok()

@@ -1,5 +1,4 @@
-//! Writes records in the formats of other programs. Each line is exactly one line, whatever its text
-//! is.
+//! Writes records in the formats of other programs. No text of a record breaks its line.
 
 mod combined;
 #[cfg(feature = "report")]
@@ -13,8 +12,8 @@ use crate::record::{Client, Record};
 use crate::words::{Decision, Outcome};
 use crate::{escape, harmless};
 
-/// A format. ECS has every record. The others have the last record of each session, and only CSV has
-/// refusals that were counted together.
+/// A format. ECS has every record, and the others have the last record of each session. CSV also
+/// has refusals that were counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
     /// Squid's native `access.log`.
@@ -38,8 +37,8 @@ impl ExportFormat {
         }
     }
 
-    /// The record's lines, without their line feeds. There are none for a record that the format has
-    /// no place for, and several for refusals that were counted together.
+    /// The record's lines, without their line feeds. There are none for a record that the format
+    /// has no place for, and several for refusals that were counted together.
     pub fn lines(self, record: &Record) -> Vec<String> {
         let line: fn(&Record, &Client) -> String = match self {
             Self::Ecs => return ecs::line(record).into_iter().collect(),

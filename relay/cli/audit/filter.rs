@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use callhome_trail::{Counted, Decision, Line, Record, Span};
+use callhome_trail::{Counted, Decision, Line, Record, TimeSpan};
 use ipnet::IpNet;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -68,16 +68,16 @@ impl Filter {
     }
 
     /// The span in which records may match. The id of a session has the time of its beginning.
-    pub(super) fn span(&self) -> Span {
+    pub(super) fn span(&self) -> TimeSpan {
         let began = self.session().and_then(began);
-        Span {
+        TimeSpan {
             since: self.since.max(began),
             until: self.until,
         }
     }
 
-    fn times(&self) -> Span {
-        Span {
+    fn times(&self) -> TimeSpan {
+        TimeSpan {
             since: self.since,
             until: self.until,
         }

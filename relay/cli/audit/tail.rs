@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anstyle::Style;
 use callhome_trail::harmless::{visible, visible_json};
-use callhome_trail::{Client, Decision, Event, Follower, Line, Record, Span, human, segments};
+use callhome_trail::{Client, Decision, Event, Follower, Line, Record, TimeSpan, human, segments};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Map, Value};
 
@@ -103,7 +103,7 @@ pub(super) fn run(args: &TailArgs) -> anyhow::Result<Exit> {
 
 /// Follows the last segments of a directory that may have records of the span, or all else. Returns
 /// also whether there are more of them.
-fn follower(path: &Path, span: &Span, last: usize) -> io::Result<(Follower, bool)> {
+fn follower(path: &Path, span: &TimeSpan, last: usize) -> io::Result<(Follower, bool)> {
     let mut follower = Follower::open(path, 0)?;
     if !path.is_dir() {
         return Ok((follower, false));
