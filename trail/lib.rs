@@ -46,7 +46,7 @@ pub use escape::{MAX_RAW, escape, unescape};
 pub use follow::Follower;
 pub use hash::Hash;
 pub use head::{HEAD, Head, HeadFile};
-pub use inventory::{ExpectedClient, Inventory, ListedDestination};
+pub use inventory::{ExpectedClient, Inventory, InventoryParts, ListedDestination};
 pub use key::{PublicKey, SigningKey};
 pub use reader::{Place, RawLine, Reader};
 pub use reason::{Alert, ProxyErrorType, Reason, Verdict};
