@@ -11,6 +11,7 @@
 //! | `segments` `seals` `head` | the files of a directory |
 //! | `reader` `follow` | the lines of a trail, once or as they come |
 //! | `verify` | the proof |
+//! | `fleet` | who has called home, and who hasn't |
 //! | `report` `export` `schema` | a month's sum, other programs' formats, the JSON Schema |
 //! | `escape` `harmless` `human` | text that comes in, text that goes out, quantities for people |
 
@@ -18,6 +19,7 @@ mod chain;
 mod data;
 mod escape;
 pub mod export;
+pub mod fleet;
 mod follow;
 pub mod harmless;
 mod hash;
