@@ -61,6 +61,9 @@ _callhome__relay() {
             callhome__relay__subcmd__audit,keygen)
                 cmd="callhome__relay__subcmd__audit__subcmd__keygen"
                 ;;
+            callhome__relay__subcmd__audit,quiet)
+                cmd="callhome__relay__subcmd__audit__subcmd__quiet"
+                ;;
             callhome__relay__subcmd__audit,report)
                 cmd="callhome__relay__subcmd__audit__subcmd__report"
                 ;;
@@ -81,6 +84,9 @@ _callhome__relay() {
                 ;;
             callhome__relay__subcmd__audit__subcmd__help,keygen)
                 cmd="callhome__relay__subcmd__audit__subcmd__help__subcmd__keygen"
+                ;;
+            callhome__relay__subcmd__audit__subcmd__help,quiet)
+                cmd="callhome__relay__subcmd__audit__subcmd__help__subcmd__quiet"
                 ;;
             callhome__relay__subcmd__audit__subcmd__help,report)
                 cmd="callhome__relay__subcmd__audit__subcmd__help__subcmd__report"
@@ -160,6 +166,9 @@ _callhome__relay() {
             callhome__relay__subcmd__help__subcmd__audit,keygen)
                 cmd="callhome__relay__subcmd__help__subcmd__audit__subcmd__keygen"
                 ;;
+            callhome__relay__subcmd__help__subcmd__audit,quiet)
+                cmd="callhome__relay__subcmd__help__subcmd__audit__subcmd__quiet"
+                ;;
             callhome__relay__subcmd__help__subcmd__audit,report)
                 cmd="callhome__relay__subcmd__help__subcmd__audit__subcmd__report"
                 ;;
@@ -217,7 +226,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit)
-            opts="-h --help verify tail report export schema keygen help"
+            opts="-h --help verify tail report quiet export schema keygen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -253,7 +262,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__help)
-            opts="verify tail report export schema keygen help"
+            opts="verify tail report quiet export schema keygen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -295,6 +304,20 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__help__subcmd__keygen)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        callhome__subcmd__relay__subcmd__audit__subcmd__help__subcmd__quiet)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -372,6 +395,28 @@ _callhome__relay() {
             fi
             case "${prev}" in
                 --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        callhome__subcmd__relay__subcmd__audit__subcmd__quiet)
+            opts="-h --config --for --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --for)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -775,7 +820,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__help__subcmd__audit)
-            opts="verify tail report export schema keygen"
+            opts="verify tail report quiet export schema keygen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -803,6 +848,20 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__help__subcmd__audit__subcmd__keygen)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        callhome__subcmd__relay__subcmd__help__subcmd__audit__subcmd__quiet)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -67,14 +67,15 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; an
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the effective configuration, presets included'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of the file'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "report" -d 'Sum up a month, by client and destination'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "export" -d 'Convert the records for another program'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "schema" -d 'Print the JSON Schema of a record'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema keygen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -s h -l help -d 'Print help'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -f -a "report" -d 'Sum up a month, by client and destination'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -f -a "quiet" -d 'Say which clients haven\'t called home, since when, and why'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -f -a "export" -d 'Convert the records for another program'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -f -a "schema" -d 'Print the JSON Schema of a record'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema keygen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l key -d 'The first public key, in hexadecimal: checks the seals' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l witness -d 'Records that a console or a syslog server kept: the trail must have the same' -r -F
@@ -98,6 +99,10 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l json -d 'One JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l csv -d 'A header, then one line a client and destination'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from quiet" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from quiet" -l for -d 'How often clients call home, such as 12h or 3d. It replaces their `expect_every` [default: 3d for a client without one]' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from quiet" -l json -d 'Print one JSON object'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from quiet" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l format -r -f -a "squid\t'Squid\'s native access.log, one line a session'
 combined\t'NCSA combined, one line a session'
@@ -110,6 +115,7 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "report" -d 'Sum up a month, by client and destination'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "quiet" -d 'Say which clients haven\'t called home, since when, and why'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "export" -d 'Convert the records for another program'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of a record'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
@@ -152,6 +158,7 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and 
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "tail" -d 'Show the records to people, as they are or as they come'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "report" -d 'Sum up a month, by client and destination'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "quiet" -d 'Say which clients haven\'t called home, since when, and why'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "export" -d 'Convert the records for another program'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "schema" -d 'Print the JSON Schema of a record'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'

@@ -17,6 +17,7 @@ use super::process::relay;
 use super::tls::digest;
 
 pub(crate) struct Trail {
+    name: &'static str,
     directory: TempDir,
     text: String,
     seq: u64,
@@ -25,7 +26,12 @@ pub(crate) struct Trail {
 
 impl Trail {
     pub(crate) fn new() -> Self {
+        Self::named("t-1")
+    }
+
+    pub(crate) fn named(name: &'static str) -> Self {
         Self {
+            name,
             directory: tempfile::tempdir().unwrap(),
             text: String::new(),
             seq: 1,
@@ -141,7 +147,7 @@ impl Trail {
         let Value::Object(members) = record else {
             panic!("{record}");
         };
-        let mut line = json!({"v": 1, "trail": "t-1", "seq": self.seq});
+        let mut line = json!({"v": 1, "trail": self.name, "seq": self.seq});
         line.as_object_mut().unwrap().extend(members);
         line["prev"] = self.prev.clone().into();
         let line = line.to_string();

@@ -73,7 +73,12 @@ pub fn cause(facts: &Facts, now: Timestamp) -> Cause {
             since: facts.removed.unwrap_or(now),
         },
         State::Exempt => Cause::Exempt,
-        State::Ok | State::New | State::Late => Cause::Well,
+        State::Ok => Cause::Well,
+        // An upload isn't due yet. What was tried all the same is worth a look.
+        State::New | State::Late => match silence(facts, now) {
+            Cause::NoTry(NoTry { last: None, .. }) | Cause::RelaySilent { .. } => Cause::Well,
+            cause => cause,
+        },
         State::Unknown => unknown(facts, now),
         State::Overdue
         | State::AtRisk
@@ -157,16 +162,13 @@ impl fmt::Display for Cause {
                 write!(f, "in no inventory since {}", human::time(*since))
             }
             Self::Exempt => f.write_str("not expected to call home (calls_home = false)"),
-            Self::NoInventory { last_tunnel: None } => {
-                f.write_str("this trail is of an older relay and doesn't tell what an upload is")
+            Self::NoInventory { last_tunnel } => {
+                f.write_str("no inventory tells whether it is expected")?;
+                match last_tunnel {
+                    Some(last) => write!(f, "; its last tunnel was to {}", last_contact(last)),
+                    None => Ok(()),
+                }
             }
-            Self::NoInventory {
-                last_tunnel: Some(last),
-            } => write!(
-                f,
-                "this trail is of an older relay and doesn't tell what an upload is; the last tunnel was to {}",
-                last_contact(last)
-            ),
             Self::RelaySilent { relay, since } => write!(
                 f,
                 "the trail of {relay} ends at {}, so later uploads aren't known",

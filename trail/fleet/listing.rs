@@ -26,12 +26,12 @@ pub(super) struct Listings {
 pub(super) struct Listing {
     pub(super) client: ExpectedClient,
     /// Never empty.
-    pub(super) spans: VecDeque<Span>,
+    pub(super) spans: VecDeque<ListedSpan>,
 }
 
 /// A time for which a client was listed.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Span {
+pub(super) struct ListedSpan {
     pub(super) from: Mark,
     /// None if it is listed still.
     pub(super) to: Option<Mark>,
@@ -70,7 +70,7 @@ impl Listings {
             }
             // The relay may have listed it before the trail that is read begins.
             let since = client.since.min(mark.recorded());
-            let span = Span {
+            let span = ListedSpan {
                 from: clock.mark(since, read),
                 to: None,
             };
@@ -146,7 +146,7 @@ impl Listing {
         if self.is_present() {
             return;
         }
-        self.spans.push_back(Span {
+        self.spans.push_back(ListedSpan {
             from: mark,
             to: None,
         });

@@ -8,12 +8,10 @@ impl Cause {
     /// What to do next, in words. Empty if there is nothing to do.
     pub fn next_step(&self) -> String {
         match self {
-            Self::Well | Self::Exempt => String::new(),
+            // A trail without an inventory needs a newer relay, whatever machines come there.
+            Self::Well | Self::Exempt | Self::NoInventory { .. } => String::new(),
             Self::Removed { .. } => {
                 "nothing, unless it was removed by mistake: then list it again".to_owned()
-            }
-            Self::NoInventory { .. } => {
-                "upgrade the relay; until then `audit report` has what each machine sent".to_owned()
             }
             Self::RelaySilent { relay, .. } => format!(
                 "look at {relay} first: does it run (`callhome-relay health`), and is this its present trail?"

@@ -37,8 +37,8 @@ impl SiteTrail<'_> {
         self.date(&self.ledger.clock.mark(last, self.now))
     }
 
-    /// When another trail of the same relay took its place. Two relays that run at the same time and
-    /// have one name stay two.
+    /// When another trail of the same relay took its place. Two relays that run at the same time
+    /// and have one name stay two.
     pub(super) fn ended_by(&self, other: &Self) -> Option<Timestamp> {
         let begin = other.date(other.ledger.first.as_ref()?);
         let is_next = other.ledger.relay == self.ledger.relay

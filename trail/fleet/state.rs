@@ -160,8 +160,8 @@ impl Facts {
         Some(left.max(0))
     }
 
-    /// Whether the deadline is known from an upload or from the ZVM. Without both, its own alert may
-    /// have begun before it was entered.
+    /// Whether the deadline is known from an upload or from the ZVM. Without both, its own alert
+    /// may have begun before it was entered.
     pub fn is_deadline_known(&self) -> bool {
         self.upload.is_some() || self.reading.is_some()
     }

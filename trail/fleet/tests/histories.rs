@@ -416,6 +416,10 @@ fn refused_at_an_unlisted_name_of_the_vendors() {
         at_an_unlisted_name(&mut relay, at(25.0 + f64::from(n)), "update.example.com");
     }
     assert_is(zvm(relay, at(27.5)), State::New, "");
+    // A single try is no state, but a cause to look at.
+    let mut relay = Relay::of_zvm();
+    at_an_unlisted_name(&mut relay, at(25.0), "ch4.zerto.com");
+    assert_is(zvm(relay, at(27.5)), State::New, "refused: once");
 }
 
 /// A machine that uploads although a name is refused doesn't need that name for it.

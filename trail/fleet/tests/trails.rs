@@ -78,7 +78,7 @@ fn a_trail_of_an_older_relay_is_read_and_says_so() {
     assert_is(
         judged(&facts_, day(29.1)),
         State::Unknown,
-        "doesn't tell what an upload is; the last tunnel was to ch3.zerto.com, the last time at 2026-11-30",
+        "no inventory tells whether it is expected; its last tunnel was to ch3.zerto.com, the last time at 2026-11-30",
     );
     // After an upgrade the same trail has an inventory.
     relay
