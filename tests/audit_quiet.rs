@@ -201,6 +201,7 @@ fn the_trail_of_an_older_relay_is_read_and_says_so() {
     let (code, text) = quiet(&[&trail.file()], &[]);
     assert_eq!(code, 1);
     for part in [
+        "no client is listed at ",
         "no inventory: it doesn't say who is expected",
         "found, and in no inventory:",
         "unknown  zvm-1",
@@ -208,6 +209,27 @@ fn the_trail_of_an_older_relay_is_read_and_says_so() {
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
+}
+
+#[test]
+fn a_clock_that_is_ahead_now_is_told_and_makes_no_machine_well() {
+    let mut trail = Trail::new();
+    push_inventory(&mut trail, &ago(500), &[client("zvm-1", "10.0.0.1", None)]);
+    trail.push(closed("zvm-1", "10.0.0.1", &ago(490), "probable"));
+    // Two years ahead, it goes on for 400 hours in silence.
+    let ahead = 2 * 365 * 24;
+    trail.push(closed("zvm-1", "10.0.0.1", &ago(400 - ahead), "probable"));
+    trail.push(event("tunnel_opened", &ago(-ahead)));
+    let (code, text) = quiet(&[&trail.file()], &[]);
+    assert_eq!(code, 1);
+    assert!(
+        text.contains("clock: 730d00h ahead") || text.contains("clock: 729d23h"),
+        "{text}"
+    );
+    assert!(
+        text.contains("overdue  zvm-1") && text.contains("(16d16h ago)"),
+        "{text}"
+    );
 }
 
 /// A log server may have the trails of two relays in one file.
@@ -225,7 +247,7 @@ fn a_file_may_have_two_trails() {
     let both = one.beside("both.jsonl");
     std::fs::write(
         &both,
-        lines.map(|line| format!("{line}\n")).collect::<String>(),
+        lines.flat_map(|line| [line, "\n"]).collect::<String>(),
     )
     .unwrap();
     let (code, all) = rows(&[&both], &[]);

@@ -158,7 +158,7 @@ pub(super) fn minus(time: Timestamp, duration: SignedDuration) -> Timestamp {
 /// Records are in the order of their times, but for what the writer itself adds among them.
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 /// Clocks that are kept right differ by less.
-const AHEAD: SignedDuration = SignedDuration::from_mins(5);
+pub(super) const AHEAD: SignedDuration = SignedDuration::from_mins(5);
 /// How many places of a kind are kept for a trail.
 const MOST: usize = 64;
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::Fleet;
+use super::clock::AHEAD;
 use crate::chain::Line;
 use crate::reader::Reader;
 use crate::record::Record;
@@ -42,6 +43,15 @@ pub struct ReadTrail {
     pub broken: Option<String>,
     /// Lines that are no records, or of an unknown event.
     pub unread: u64,
+}
+
+impl ReadTrail {
+    /// By how much the relay's clock was ahead of the reader's at the end of the trail, if that is
+    /// more than a little.
+    pub fn ahead(&self, now: Timestamp) -> Option<SignedDuration> {
+        let ahead = self.last_time?.duration_since(now);
+        (ahead > AHEAD).then_some(ahead)
+    }
 }
 
 /// A trail while it is read.

@@ -17,6 +17,12 @@ fn a_clock_two_years_ahead_for_an_hour() {
     let facts = of("zvm", std::slice::from_mut(&mut back), day(40.0));
     assert_eq!(facts.upload.as_ref().unwrap().at, at(48.9));
     assert_is(judged(&facts, day(40.0)), State::Overdue, "");
+    // A long tunnel that ends later takes nothing back.
+    back.upload(day(39.0));
+    let long = json!({"upload": "probable", "duration_ms": 86_400_000.0});
+    back.session("tunnel_closed", day(39.5), &long);
+    let facts = of("zvm", std::slice::from_mut(&mut back), day(40.0));
+    assert_eq!(facts.upload.as_ref().unwrap().at, day(39.0));
     // While it is ahead, the clock of the reader shows by how much.
     ahead
         .upload(day(1.0))

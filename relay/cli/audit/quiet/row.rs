@@ -94,8 +94,12 @@ impl Quiet {
 
     /// Whether every listed client is well, and every trail could be read and is unchanged.
     pub(super) fn is_well(&self) -> bool {
-        let is_sound =
-            |trail: &ReadTrail| trail.broken.is_none() && trail.unread == 0 && trail.has_inventory;
+        // A relay may have begun a new trail since it was upgraded.
+        let tells = |trail: &ReadTrail| {
+            let mut same = self.trails.iter().filter(|it| it.relay == trail.relay);
+            same.any(|it| it.has_inventory)
+        };
+        let is_sound = |it: &ReadTrail| it.broken.is_none() && it.unread == 0 && tells(it);
         self.quiet() == 0 && self.trails.iter().all(is_sound)
     }
 

@@ -17,7 +17,7 @@ pub(super) fn write(quiet: &Quiet, out: &mut impl Write) -> io::Result<()> {
     let rows: Vec<_> = quiet.clients.iter().filter(judged).collect();
     write_summary(quiet, rows.len(), out)?;
     for trail in &quiet.trails {
-        write_trail(trail, out)?;
+        write_trail(trail, quiet.at, out)?;
     }
     if !rows.is_empty() {
         writeln!(out)?;
@@ -43,6 +43,14 @@ pub(super) fn write(quiet: &Quiet, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn write_summary(quiet: &Quiet, clients: usize, out: &mut impl Write) -> io::Result<()> {
+    if quiet.clients.is_empty() {
+        let warn = out::WARN;
+        let at = human::time(quiet.at);
+        return writeln!(
+            out,
+            "{warn}no client is listed{warn:#} at {at}: a [[client]] is needed for each machine that must call home"
+        );
+    }
     let count = quiet.quiet();
     let style = if count == 0 { out::GOOD } else { out::BAD };
     writeln!(
@@ -53,7 +61,7 @@ fn write_summary(quiet: &Quiet, clients: usize, out: &mut impl Write) -> io::Res
 }
 
 /// Writes a line for each trail, because an answer is worth no more than what it was read from.
-fn write_trail(trail: &ReadTrail, out: &mut impl Write) -> io::Result<()> {
+fn write_trail(trail: &ReadTrail, now: Timestamp, out: &mut impl Write) -> io::Result<()> {
     let (warn, bad) = (out::WARN, out::BAD);
     let path = trail.path.display().to_string();
     let last = trail
@@ -66,6 +74,13 @@ fn write_trail(trail: &ReadTrail, out: &mut impl Write) -> io::Result<()> {
         visible(&trail.relay),
         trail.records
     )?;
+    if let Some(ahead) = trail.ahead(now) {
+        let ahead = duration(ahead.as_secs());
+        writeln!(
+            out,
+            "  {bad}clock{bad:#}: {ahead} ahead of this machine's; times since it was set are corrected by that"
+        )?;
+    }
     if let Some(broken) = &trail.broken {
         writeln!(out, "  {bad}broken{bad:#}: {}", visible(broken))?;
     }
