@@ -100,16 +100,13 @@ impl Ledger {
                 }
             }
             Event::Refusals => self.take_together(record, mark),
-            Event::ConfigRejected
-            | Event::Checkpoint
-            | Event::TrailPruned
-            | Event::ClockStepped => {}
             Event::TunnelOpened
             | Event::TunnelProgress
             | Event::TunnelClosed
             | Event::TunnelLost
             | Event::RequestDenied
             | Event::RequestFailed => self.take_session(record, mark, read),
+            _ => {}
         }
     }
 
