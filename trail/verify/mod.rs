@@ -194,7 +194,7 @@ impl Verifier {
 
     /// Takes what the record declares about the trail itself.
     fn note(&mut self, line: &Line<'_>) -> Result<(), String> {
-        self.jumps.take(line);
+        line.tell(&mut self.jumps);
         match &*line.event {
             "audit_gap" => {
                 let gap = line
