@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::support::client;
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::TlsServer;
-use crate::support::trail::{Trail, audit, ecs_schema, export, printed};
+use crate::support::trail::{
+    Trail, audit, ecs_schema, export, printed, refusals, segment, session, spoil,
+};
 
 #[test]
 fn squid_lines_are_squids() {
@@ -43,7 +45,7 @@ fn csv_has_a_row_a_session_under_a_stable_header() {
     let text = export("csv", &Trail::ends().file());
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let header = reader.headers().unwrap().clone();
-    assert_eq!(header.len(), 38);
+    assert_eq!(header.len(), 39);
     let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
     assert_eq!(rows.len(), 7);
     let column = |name| header.iter().position(|column| column == name).unwrap();
@@ -56,6 +58,144 @@ fn csv_has_a_row_a_session_under_a_stable_header() {
     assert_eq!(cell(1, "client_address"), "fd00::1");
     assert_eq!(cell(1, "reason"), "port_not_allowed");
     assert_eq!(cell(4, "outcome"), "abandoned");
+}
+
+#[test]
+fn refusals_that_were_counted_have_rows_with_their_count() {
+    let trail = counted();
+    let text = export("csv", &trail.file());
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let header = reader.headers().unwrap().clone();
+    assert_eq!(&header[header.len() - 1], "count");
+    let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+    let column = |name| header.iter().position(|column| column == name).unwrap();
+    let names = [
+        "seq",
+        "event",
+        "client_address",
+        "decision",
+        "reason",
+        "outcome",
+        "count",
+    ];
+    let columns = names.map(column);
+    let shown: Vec<_> = rows
+        .iter()
+        .map(|row| columns.map(|column| &row[column]))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            [
+                "1",
+                "request_denied",
+                "10.20.0.11",
+                "deny",
+                "rate_limited",
+                "refused",
+                "1"
+            ],
+            ["2", "refusals", "10.20.0.11", "", "", "abandoned", "1"],
+            [
+                "2",
+                "refusals",
+                "10.20.0.11",
+                "",
+                "dns_failed",
+                "failed",
+                "2"
+            ],
+            [
+                "2",
+                "refusals",
+                "10.20.0.11",
+                "deny",
+                "rate_limited",
+                "refused",
+                "40"
+            ],
+            [
+                "3",
+                "refusals",
+                "fd00::1",
+                "deny",
+                "port_not_allowed",
+                "refused",
+                "7"
+            ],
+        ]
+    );
+}
+
+#[test]
+fn a_format_without_a_place_for_counted_refusals_says_how_many_it_leaves_out() {
+    let trail = counted();
+    let file = trail.file();
+    for (format, note) in [
+        (
+            "squid",
+            "note: 50 requests that the relay counted together in 2 records are left out",
+        ),
+        (
+            "combined",
+            "note: 50 requests that the relay counted together in 2 records are left out",
+        ),
+        ("csv", ""),
+        ("ecs", ""),
+    ] {
+        let output = audit(["export", "--format", format, file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{format}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            error.starts_with(note) && note.is_empty() == error.is_empty(),
+            "{format}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_part_of_the_trail_can_be_exported() {
+    let trail = Trail::ends();
+    let file = trail.file();
+    for (filter, count) in [
+        (&["--since", "2026-11-24T14:03:09Z"][..], 5),
+        (&["--until", "2026-11-24T14:03:09Z"], 2),
+        (
+            &[
+                "--since",
+                "2026-11-24T14:03:08Z",
+                "--until",
+                "2026-11-24T14:03:09Z",
+            ],
+            1,
+        ),
+        (&["--client", "zvm-1"], 6),
+        (&["--client", "fd00::/8"], 1),
+        (&["--decision", "deny"], 4),
+        (&["--destination", "other"], 0),
+        (&["--session", "0197-1"], 7),
+    ] {
+        let base = ["export", "--format", "squid", file.to_str().unwrap()];
+        let text = printed([&base, filter].concat());
+        assert_eq!(text.lines().count(), count, "{filter:?}");
+    }
+}
+
+/// What lies outside of the span isn't read, as far as the segments' times tell.
+#[test]
+fn a_span_of_the_trail_is_all_that_an_export_reads() {
+    let mut trail = Trail::new();
+    for day in 10..20 {
+        let time = format!("2026-11-{day}T08:00:00Z");
+        trail.push(session("tunnel_closed", &time, None));
+    }
+    let directory = trail.segments();
+    for not_read in [1, 2, 8, 9] {
+        spoil(&directory.join(segment(not_read)));
+    }
+    let span = ["--since", "2026-11-14", "--until", "2026-11-16"];
+    let base = ["export", "--format", "csv", directory.to_str().unwrap()];
+    assert_eq!(printed([&base[..], &span].concat()).lines().count(), 3);
 }
 
 #[test]
@@ -131,6 +271,17 @@ fn a_copy_that_syslog_kept_gives_the_same() {
     };
     assert_eq!(report(&copy)["rows"], report(&file)["rows"]);
     assert_eq!(report(&copy)["trails"][0]["verdict"], "whole");
+}
+
+/// Requests that were refused one by one and together: 51 in all.
+fn counted() -> Trail {
+    let mut trail = Trail::new();
+    let time = "2026-11-24T14:00:00Z";
+    trail.push(session("request_denied", time, Some("rate_limited")));
+    let reasons = json!({"rate_limited": 40, "dns_failed": 2, "abandoned": 1});
+    trail.push(refusals(time, "10.20.0.11", &reasons));
+    trail.push(refusals(time, "fd00::1", &json!({"port_not_allowed": 7})));
+    trail
 }
 
 #[tokio::test]

@@ -13,7 +13,9 @@ use callhome_relay::proxy_error::Reason;
 use callhome_relay::tunnel::{Closed, ClosedBy};
 use serde_json::{Value, json};
 
-use crate::support::trail::{Trail, audit, event, options, printed, session};
+use crate::support::trail::{
+    Trail, audit, event, options, printed, refusals, segment, session, spoil,
+};
 
 fn sample() -> Trail {
     let mut trail = Trail::new();
@@ -93,21 +95,9 @@ fn the_past_isnt_read_for_the_present() {
         let time = format!("2026-11-{day}T08:00:00Z");
         trail.push(session("tunnel_closed", &time, None));
     }
-    let text = std::fs::read_to_string(trail.file()).unwrap();
-    let directory = trail.beside("segments");
-    std::fs::create_dir(&directory).unwrap();
-    for (n, line) in text.split_inclusive('\n').enumerate() {
-        let name = format!("access-{:012}.jsonl.zst", n + 1);
-        std::fs::write(
-            directory.join(name),
-            zstd::encode_all(line.as_bytes(), 3).unwrap(),
-        )
-        .unwrap();
-    }
+    let directory = trail.segments();
     // The first segment is cut, so a command that reads it notices.
-    let first = directory.join("access-000000000001.jsonl.zst");
-    let bytes = std::fs::read(&first).unwrap();
-    std::fs::write(&first, &bytes[..bytes.len() - 5]).unwrap();
+    cut(&directory.join(segment(1)));
     for (since, count) in [
         ("2026-11-24T09:00:00Z", 0),
         ("2026-11-24T08:00:00Z", 1),
@@ -124,6 +114,190 @@ fn the_past_isnt_read_for_the_present() {
         "{all:?}"
     );
     assert_eq!(tail(&directory, &["-n", "2"]).len(), 2);
+}
+
+/// A clock that was set back puts a record into a later segment than its time would.
+#[test]
+fn the_present_isnt_read_for_the_past() {
+    let mut trail = Trail::new();
+    let back = 7;
+    for day in [1, 2, 11, 12, 14, 20, 21, 11, 22, 23, 24] {
+        let time = format!("2026-11-{day:02}T08:00:00Z");
+        trail.push(session("tunnel_closed", &time, None));
+    }
+    assert!(trail.lines().nth(back).unwrap().contains("2026-11-11T"));
+    let directory = trail.segments();
+    for not_read in [1, 5, 6, 9, 10] {
+        spoil(&directory.join(segment(not_read)));
+    }
+    let lines = tail(
+        &directory,
+        &["--since", "2026-11-11T07:00:00Z", "--until", "2026-11-12"],
+    );
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(
+        lines.iter().all(|line| line.starts_with("2026-11-11 ")),
+        "{lines:#?}"
+    );
+    let lines = tail(&directory, &["--until", "2026-11-12T09:00:00Z", "-n", "2"]);
+    let days: Vec<_> = lines.iter().map(|line| &line[..10]).collect();
+    assert_eq!(days, ["2026-11-12", "2026-11-11"], "{lines:#?}");
+}
+
+#[test]
+fn refusals_that_were_counted_are_refusals_of_their_client() {
+    let mut trail = Trail::new();
+    let time = "2026-11-24T14:00:00Z";
+    trail.push(session("tunnel_opened", time, None));
+    trail.push(refusals(
+        time,
+        "10.20.0.11",
+        &json!({"rate_limited": 40, "dns_failed": 2}),
+    ));
+    trail.push(refusals(
+        time,
+        "10.20.0.12",
+        &json!({"port_not_allowed": 7}),
+    ));
+    trail.push(refusals(
+        time,
+        "10.20.0.13",
+        &json!({"dns_failed": 3, "abandoned": 1}),
+    ));
+    // A later relay notes the client's name.
+    let mut named = refusals(time, "10.20.0.14", &json!({"rate_limited": 5}));
+    named["data"]["client"] = "zvm-2".into();
+    trail.push(named);
+    let file = trail.file();
+    for (filter, addresses) in [
+        (
+            &["--decision", "deny"][..],
+            &["10.20.0.11", "10.20.0.12", "10.20.0.14"][..],
+        ),
+        (&["--decision", "allow"], &[]),
+        (&["--client", "10.20.0.12"], &["10.20.0.12"]),
+        (&["--client", "zvm-1"], &["10.20.0.11"]),
+        (
+            &["--client", "zvm-1", "--decision", "deny"],
+            &["10.20.0.11"],
+        ),
+        (&["--client", "zvm-2"], &["10.20.0.14"]),
+        (&["--client", "zvm-3"], &[]),
+    ] {
+        let lines = tail(&file, filter);
+        let counted: Vec<_> = lines
+            .iter()
+            .filter(|line| line.contains(" refusals "))
+            .collect();
+        assert_eq!(counted.len(), addresses.len(), "{filter:?}: {lines:#?}");
+        for (line, address) in counted.iter().zip(addresses) {
+            assert!(
+                line.contains(&format!("address={address}")),
+                "{filter:?}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_session_is_found_by_the_id_that_its_client_got() {
+    let mut trail = Trail::new();
+    // The first begins in the millisecond 1795528986000, as its id says.
+    let ids = [
+        "01a20dde-0d90-7000-8000-000000000001",
+        "01a20dde-0d90-7000-8000-000000000002",
+    ];
+    for (event, reason, id) in [
+        ("tunnel_opened", None, ids[0]),
+        ("request_denied", Some("port_not_allowed"), ids[1]),
+        ("tunnel_closed", None, ids[0]),
+    ] {
+        let mut record = session(event, "2026-11-24T14:03:06Z", reason);
+        record["session"] = id.into();
+        trail.push(record);
+    }
+    let file = trail.file();
+    let lines = tail(&file, &["--session", ids[0]]);
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(
+        lines[0].ends_with("opened") && lines[1].ends_with("client"),
+        "{lines:?}"
+    );
+    let lines = tail(&file, &["--session", ids[1]]);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].ends_with("port_not_allowed"), "{lines:?}");
+    let none = audit(["tail", file.to_str().unwrap(), "--session", "0197-9"]);
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
+    let error = String::from_utf8(none.stderr).unwrap();
+    assert!(error.contains("no record of the session 0197-9"), "{error}");
+}
+
+/// The id of a session has its time, so what was written before that isn't read.
+#[test]
+fn a_session_is_looked_for_from_its_beginning_on() {
+    let mut trail = Trail::new();
+    let id = "01a20dde-0d90-7000-8000-000000000001";
+    for day in 18..27 {
+        let mut record = session("tunnel_progress", &format!("2026-11-{day}T14:03:06Z"), None);
+        if day >= 24 {
+            record["session"] = id.into();
+        }
+        trail.push(record);
+    }
+    let directory = trail.segments();
+    for not_read in 1..5 {
+        spoil(&directory.join(segment(not_read)));
+    }
+    let lines = tail(&directory, &["--session", id]);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+}
+
+#[test]
+fn a_server_name_that_isnt_the_targets_is_shown() {
+    let mut trail = Trail::new();
+    let mut late = session(
+        "tunnel_closed",
+        "2026-11-24T14:03:09Z",
+        Some("sni_mismatch"),
+    );
+    late["decision"] = "deny".into();
+    late["tls"]["sni"] = "other.\u{1b}example".into();
+    trail.push(late);
+    let lines = tail(&trail.file(), &[]);
+    assert!(
+        lines[0].ends_with(r"sni_mismatch sni=other.\u{1b}example"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn what_json_leaves_out_is_said() {
+    let mut trail = sample();
+    trail.push(event("tunnel_folded", "2026-11-24T16:00:00Z"));
+    let file = trail.file();
+    let text = std::fs::read_to_string(&file).unwrap();
+    // A record of a later version is a record, so a witness needs it.
+    let shown = printed(["tail", "--json", file.to_str().unwrap()]);
+    assert_eq!(shown, text);
+    let output = audit([
+        "tail",
+        "--json",
+        file.to_str().unwrap(),
+        "--client",
+        "zvm-1",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("record 6 is of a kind"), "{error}");
+    std::fs::write(&file, text.replacen("\"allow\"", "\"deny\"", 1)).unwrap();
+    let output = audit(["tail", "--json", file.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("it was changed"), "{error}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap().lines().count(),
+        trail.len() - 1
+    );
 }
 
 #[test]
@@ -236,6 +410,42 @@ fn it_ends_with_its_reader() {
     writer.close();
 }
 
+/// A directory that was put away for a new trail has another under its name soon after.
+#[test]
+fn it_follows_into_a_new_trail() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("audit");
+    let (audit, writer) = start(&directory, 1 << 26);
+    for n in 0..20 {
+        refuse(&audit, &format!("old-{n}.example:443"));
+    }
+    wait_for_file(&directory);
+    let mut child = follow(&directory, &["-n", "1000", "--decision", "deny"]);
+    let lines = lines_of(&mut child);
+    for n in 0..20 {
+        assert!(next(&lines).contains(&format!("old-{n}.example")));
+    }
+    writer.close();
+    std::fs::rename(&directory, parent.path().join("old")).unwrap();
+    let (audit, writer) = start(&directory, 1 << 26);
+    for n in 0..3 {
+        refuse(&audit, &format!("new-{n}.example:443"));
+    }
+    for n in 0..3 {
+        let line = next(&lines);
+        assert!(line.contains(&format!("new-{n}.example")), "{line}");
+    }
+    writer.close();
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Cuts the end of a file off, so that a command which reads it notices.
+fn cut(file: &Path) {
+    let bytes = std::fs::read(file).unwrap();
+    std::fs::write(file, &bytes[..bytes.len() - 5]).unwrap();
+}
+
 fn start(directory: &Path, rotate_size: u64) -> (Audit, WriterHandle) {
     Audit::start(&options(directory, rotate_size), "test", Arc::default()).unwrap()
 }
@@ -253,6 +463,7 @@ fn tunnel(audit: &Audit, target: &str) {
     session.sent(target.as_bytes());
     session.allowed(true);
     let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
         .build()
         .unwrap();
     runtime.block_on(session.opened()).unwrap();

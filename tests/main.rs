@@ -7,7 +7,9 @@
 mod activation;
 mod answers;
 mod audit_cli;
+mod audit_copies;
 mod audit_export;
+mod audit_quiet;
 mod audit_report;
 mod audit_tail;
 mod certs;

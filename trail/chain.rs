@@ -13,8 +13,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::data::{AuditGap, Checkpoint};
+use crate::data::{AuditGap, Checkpoint, ClockConfirmed, ClockStepped};
 use crate::hash::Hash;
+use crate::jumps::Jumps;
 use crate::key::PublicKey;
 
 /// The end of a chain, which makes lines out of the members of records.
@@ -196,6 +197,31 @@ impl<'a> Line<'a> {
         let gap = (self.event == "audit_gap").then(|| self.data::<AuditGap>());
         gap.flatten()
             .is_some_and(|gap| (gap.from, gap.to) == (Some(from), last))
+    }
+
+    /// Tells the list of the clock's jumps what the record says about them.
+    pub fn tell(&self, jumps: &mut Jumps) {
+        match &*self.event {
+            "checkpoint" => {
+                let data = self.data::<Checkpoint>();
+                *jumps = data.map(|data| data.jumps).unwrap_or_default();
+            }
+            "clock_stepped" => {
+                if let Some(step) = self.data::<ClockStepped>() {
+                    jumps.step(
+                        self.seq,
+                        self.time.clone().into_owned().into(),
+                        step.seconds,
+                    );
+                }
+            }
+            "clock_confirmed" => {
+                if let Some(confirmed) = self.data::<ClockConfirmed>() {
+                    jumps.confirm(confirmed.to);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// The key that a checkpoint names as its successor.

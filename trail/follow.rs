@@ -2,42 +2,44 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-
-use jiff::Timestamp;
 
 use crate::chain::Line;
 use crate::reader::record_in;
-use crate::segments::{self, Inode, MAX_LINE, inode};
+use crate::seen::Seen;
+use crate::segments::{self, Inode, MAX_LINE, Segment, inode};
 
 /// Reads the lines of a trail from a record on. At the end it can be asked again later.
 ///
-/// It finds segments by the records in them. So a segment that is renamed, compressed or cut back
-/// while it is read neither loses nor repeats a record.
+/// It reads each segment once, and knows a record that it has returned. So a segment that is
+/// renamed, compressed or cut back while it is read neither loses nor repeats a record. A file may
+/// have several trails, and a directory may be replaced by that of another trail.
 pub struct Follower {
     path: PathBuf,
     current: Option<OpenSegment>,
-    /// The number of the next record to be returned.
-    next: u64,
+    /// Records with a lower number aren't returned.
+    first: u64,
+    seen: Seen,
     /// The bytes of a line that were read so far.
     line: Vec<u8>,
-    /// Closed segments that held no record to return, such as damaged ones. They are not opened
-    /// again.
-    spent: HashSet<PathBuf>,
+    /// The names of closed segments that aren't opened again, as they are before compression.
+    done: HashSet<PathBuf>,
     is_copy: bool,
 }
 
 struct OpenSegment {
     input: Box<dyn BufRead>,
-    /// The path and identity of the file, none for standard input.
-    file: Option<(PathBuf, Inode)>,
+    /// The file and its path, none for standard input.
+    file: Option<(PathBuf, File)>,
+    /// Where the line begins that is read next, in a file that isn't compressed.
+    line_begin: u64,
     /// Whether it was read to its final end.
     done: bool,
     /// Whether lines may still be added to it.
     growing: bool,
-    /// Whether it held a record to return.
-    gave: bool,
+    /// Whether it was read to its end for now.
+    at_end: bool,
 }
 
 /// The result of reading on.
@@ -56,18 +58,20 @@ impl Follower {
         let mut follower = Self {
             path: path.to_owned(),
             current: None,
-            next: first,
+            first,
+            seen: Seen::default(),
             line: Vec::new(),
-            spent: HashSet::new(),
+            done: HashSet::new(),
             is_copy: !path.is_dir(),
         };
         if path == Path::new("-") {
             follower.current = Some(OpenSegment {
                 input: Box::new(BufReader::new(io::stdin())),
                 file: None,
+                line_begin: 0,
                 done: false,
                 growing: false,
-                gave: false,
+                at_end: false,
             });
         } else {
             // A path that is missing at the start is an error. Later it may be missing for a
@@ -77,17 +81,12 @@ impl Follower {
         Ok(follower)
     }
 
-    /// The numbers and times of the records with which segments begin, the oldest first.
-    pub fn beginnings(&self) -> io::Result<Vec<(u64, Timestamp)>> {
-        if !self.path.is_dir() {
-            return Ok(Vec::new());
-        }
-        let segments = segments::list(&self.path)?;
-        Ok(segments
-            .iter()
-            .filter(|segment| segment.readable)
-            .map(|segment| (segment.first, segment.time))
-            .collect())
+    /// Leaves these segments of the directory unread. The one being written is never left out,
+    /// because its name will soon belong to another.
+    pub fn leave_out(&mut self, segments: &[Segment]) {
+        let closed = segments.iter().filter(|it| !segments::is_active(&it.path));
+        self.done
+            .extend(closed.map(|it| segments::uncompressed(&it.path)));
     }
 
     /// Passes every line that is there now to `take`: a record, or the reason why it is none.
@@ -107,19 +106,30 @@ impl Follower {
             // The line is taken out, so that an early return leaves nothing of it behind.
             let bytes = std::mem::take(&mut self.line);
             let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-            // A file may be a copy, with a syslog header before the record.
-            let line = Line::parse(if self.is_copy { record_in(text) } else { text });
-            if let Ok(line) = &line {
-                if line.seq < self.next {
-                    continue;
-                }
-                self.next = line.seq.saturating_add(1);
-                if let Some(current) = &mut self.current {
-                    current.gave = true;
-                }
+            match Line::parse(self.record(text)) {
+                Ok(line) if line.seq < self.first || !self.seen.insert(&line) => {}
+                line => take(line.map_err(|error| error.to_string()))?,
             }
-            take(line.map_err(|error| error.to_string()))?;
         }
+    }
+
+    /// Passes a last record that has no line feed to `take`. An editor, or a copy that was cut, may
+    /// leave one.
+    pub fn finish(
+        &mut self,
+        mut take: impl FnMut(Result<Line<'_>, String>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let bytes = std::mem::take(&mut self.line);
+        match Line::parse(self.record(&bytes)) {
+            Ok(line) if line.seq >= self.first && self.seen.insert(&line) => take(Ok(line)),
+            // The rest is being written now.
+            _ => Ok(()),
+        }
+    }
+
+    /// The record in a line. A file may be a copy, with a syslog header before the record.
+    fn record<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        if self.is_copy { record_in(text) } else { text }
     }
 
     /// Reads on until `line` holds a whole line.
@@ -131,36 +141,36 @@ impl Follower {
                 }
                 continue;
             };
-            let room = MAX_LINE.saturating_sub(self.line.len() as u64);
-            let read = (&mut current.input)
-                .take(room)
-                .read_until(b'\n', &mut self.line);
-            let count = match (read, &current.file) {
-                (Ok(count), _) => count,
-                (Err(error), None) => return Err(at(&self.path, &error)),
-                (Err(error), Some((path, _))) => {
+            if std::mem::take(&mut current.at_end) {
+                current.begin_line_again()?;
+                self.line.clear();
+            }
+            match current.read(&mut self.line) {
+                Ok(()) => {}
+                Err(error) if current.file.is_none() => return Err(at(&self.path, &error)),
+                Err(error) => {
                     current.done = true;
                     self.line.clear();
+                    let path = current.path().unwrap_or(&self.path);
                     return Ok(Look::Damage(at(path, &error).to_string()));
                 }
-            };
+            }
             if self.line.ends_with(b"\n") || self.line.len() as u64 >= MAX_LINE {
+                current.line_begin += self.line.len() as u64;
                 return Ok(Look::Line);
             }
-            if count > 0 {
-                continue;
-            }
-            if current.growing && current.is_in_place() {
-                return Ok(Look::End);
-            }
-            // The segment was renamed. Read once more, for lines that were written between the last
-            // read and the renaming.
             if current.growing {
+                current.at_end = true;
+                if current.is_in_place() {
+                    return Ok(Look::End);
+                }
+                // The segment was renamed. Read once more, for lines that were written between the
+                // last read and the renaming.
                 current.growing = false;
                 continue;
             }
             current.done = true;
-            if current.file.is_none() && !self.line.is_empty() {
+            if self.is_copy && !self.line.is_empty() {
                 return Ok(Look::Line);
             }
             // A failed write left the beginning of a line. The next segment has it whole.
@@ -168,75 +178,125 @@ impl Follower {
         }
     }
 
-    /// Opens the segment that has, or will have, the next record. Returns whether there is one.
+    /// Opens the next segment that wasn't read. Returns whether there is one.
     fn advance(&mut self) -> io::Result<bool> {
-        let mut read = None;
-        if let Some(current) = &self.current {
-            let Some((path, inode)) = &current.file else {
-                return Ok(false);
-            };
-            read = Some(*inode);
-            // The active segment isn't marked as spent, because its name will soon belong to
-            // another.
-            if !current.gave && !segments::is_active(path) {
-                self.spent.insert(path.clone());
+        let read = match &self.current {
+            None => None,
+            Some(OpenSegment { file: None, .. }) => return Ok(false),
+            Some(OpenSegment {
+                file: Some((path, file)),
+                ..
+            }) => {
+                if !segments::is_active(path) {
+                    self.done.insert(segments::uncompressed(path));
+                }
+                // The file is still open, so no other has its identity.
+                Some(inode(&file.metadata()?))
             }
-        }
-        let fresh = |path: &Path| fs::metadata(path).is_ok_and(|file| Some(inode(&file)) != read);
-        let (path, file) = if self.path.is_dir() {
-            let Some(found) = self.find(fresh).map_err(|error| at(&self.path, &error))? else {
-                return Ok(false);
-            };
-            found
-        } else if fresh(&self.path) {
-            let file = File::open(&self.path).map_err(|error| at(&self.path, &error))?;
-            (self.path.clone(), file)
+        };
+        let found = if self.path.is_dir() {
+            self.find(read)
         } else {
+            self.open_anew(read)
+        };
+        let found = match found {
+            // The directory was put away, or a file is about to be replaced.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.path.exists() => None,
+            found => found.map_err(|error| at(&self.path, &error))?,
+        };
+        let Some((path, file)) = found else {
             return Ok(false);
         };
-        let inode = inode(&file.metadata()?);
+        let is_plain = !segments::is_compressed(&path);
         self.current = Some(OpenSegment {
-            growing: segments::is_active(&path) || path == self.path,
-            input: segments::decode(&path, file)?,
-            file: Some((path, inode)),
+            growing: segments::is_active(&path) || (path == self.path && is_plain),
+            input: segments::decode(&path, file.try_clone()?)?,
+            file: Some((path, file)),
+            line_begin: 0,
             done: false,
-            gave: false,
+            at_end: false,
         });
         Ok(true)
     }
 
-    fn find(&self, fresh: impl Fn(&Path) -> bool) -> io::Result<Option<(PathBuf, File)>> {
-        loop {
-            let (mut segments, active) = segments::list_held(&self.path)?;
-            segments.retain(|segment| !self.spent.contains(&segment.path));
-            let holds = segments
-                .iter()
-                .rev()
-                .find(|segment| segment.first <= self.next)
-                .filter(|segment| fresh(&segment.path));
-            let later = || segments.iter().find(|segment| segment.first > self.next);
-            let Some(segment) = holds.or_else(later) else {
-                return Ok(None);
-            };
-            // Use the open file: the name may lead to another segment by now.
-            if let Some(active) = active.filter(|_| segments::is_active(&segment.path)) {
-                return Ok(Some((segment.path.clone(), active)));
+    /// Opens the oldest segment that isn't done and isn't the one that was `read` last.
+    fn find(&mut self, read: Option<Inode>) -> io::Result<Option<(PathBuf, File)>> {
+        let (segments, mut active) = segments::list_held(&self.path)?;
+        let name = |segment: &Segment| segments::uncompressed(&segment.path);
+        let names: HashSet<_> = segments.iter().map(name).collect();
+        self.done.retain(|name| names.contains(name));
+        for segment in segments {
+            let name = name(&segment);
+            if self.done.contains(&name) {
+                continue;
             }
-            match segments::open_listed(&segment.path) {
+            let is_active = segments::is_active(&segment.path);
+            // Use the open file: the name may lead to another segment by now.
+            let opened = match active.take_if(|_| is_active) {
+                Some(file) => Ok((segment.path, file)),
+                None => segments::open_listed(&segment.path),
+            };
+            let (path, file) = match opened {
                 // The segment was pruned after it was listed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                opened => return opened.map(Some),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            if Some(inode(&file.metadata()?)) != read {
+                return Ok(Some((path, file)));
+            }
+            // It was the active one when it was read, and has its own name now.
+            if !is_active {
+                self.done.insert(name);
             }
         }
+        Ok(None)
+    }
+
+    /// Opens the file of this path, if it isn't the one that was `read` last.
+    fn open_anew(&self, read: Option<Inode>) -> io::Result<Option<(PathBuf, File)>> {
+        if fs::metadata(&self.path).is_ok_and(|file| Some(inode(&file)) != read) {
+            return Ok(Some((self.path.clone(), File::open(&self.path)?)));
+        }
+        Ok(None)
     }
 }
 
 impl OpenSegment {
+    /// Reads on to the end of a line, or of the file.
+    fn read(&mut self, line: &mut Vec<u8>) -> io::Result<()> {
+        let room = MAX_LINE.saturating_sub(line.len() as u64);
+        let mut input = (&mut self.input).take(room);
+        while input.read_until(b'\n', line)? > 0 && !line.ends_with(b"\n") {}
+        Ok(())
+    }
+
+    /// Goes back to the beginning of a line that was incomplete, because a relay that starts cuts
+    /// such a line off and writes on in its place. A file that was cut further is read from its
+    /// beginning.
+    fn begin_line_again(&mut self) -> io::Result<()> {
+        if let Some((_, file)) = &mut self.file {
+            if file.metadata()?.len() < self.line_begin {
+                self.line_begin = 0;
+            }
+            // The buffer was read to its end, so the next read begins here.
+            file.seek(SeekFrom::Start(self.line_begin))?;
+        }
+        Ok(())
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.file.as_ref().map(|(path, _)| path.as_path())
+    }
+
     /// Whether its path still leads to this file.
     fn is_in_place(&self) -> bool {
-        self.file.as_ref().is_some_and(|(path, known)| {
-            fs::metadata(path).is_ok_and(|file| inode(&file) == *known)
-        })
+        let Some((path, file)) = &self.file else {
+            return false;
+        };
+        match (fs::metadata(path), file.metadata()) {
+            (Ok(named), Ok(open)) => inode(&named) == inode(&open),
+            _ => false,
+        }
     }
 }
 
@@ -244,7 +304,6 @@ impl std::fmt::Debug for Follower {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Follower")
             .field("path", &self.path)
-            .field("next", &self.next)
             .finish_non_exhaustive()
     }
 }

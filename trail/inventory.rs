@@ -57,7 +57,7 @@ pub struct ListedDestination {
 }
 
 /// Assembles inventories from the records of one trail, in the trail's order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct InventoryParts {
     digest: Text,
     /// How many parts of `digest` have come.

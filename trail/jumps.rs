@@ -7,8 +7,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::Line;
-use crate::data::{Checkpoint, ClockConfirmed, ClockStepped};
 use crate::text::Text;
 
 /// The jumps in the order of their records.
@@ -44,31 +42,6 @@ impl Jumps {
     pub fn since(&self, seq: u64) -> f64 {
         let jumps = self.0.iter().filter(|jump| jump.seq > seq);
         jumps.map(|jump| jump.seconds).sum()
-    }
-
-    /// Takes what a record says about jumps.
-    pub fn take(&mut self, line: &Line<'_>) {
-        match &*line.event {
-            "checkpoint" => {
-                let data = line.data::<Checkpoint>();
-                *self = data.map(|data| data.jumps).unwrap_or_default();
-            }
-            "clock_stepped" => {
-                if let Some(step) = line.data::<ClockStepped>() {
-                    self.step(
-                        line.seq,
-                        line.time.clone().into_owned().into(),
-                        step.seconds,
-                    );
-                }
-            }
-            "clock_confirmed" => {
-                if let Some(confirmed) = line.data::<ClockConfirmed>() {
-                    self.confirm(confirmed.to);
-                }
-            }
-            _ => {}
-        }
     }
 
     /// Takes a step of the clock, which the record `seq` tells.
@@ -125,8 +98,8 @@ impl Jumps {
     pub fn tidy(&mut self, begins: &[u64]) {
         let is_end_between =
             |from: &Jump, to: &Jump| begins.iter().any(|it| *it > from.seq && *it <= to.seq);
-        // A jump matters for the segments that have ended before it, and for the age of the last one
-        // if it began before it.
+        // A jump matters for the segments that have ended before it, and for the age of the last
+        // one if it began before it.
         let second = begins.get(1).copied().unwrap_or(u64::MAX);
         let last = begins.last().copied().unwrap_or(0);
         self.0.retain(|jump| jump.seq >= second || jump.seq > last);

@@ -6,19 +6,24 @@
 //! | module | what it has |
 //! |---|---|
 //! | `record` `data` `words` `reason` `text` | a record, the data of events, the words |
+//! | `counted` | refusals that were counted together |
 //! | `inventory` | who is expected to call home |
 //! | `jumps` | what a wrong clock may not make older |
 //! | `hash` `chain` `key` | the lines, the hashes that tie them, the keys that sign checkpoints |
 //! | `segments` `seals` `head` | the files of a directory |
 //! | `reader` `follow` | the lines of a trail, once or as they come |
+//! | `span` `seen` | which records are wanted, and which were read before |
 //! | `verify` | the proof |
+//! | `fleet` | who has called home, and who hasn't |
 //! | `report` `export` `schema` | a month's sum, other programs' formats, the JSON Schema |
 //! | `escape` `harmless` `human` | text that comes in, text that goes out, quantities for people |
 
 mod chain;
+mod counted;
 mod data;
 mod escape;
 pub mod export;
+pub mod fleet;
 mod follow;
 pub mod harmless;
 mod hash;
@@ -34,12 +39,15 @@ mod record;
 pub mod report;
 mod schema;
 pub mod seals;
+mod seen;
 pub mod segments;
+mod span;
 mod text;
 pub mod verify;
 mod words;
 
 pub use chain::{Chain, Line, LineError, VERSION};
+pub use counted::{Counted, CountedEnd};
 pub use data::{
     AuditGap, Checkpoint, ClockConfirmed, ClockStepped, ConfigLoaded, ConfigRejected, Data,
     InventoryPart, Oldest, Range, Refusals, RefusedDestination, RelayStarted, RelayStopped,
@@ -56,5 +64,7 @@ pub use reader::{Place, RawLine, Reader};
 pub use reason::{Alert, ProxyErrorType, Reason, Verdict};
 pub use record::{Client, Millis, Record, Target, Tls};
 pub use schema::schema;
+pub use seen::Seen;
+pub use span::TimeSpan;
 pub use text::Text;
 pub use words::{ABANDONED, Decision, Event, Outcome, Upload};

@@ -7,11 +7,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::segments::{self, MAX_LINE};
+use crate::segments::{self, MAX_LINE, Segment};
+use crate::span::TimeSpan;
 
 /// Reads line after line, and ends where the trail ends now; it doesn't follow.
+///
+/// A relay may prune segments while they are read. So the next ones are held open, and a reader
+/// that is slower than the pruning by more than these gets an error.
 pub struct Reader {
+    /// The files that come behind those that are held open.
     files: VecDeque<PathBuf>,
+    /// The next files, open or with the error of opening them.
+    held: VecDeque<(PathBuf, io::Result<File>)>,
     /// The segment being written. It is opened at the start, because a relay may rename it before
     /// its turn comes.
     active: Option<File>,
@@ -51,8 +58,28 @@ struct CountedRead<R>(R, Arc<AtomicU64>);
 impl Reader {
     /// Opens a directory of segments, a file, or standard input for `-`.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_part(path, |segments| segments)
+    }
+
+    /// Opens a directory at the segment that has a record, or at its beginning if none is known to.
+    pub fn open_from(path: &Path, seq: u64) -> io::Result<Self> {
+        Self::open_part(path, |mut segments| {
+            let begin = segments.iter().rposition(|it| it.first <= seq);
+            segments.drain(..begin.unwrap_or(0));
+            segments
+        })
+    }
+
+    /// Opens what may have records of a span. A directory's segments that have none are left out.
+    pub fn open_within(path: &Path, span: &TimeSpan) -> io::Result<Self> {
+        Self::open_part(path, |segments| span.split(segments).0)
+    }
+
+    /// Opens the segments that are chosen from those of a directory. Anything else is opened whole.
+    fn open_part(path: &Path, choose: impl Fn(Vec<Segment>) -> Vec<Segment>) -> io::Result<Self> {
         let mut reader = Self {
             files: VecDeque::new(),
+            held: VecDeque::new(),
             active: None,
             current: None,
             line: Vec::new(),
@@ -69,7 +96,7 @@ impl Reader {
                 input: Box::new(BufReader::new(io::stdin())),
             });
         } else if path.is_dir() {
-            reader.take_directory(path, 0)?;
+            reader.take_directory(path, choose)?;
         } else {
             reader.size = path.metadata().map_err(|error| at(path, &error))?.len();
             reader.files.push_back(path.to_owned());
@@ -77,28 +104,46 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Opens a directory at the segment that has a record, or at its beginning if none is known to.
-    pub fn open_from(path: &Path, seq: u64) -> io::Result<Self> {
-        let mut reader = Self::open(path)?;
-        if path.is_dir() {
-            reader.take_directory(path, seq)?;
+    /// Lists the segments and opens the one being written, so that both are of the same moment.
+    fn take_directory(
+        &mut self,
+        directory: &Path,
+        choose: impl Fn(Vec<Segment>) -> Vec<Segment>,
+    ) -> io::Result<()> {
+        for _ in 0..MAX_TRIES {
+            let (segments, active) =
+                segments::list_held(directory).map_err(|error| at(directory, &error))?;
+            let segments = choose(segments);
+            self.active = active;
+            self.size = segments.iter().map(|segment| segment.size).sum();
+            self.files = segments.into_iter().map(|segment| segment.path).collect();
+            self.held.clear();
+            self.hold();
+            // One that was pruned between the list and now would be a hole.
+            let mut errors = self.held.iter().filter_map(|(_, held)| held.as_ref().err());
+            if !errors.any(|error| error.kind() == io::ErrorKind::NotFound) {
+                break;
+            }
         }
-        Ok(reader)
+        Ok(())
     }
 
-    /// Lists the segments and opens the one being written, so that both are of the same moment.
-    fn take_directory(&mut self, directory: &Path, from: u64) -> io::Result<()> {
-        let (mut segments, active) =
-            segments::list_held(directory).map_err(|error| at(directory, &error))?;
-        let begin = segments
-            .iter()
-            .rposition(|it| it.first <= from)
-            .unwrap_or(0);
-        segments.drain(..begin);
-        self.active = active;
-        self.size = segments.iter().map(|segment| segment.size).sum();
-        self.files = segments.into_iter().map(|segment| segment.path).collect();
-        Ok(())
+    /// Opens the next files, so that they can be read when they are pruned before their turn.
+    fn hold(&mut self) {
+        while self.held.len() < HELD {
+            let Some(path) = self.files.pop_front() else {
+                return;
+            };
+            let active = self.active.take_if(|_| segments::is_active(&path));
+            let held = match active {
+                Some(file) => (path, Ok(file)),
+                None => match segments::open_listed(&path) {
+                    Ok((path, file)) => (path, Ok(file)),
+                    Err(error) => (path, Err(error)),
+                },
+            };
+            self.held.push_back(held);
+        }
     }
 
     /// Leaves out the rest of the present file, for example because it is damaged.
@@ -132,12 +177,18 @@ impl Reader {
     pub fn next_line(&mut self) -> io::Result<Option<RawLine<'_>>> {
         loop {
             if self.current.is_none() {
-                let Some(file) = self.files.pop_front() else {
+                self.hold();
+                let Some((path, file)) = self.held.pop_front() else {
                     return Ok(None);
                 };
-                let input = self.open_file(&file).map_err(|error| at(&file, &error))?;
+                let input = file
+                    .and_then(|file| segments::decode(&path, CountedRead(file, self.read.clone())))
+                    .map_err(|error| at(&path, &error))?;
                 self.current = Some(OpenFile {
-                    place: Place { file, line: 0 },
+                    place: Place {
+                        file: path,
+                        line: 0,
+                    },
                     input,
                 });
             }
@@ -166,16 +217,6 @@ impl Reader {
             }));
         }
     }
-
-    fn open_file(&mut self, path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
-        if segments::is_active(path)
-            && let Some(file) = self.active.take()
-        {
-            return segments::decode(path, CountedRead(file, self.read.clone()));
-        }
-        let (path, file) = segments::open_listed(path)?;
-        segments::decode(&path, CountedRead(file, self.read.clone()))
-    }
 }
 
 impl<R: Read> Read for CountedRead<R> {
@@ -190,6 +231,7 @@ impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader")
             .field("files", &self.files)
+            .field("held", &self.held)
             .finish_non_exhaustive()
     }
 }
@@ -200,8 +242,10 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Finds the record in a line that has a header before it, as syslog writes it.
+/// Finds the record in a line of a copy: behind the header that syslog writes, and before a
+/// carriage return that a program of Windows has put at the line's end.
 pub(crate) fn record_in(bytes: &[u8]) -> &[u8] {
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
     let start = bytes
         .windows(START.len())
         .position(|window| window == START);
@@ -212,4 +256,8 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
+/// How many segments are held open at a time. A process may have 1,024 open files.
+const HELD: usize = 64;
+/// How often a directory is listed again that is pruned before its oldest segments are open.
+const MAX_TRIES: usize = 100;
 const START: &[u8] = b"{\"v\":1,\"trail\":";

@@ -43,11 +43,15 @@ pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
         let mut is_current = true;
         segments.clear();
         for path in paths(directory)? {
-            match Segment::read(&path) {
+            let is_active = is_active(&path);
+            match Segment::read_listed(&path) {
                 Ok(segment) => segments.extend(segment),
-                // The segment was closed, compressed or pruned after the directory was read. It may
-                // have another name now.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => is_current = false,
+                // The segment was closed after the directory was read. It has another name now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && is_active => {
+                    is_current = false;
+                }
+                // It was pruned.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
         }
@@ -183,6 +187,15 @@ pub fn compressed(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// The name without the ending of a compressed file.
+pub fn uncompressed(path: &Path) -> PathBuf {
+    if is_compressed(path) {
+        path.with_extension("")
+    } else {
+        path.to_owned()
+    }
+}
+
 pub fn is_compressed(path: &Path) -> bool {
     path.extension() == Some(OsStr::new("zst"))
 }
@@ -192,6 +205,16 @@ pub fn is_active(path: &Path) -> bool {
 }
 
 impl Segment {
+    /// Reads a segment that may have been compressed since its name was read.
+    fn read_listed(path: &Path) -> io::Result<Option<Self>> {
+        match Self::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_compressed(path) => {
+                Self::read(&compressed(path))
+            }
+            segment => segment,
+        }
+    }
+
     /// Reads how a segment begins. Returns none if it is empty.
     fn read(path: &Path) -> io::Result<Option<Self>> {
         let mut input = decode(path, open_file(path)?)?;

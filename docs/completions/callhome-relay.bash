@@ -64,6 +64,9 @@ _callhome__relay() {
             callhome__relay__subcmd__audit,keygen)
                 cmd="callhome__relay__subcmd__audit__subcmd__keygen"
                 ;;
+            callhome__relay__subcmd__audit,quiet)
+                cmd="callhome__relay__subcmd__audit__subcmd__quiet"
+                ;;
             callhome__relay__subcmd__audit,report)
                 cmd="callhome__relay__subcmd__audit__subcmd__report"
                 ;;
@@ -87,6 +90,9 @@ _callhome__relay() {
                 ;;
             callhome__relay__subcmd__audit__subcmd__help,keygen)
                 cmd="callhome__relay__subcmd__audit__subcmd__help__subcmd__keygen"
+                ;;
+            callhome__relay__subcmd__audit__subcmd__help,quiet)
+                cmd="callhome__relay__subcmd__audit__subcmd__help__subcmd__quiet"
                 ;;
             callhome__relay__subcmd__audit__subcmd__help,report)
                 cmd="callhome__relay__subcmd__audit__subcmd__help__subcmd__report"
@@ -169,6 +175,9 @@ _callhome__relay() {
             callhome__relay__subcmd__help__subcmd__audit,keygen)
                 cmd="callhome__relay__subcmd__help__subcmd__audit__subcmd__keygen"
                 ;;
+            callhome__relay__subcmd__help__subcmd__audit,quiet)
+                cmd="callhome__relay__subcmd__help__subcmd__audit__subcmd__quiet"
+                ;;
             callhome__relay__subcmd__help__subcmd__audit,report)
                 cmd="callhome__relay__subcmd__help__subcmd__audit__subcmd__report"
                 ;;
@@ -226,7 +235,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit)
-            opts="-h --help verify tail report export schema clock keygen help"
+            opts="-h --help verify tail report quiet export schema clock keygen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -258,7 +267,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__export)
-            opts="-h --config --format --help"
+            opts="-h --config --format --client --destination --decision --session --since --until --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -272,6 +281,30 @@ _callhome__relay() {
                     COMPREPLY=($(compgen -W "squid combined csv ecs" -- "${cur}"))
                     return 0
                     ;;
+                --client)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --destination)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --decision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --session)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --until)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;
@@ -280,7 +313,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__help)
-            opts="verify tail report export schema clock keygen help"
+            opts="verify tail report quiet export schema clock keygen help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -336,6 +369,20 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__help__subcmd__keygen)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        callhome__subcmd__relay__subcmd__audit__subcmd__help__subcmd__quiet)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -423,6 +470,28 @@ _callhome__relay() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        callhome__subcmd__relay__subcmd__audit__subcmd__quiet)
+            opts="-h --config --for --json --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__report)
             opts="-h --config --month --key --json --csv --xlsx --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -468,7 +537,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__audit__subcmd__tail)
-            opts="-f -n -h --config --follow --lines --client --destination --decision --since --until --json --help"
+            opts="-f -n -h --config --follow --lines --client --destination --decision --session --since --until --json --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -495,6 +564,10 @@ _callhome__relay() {
                     return 0
                     ;;
                 --decision)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --session)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -820,7 +893,7 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__help__subcmd__audit)
-            opts="verify tail report export schema clock keygen"
+            opts="verify tail report quiet export schema clock keygen"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -862,6 +935,20 @@ _callhome__relay() {
             return 0
             ;;
         callhome__subcmd__relay__subcmd__help__subcmd__audit__subcmd__keygen)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        callhome__subcmd__relay__subcmd__help__subcmd__audit__subcmd__quiet)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -67,15 +67,16 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; an
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "show" -d 'Print the effective configuration, presets included'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of the file'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand config; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -s h -l help -d 'Print help'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "report" -d 'Sum up a month, by client and destination'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "export" -d 'Convert the records for another program'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "schema" -d 'Print the JSON Schema of a record'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "clock" -d 'Show by how much the clock jumped ahead, and confirm that the time has passed'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report export schema clock keygen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -s h -l help -d 'Print help'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "report" -d 'Sum up a month, by client and destination'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "quiet" -d 'Say which clients haven\'t called home, since when, and why'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "export" -d 'Convert the records for another program'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "schema" -d 'Print the JSON Schema of a record'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "clock" -d 'Show by how much the clock jumped ahead, and confirm that the time has passed'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "keygen" -d 'Make the first key that seals a trail, and print its public half'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and not __fish_seen_subcommand_from verify tail report quiet export schema clock keygen help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l key -d 'The first public key, in hexadecimal: checks the seals' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l witness -d 'Records that a console or a syslog server kept: the trail must have the same' -r -F
@@ -84,10 +85,11 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -l json -d 'One JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from verify" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
-complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s n -l lines -d 'So many of the last records that match [default: 10, or all with --since]' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s n -l lines -d 'So many of the last records that match [default: 10, or all with --since or --session]' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l client -d 'Of this client only' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l destination -d 'Decided by this destination only' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l decision -d 'With this decision only' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l session -d 'Of this session only: the id in the answer to a refused request' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l since -d 'Not before: 2026-11-24, 2026-11-24T14:00:00Z, or back from now: 30m, 2h, 1d' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -l until -d 'Before' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from tail" -s f -l follow -d 'Go on with what is added, over rotation'
@@ -100,11 +102,21 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l json -d 'One JSON object'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -l csv -d 'A header, then one line a client and destination'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from report" -s h -l help -d 'Print help'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from quiet" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from quiet" -l for -d 'How often clients call home, such as 12h or 3d. It replaces their `expect_every` [default: 3d for a client without one]' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from quiet" -l json -d 'Print one JSON object'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from quiet" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l format -r -f -a "squid\t'Squid\'s native access.log, one line a session'
 combined\t'NCSA combined, one line a session'
-csv\t'A header, then one line a session'
+csv\t'A header, then one line a session, and one for each reason of refusals counted together'
 ecs\t'Elastic Common Schema, one JSON object a record'"
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l client -d 'Of this client only' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l destination -d 'Decided by this destination only' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l decision -d 'With this decision only' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l session -d 'Of this session only: the id in the answer to a refused request' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l since -d 'Not before: 2026-11-24, 2026-11-24T14:00:00Z, or back from now: 30m, 2h, 1d' -r
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -l until -d 'Before' -r
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from schema" -s h -l help -d 'Print help'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from clock" -l config -d 'The configuration file [default: /etc/callhome-relay/relay.toml, if it exists]' -r -F
@@ -116,6 +128,7 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "tail" -d 'Show the records to people, as they are or as they come'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "report" -d 'Sum up a month, by client and destination'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "quiet" -d 'Say which clients haven\'t called home, since when, and why'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "export" -d 'Convert the records for another program'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "schema" -d 'Print the JSON Schema of a record'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand audit; and __fish_seen_subcommand_from help" -f -a "clock" -d 'Show by how much the clock jumped ahead, and confirm that the time has passed'
@@ -159,6 +172,7 @@ complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and 
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "verify" -d 'Prove that no record was changed, removed, inserted or moved'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "tail" -d 'Show the records to people, as they are or as they come'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "report" -d 'Sum up a month, by client and destination'
+complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "quiet" -d 'Say which clients haven\'t called home, since when, and why'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "export" -d 'Convert the records for another program'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "schema" -d 'Print the JSON Schema of a record'
 complete -c callhome-relay -n "__fish_callhome_relay_using_subcommand help; and __fish_seen_subcommand_from audit" -f -a "clock" -d 'Show by how much the clock jumped ahead, and confirm that the time has passed'

@@ -21,7 +21,7 @@ pub(super) enum TunnelStep {
 
 /// The tunnels whose opening is chained and whose end isn't.
 #[derive(Debug, Default)]
-pub(super) struct OpenTunnels {
+pub(super) struct UnendedTunnels {
     open: HashSet<TunnelKey>,
     /// The openings in the order of their numbers. Those of ended tunnels stay until they are the
     /// first, or too many.
@@ -49,7 +49,7 @@ impl TunnelStep {
     }
 }
 
-impl OpenTunnels {
+impl UnendedTunnels {
     /// A search begins at this record. A crash before its end must lose nothing, so checkpoints
     /// lead back there until then.
     pub(super) fn searching_from(search_from: Option<u64>) -> Self {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_oldest_open_tunnel_is_found_by_its_number() {
-        let mut tunnels = OpenTunnels::default();
+        let mut tunnels = UnendedTunnels::default();
         assert_eq!(tunnels.from(7), 7);
         for n in 10..20 {
             tunnels.take(TunnelStep::Opens(key(n)), n);
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_tunnel_of_a_day_keeps_no_ended_ones_in_memory() {
-        let mut tunnels = OpenTunnels::default();
+        let mut tunnels = UnendedTunnels::default();
         tunnels.take(TunnelStep::Opens(key(0)), 1);
         for n in 1..100_000 {
             tunnels.take(TunnelStep::Opens(key(n)), 2 * n);
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn checkpoints_lead_back_to_the_search_until_all_that_it_found_is_chained() {
-        let mut tunnels = OpenTunnels::searching_from(Some(5));
+        let mut tunnels = UnendedTunnels::searching_from(Some(5));
         tunnels.take(TunnelStep::Opens(key(1)), 50);
         tunnels.searched(false);
         tunnels.chained();

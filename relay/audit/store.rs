@@ -220,6 +220,13 @@ impl Store {
         })
     }
 
+    /// The first records of the segments that aren't closed for good, and of the next one.
+    pub(super) fn begins(&self) -> impl Iterator<Item = u64> {
+        let open = self.retired.iter().chain(&self.active);
+        let first = open.map(|open| open.segment.first);
+        first.chain(self.active.is_none().then_some(self.begin.seq + 1))
+    }
+
     /// Gives up the segments that a sync hasn't confirmed, after a failure. No sync may be running.
     pub(super) fn abandon(&mut self) {
         self.written = 0;

@@ -241,6 +241,10 @@ mod tests {
                 session.abandoned();
                 ended.send(()).unwrap();
             });
+            // The second one would find the slots taken if it came before the panic.
+            while panics && metrics.session_panics.get() == 0 {
+                thread::sleep(Duration::from_millis(5));
+            }
         }
         // The second session finds the worker alive, and both slots free.
         end.recv_timeout(Duration::from_secs(10)).unwrap();

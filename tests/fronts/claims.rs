@@ -26,6 +26,12 @@ name = \"by-address\"
 sources = [\"127.0.0.3\"]
 ";
 
+/// The destination that the clients ask for. A client of version 8 isn't expected there.
+fn billing() -> String {
+    let counts = "purpose = \"billing\"\nversions = \">=9\"\n";
+    [&upstream("a.example", 443), counts].concat()
+}
+
 /// Checks who a refused request came from, and what it was for.
 fn check(record: &Value, reason: &str, claimed: &str) {
     assert_eq!(record["reason"], reason, "{record}");
@@ -33,6 +39,7 @@ fn check(record: &Value, reason: &str, claimed: &str) {
     assert_eq!(record["target"]["host"], "a.example", "{record}");
     assert_eq!(record["target"]["port"], 443);
     assert_eq!(record["destination"], "upstream", "{record}");
+    assert_eq!(record["billing"], true, "{record}");
 }
 
 /// Sends a CONNECT from an address, and waits for the end of the connection.
@@ -54,7 +61,7 @@ async fn ask(pki: &Pki, relay: &Relay, from: &str, stem: &str, version: Version)
 
 #[tokio::test]
 async fn at_a_listener_that_asks_for_no_certificate() {
-    let relay = Relay::start(&[CLIENTS, &upstream("a.example", 443)].concat()).await;
+    let relay = Relay::start(&[CLIENTS, &billing()].concat()).await;
     send(&relay, "127.0.0.2").await;
     let record = relay.closing(0).await;
     check(&record, "client_not_allowed", "bound");
@@ -65,7 +72,7 @@ async fn at_a_listener_that_asks_for_no_certificate() {
 async fn from_a_new_address() {
     let pki = Pki::with_relay();
     let front = pki.listener(Some(&pki), "");
-    let relay = Relay::start(&[&front, CLIENTS, &upstream("a.example", 443)].concat()).await;
+    let relay = Relay::start(&[&front, CLIENTS, &billing()].concat()).await;
     pki.issue("client", Use::Client, &["zvm-2"]);
     for (number, version) in [TLS12, TLS13].into_iter().enumerate() {
         let phrase = ask(&pki, &relay, "127.0.0.9", "client", version).await;
@@ -115,7 +122,7 @@ async fn with_a_certificate_that_has_expired() {
 #[tokio::test]
 async fn at_a_balancers_listener() {
     let front = "[[listener]]\nname = \"proxy\"\nbind = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.1\"]\n";
-    let relay = Relay::start(&[front, CLIENTS, &upstream("a.example", 443)].concat()).await;
+    let relay = Relay::start(&[front, CLIENTS, &billing()].concat()).await;
     send(&relay, "127.0.0.3").await;
     check(&relay.closing(0).await, "client_not_allowed", "by-address");
 }
@@ -124,7 +131,7 @@ async fn at_a_balancers_listener() {
 async fn at_a_listener_that_speaks_tls() {
     let pki = Pki::with_relay();
     let front = pki.listener(None, "");
-    let relay = Relay::start(&[&front, CLIENTS, &upstream("a.example", 443)].concat()).await;
+    let relay = Relay::start(&[&front, CLIENTS, &billing()].concat()).await;
     send(&relay, "127.0.0.3").await;
     check(
         &relay.closing(0).await,
@@ -135,8 +142,7 @@ async fn at_a_listener_that_speaks_tls() {
 
 #[tokio::test]
 async fn at_a_listener_for_server_names() {
-    let relay =
-        Relay::start(&[&sni::listener(443), CLIENTS, &upstream("a.example", 443)].concat()).await;
+    let relay = Relay::start(&[&sni::listener(443), CLIENTS, &billing()].concat()).await;
     let mut stream = dial_from("127.0.0.2", relay.proxy).await;
     let head = connect("a.example:443");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -148,7 +154,7 @@ async fn at_a_listener_for_server_names() {
 #[tokio::test]
 async fn over_its_rate() {
     let limits = "[limits]\nrate_per_client = \"1/h\"\n";
-    let mut relay = Relay::start(&[CLIENTS, limits, &upstream("a.example", 443)].concat()).await;
+    let mut relay = Relay::start(&[CLIENTS, limits, &billing()].concat()).await;
     let head = connect("b.example:443");
     for _ in 0..2 {
         ask_from("127.0.0.3", relay.proxy, head.as_bytes()).await;
@@ -180,7 +186,7 @@ async fn over_its_rate() {
 #[tokio::test]
 async fn a_stranger_is_nobody() {
     let clients = CLIENTS.replace("\"any\"", "\"deny\"");
-    let relay = Relay::start(&[&clients, &upstream("a.example", 443)[..]].concat()).await;
+    let relay = Relay::start(&[&clients, &billing()[..]].concat()).await;
     let mut stream = TcpStream::connect(relay.proxy).await.unwrap();
     let head = connect("a.example:443");
     stream.write_all(head.as_bytes()).await.unwrap();

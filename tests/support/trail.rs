@@ -18,6 +18,7 @@ use super::tls::digest;
 
 pub(crate) struct Trail {
     directory: TempDir,
+    id: &'static str,
     text: String,
     seq: u64,
     prev: String,
@@ -25,8 +26,13 @@ pub(crate) struct Trail {
 
 impl Trail {
     pub(crate) fn new() -> Self {
+        Self::named("t-1")
+    }
+
+    pub(crate) fn named(id: &'static str) -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
+            id,
             text: String::new(),
             seq: 1,
             prev: "0".repeat(64),
@@ -141,7 +147,7 @@ impl Trail {
         let Value::Object(members) = record else {
             panic!("{record}");
         };
-        let mut line = json!({"v": 1, "trail": "t-1", "seq": self.seq});
+        let mut line = json!({"v": 1, "trail": self.id, "seq": self.seq});
         line.as_object_mut().unwrap().extend(members);
         line["prev"] = self.prev.clone().into();
         let line = line.to_string();
@@ -156,6 +162,22 @@ impl Trail {
         usize::try_from(self.seq - 1).unwrap()
     }
 
+    /// Returns the trail's lines, each with its line feed.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = &str> {
+        self.text.split_inclusive('\n')
+    }
+
+    /// Writes a directory of closed segments, one for each line.
+    pub(crate) fn segments(&self) -> PathBuf {
+        let directory = self.beside("segments");
+        std::fs::create_dir(&directory).unwrap();
+        for (n, line) in (1..).zip(self.lines()) {
+            let bytes = zstd::encode_all(line.as_bytes(), 3).unwrap();
+            std::fs::write(directory.join(segment(n)), bytes).unwrap();
+        }
+        directory
+    }
+
     /// Writes the trail's file now.
     pub(crate) fn file(&self) -> PathBuf {
         let file = self.directory.path().join("access.jsonl");
@@ -167,6 +189,18 @@ impl Trail {
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
+}
+
+/// Returns the name of a closed segment that begins with this record.
+pub(crate) fn segment(first: usize) -> String {
+    format!("access-{first:012}.jsonl.zst")
+}
+
+/// Adds a line that is no record to a closed segment, so that a command which reads it notices.
+pub(crate) fn spoil(segment: &Path) {
+    let mut text = zstd::decode_all(&*std::fs::read(segment).unwrap()).unwrap();
+    text.extend_from_slice(b"spoilt\n");
+    std::fs::write(segment, zstd::encode_all(&*text, 3).unwrap()).unwrap();
 }
 
 /// Returns options for a trail that the relay's own writer makes and never prunes.
@@ -226,6 +260,19 @@ pub(crate) fn session(event: &str, time: &str, reason: Option<&str>) -> Value {
         "connect_ms": 21.0,
         "duration_ms": 841.2,
     })
+}
+
+/// Returns refusals of one address that were counted together.
+pub(crate) fn refusals(time: &str, address: &str, reasons: &Value) -> Value {
+    let count: u64 = reasons
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|it| it.as_u64().unwrap())
+        .sum();
+    let mut record = event("refusals", time);
+    record["data"] = json!({"address": address, "since": time, "count": count, "reasons": reasons});
+    record
 }
 
 /// Returns the beginning of a record of the relay itself.

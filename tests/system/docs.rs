@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use callhome_trail::{Line, Record};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
@@ -115,6 +116,8 @@ fn forward(address: &str, port: u16, to: u16) {
 struct Session {
     directory: TempDir,
     first_key: String,
+    trail: String,
+    session: String,
     serving: Option<Child>,
 }
 
@@ -132,6 +135,8 @@ impl Session {
         let mut session = Self {
             directory,
             first_key: String::new(),
+            trail: String::new(),
+            session: String::new(),
             serving: None,
         };
         session.first_key = session
@@ -151,6 +156,12 @@ impl Session {
             assert!(start.elapsed() < PATIENCE, "no tunnel was closed: {text}");
             std::thread::sleep(Duration::from_millis(20));
         };
+        let first = Line::parse(records.lines().next().unwrap().as_bytes()).unwrap();
+        session.trail = first.trail.into_owned();
+        let closed = records.lines().find(|it| it.contains("tunnel_closed"));
+        let closed = Line::parse(closed.unwrap().as_bytes()).unwrap();
+        let closed = Record::of(&closed).unwrap();
+        session.session = closed.session.unwrap().to_string();
         let half = records[..records.len() / 2].rfind('\n').unwrap() + 1;
         fs::write("/var/log/callhome-relay.log", &records).unwrap();
         fs::write("/var/log/callhome-relay.log.1", &records[..half]).unwrap();
@@ -264,6 +275,8 @@ impl Session {
             .env("CURL_CA_BUNDLE", self.at("ca.pem"))
             .env("SSL_CERT_FILE", self.at("ca.pem"))
             .env("FIRST_KEY", &self.first_key)
+            .env("TRAIL", &self.trail)
+            .env("SESSION", &self.session)
             .env_remove("CALLHOME_RELAY_CONFIG")
             .env_remove("STATE_DIRECTORY");
         command

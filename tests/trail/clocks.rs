@@ -82,7 +82,7 @@ fn a_clock_that_was_set_while_the_relay_was_down_is_recorded() {
 }
 
 #[test]
-fn across_a_boot_only_a_time_that_goes_back_tells() {
+fn across_a_boot_a_time_that_goes_back_tells_and_one_days_later_may_be_time_off() {
     let directory = old::copy_of("stopped");
     let records = go_on(
         directory.path(),
@@ -98,11 +98,13 @@ fn across_a_boot_only_a_time_that_goes_back_tells() {
         SignedDuration::from_hours(-DAYS * 47),
         false,
     );
-    assert_eq!(
-        self::steps(&records),
-        [0.0; 0],
-        "the machine may have been off"
-    );
+    let step = records.iter().find(|it| it["event"] == "clock_stepped");
+    let data = &step.unwrap()["data"];
+    assert_eq!(data["maybe_off"], true);
+    let seconds = data["seconds"].as_f64().unwrap();
+    assert!((seconds - 47.0 * 86_400.0).abs() < 10.0, "{seconds}");
+    let report = whole(directory.path(), &Evidence::default());
+    assert_eq!((report.clock_steps, report.unconfirmed.len()), (0, 1));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use super::word;
+use crate::counted::{Counted, CountedEnd};
 use crate::harmless::cell;
 use crate::record::{Client, Record, Tls};
 use crate::text::Text;
@@ -54,8 +55,35 @@ pub(super) fn line(record: &Record, client: &Client) -> String {
         string(record.connect_ms),
         Some(record.duration_ms.to_string()),
         Some(cell(&record.hash)),
+        Some("1".to_owned()),
     ]
     .map(Option::unwrap_or_default))
+}
+
+/// The rows of refusals that were counted together, one for each reason. So the sum of the column
+/// `count` is the number of requests, under any filter.
+pub(super) fn counted(record: &Record, counted: &Counted) -> Vec<String> {
+    let line = |end: &CountedEnd| {
+        let value = |column: &&str| match *column {
+            "time" => Some(format!("{:.6}", record.time)),
+            "trail" => Some(cell(&record.trail)),
+            "seq" => Some(record.seq.to_string()),
+            "relay" => Some(cell(&record.relay)),
+            "event" => word(&record.event),
+            "client_address" => Some(counted.address.to_string()),
+            "client_name" => counted.client.as_deref().map(cell),
+            "decision" => word(&end.decision),
+            "reason" => Some(cell(&end.reason)),
+            "outcome" => word(&end.outcome),
+            "hash" => Some(cell(&record.hash)),
+            "count" => Some(end.count.to_string()),
+            _ => None,
+        };
+        row(COLUMNS
+            .iter()
+            .map(|column| value(column).unwrap_or_default()))
+    };
+    counted.ends.iter().map(line).collect()
 }
 
 fn joined(texts: &[Text]) -> String {
@@ -117,4 +145,5 @@ const COLUMNS: &[&str] = &[
     "connect_ms",
     "duration_ms",
     "hash",
+    "count",
 ];

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::word;
+use crate::counted::Counted;
 use crate::harmless;
 use crate::record::Record;
 use crate::words::{Decision, Event, Outcome};
@@ -16,9 +17,11 @@ pub(super) fn line(record: &Record) -> Option<String> {
         "observer": {"name": record.relay, "product": "callhome-relay", "type": "proxy"},
         "callhome_relay": {"trail": record.trail},
     });
-    match record.client {
-        Some(_) => add_session(&mut document, record),
-        None => document["callhome_relay"]["data"] = record.data().unwrap_or_default(),
+    if record.client.is_some() {
+        add_session(&mut document, record);
+    } else {
+        document["callhome_relay"]["data"] = record.data().unwrap_or_default();
+        add_counted(&mut document, record);
     }
     prune(&mut document);
     harmless::json_line(&document).ok()
@@ -138,6 +141,16 @@ fn add_session(document: &mut Value, record: &Record) {
     if let Some(tls) = &record.tls {
         own["tls"] = json!({"alpn": tls.alpn, "versions": tls.versions, "ech": tls.ech});
     }
+}
+
+/// Adds whose requests were counted together, so that a search for the address finds them.
+fn add_counted(document: &mut Value, record: &Record) {
+    let Some(counted) = Counted::of(record) else {
+        return;
+    };
+    document["source"] = json!({"address": counted.address, "ip": counted.address});
+    document["related"] = json!({"ip": [counted.address]});
+    document["callhome_relay"]["client"] = json!({"name": counted.client});
 }
 
 /// Removes members that are null and objects that are then empty, because ECS has no fields without

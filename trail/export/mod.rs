@@ -1,5 +1,4 @@
-//! Writes records in the formats of other programs. Each record is exactly one line, whatever its
-//! text is.
+//! Writes records in the formats of other programs. No text of a record breaks its line.
 
 mod combined;
 #[cfg(feature = "report")]
@@ -7,12 +6,14 @@ mod csv;
 mod ecs;
 mod squid;
 
+use crate::counted::Counted;
 use crate::reason::Reason;
 use crate::record::{Client, Record};
 use crate::words::{Decision, Outcome};
 use crate::{escape, harmless};
 
-/// A format. ECS has every record, and the others have the last record of each session.
+/// A format. ECS has every record, and the others have the last record of each session. CSV also
+/// has refusals that were counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
     /// Squid's native `access.log`.
@@ -36,18 +37,30 @@ impl ExportFormat {
         }
     }
 
-    /// The record's line, without its line feed. None for a record that the format has no place
-    /// for.
-    pub fn line(self, record: &Record) -> Option<String> {
+    /// The record's lines, without their line feeds. There are none for a record that the format
+    /// has no place for, and several for refusals that were counted together.
+    pub fn lines(self, record: &Record) -> Vec<String> {
         let line: fn(&Record, &Client) -> String = match self {
-            Self::Ecs => return ecs::line(record),
+            Self::Ecs => return ecs::line(record).into_iter().collect(),
             Self::Squid => squid::line,
             Self::Combined => combined::line,
             #[cfg(feature = "report")]
-            Self::Csv => csv::line,
+            Self::Csv => match Counted::of(record) {
+                Some(counted) => return csv::counted(record, &counted),
+                None => csv::line,
+            },
         };
-        let client = record.client.as_ref().filter(|_| record.is_closing())?;
-        Some(line(record, client))
+        let client = record.client.as_ref().filter(|_| record.is_closing());
+        client.map(|it| line(record, it)).into_iter().collect()
+    }
+
+    /// How many requests of the record the format has no place for, because they were counted
+    /// together.
+    pub fn leaves_out(self, record: &Record) -> u64 {
+        match self {
+            Self::Squid | Self::Combined => Counted::of(record).map_or(0, |it| it.count()),
+            _ => 0,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod missing;
 mod rounds;
 mod seals;
 mod times;
+mod trails;
 mod verification;
 mod witness;
 
@@ -141,7 +142,7 @@ impl Verifier {
             };
         };
         if self.trail.as_deref() != Some(&*line.trail) {
-            return Err("it is of another trail".into());
+            return Err(self.another_trail(line, raw));
         }
         if line.seq < self.next {
             return Err(format!(
@@ -194,7 +195,7 @@ impl Verifier {
 
     /// Takes what the record declares about the trail itself.
     fn note(&mut self, line: &Line<'_>) -> Result<(), String> {
-        self.jumps.take(line);
+        line.tell(&mut self.jumps);
         match &*line.event {
             "audit_gap" => {
                 let gap = line

@@ -43,7 +43,7 @@ pub fn verify(
             result => return result,
         }
     }
-    verify_once(path, evidence, &mut progress)
+    Err(pruned_too_fast().into())
 }
 
 fn verify_once(
@@ -66,8 +66,7 @@ fn verify_once(
         verifier.unfinished = None;
         reader = Reader::open_from(path, verifier.next)?;
         if is_pruned(path, verifier.next)? {
-            let message = "the trail is pruned faster than it is read";
-            return Err(io::Error::new(io::ErrorKind::NotFound, message).into());
+            return Err(pruned_too_fast().into());
         }
         verifier.read(&mut reader, &mut progress)?;
     }
@@ -78,6 +77,11 @@ fn verify_once(
 fn is_pruned(directory: &Path, next: u64) -> io::Result<bool> {
     let segments = segments::list(directory)?;
     Ok(segments.first().is_some_and(|it| it.first > next))
+}
+
+fn pruned_too_fast() -> io::Error {
+    let message = "the trail is pruned faster than it is read";
+    io::Error::new(io::ErrorKind::NotFound, message)
 }
 
 /// Turns an error of the reader into a verdict. A file that can't be read to its end is damage, one

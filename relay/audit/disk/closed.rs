@@ -46,7 +46,7 @@ pub(in crate::audit) struct Looked {
     pub(in crate::audit) oldest: Option<Oldest>,
     /// How long `max_size` holds what is written.
     pub(in crate::audit) capacity: Option<Duration>,
-    /// The first records of the segments, in their order.
+    /// The first records of the closed segments, in their order.
     pub(in crate::audit) begins: Vec<u64>,
     /// Whether the oldest segment would be too old, but for a jump of the clock.
     pub(in crate::audit) is_held_back: bool,
@@ -126,7 +126,7 @@ impl ClosedSegments {
         let all = || self.segments.iter().chain(active);
         let mut looked = Looked {
             capacity: capacity_of(all(), look.max_size),
-            begins: all().map(|segment| segment.first).collect(),
+            begins: self.segments.iter().map(|it| it.first).collect(),
             is_held_back: self.is_held_back(look),
             ..Looked::default()
         };

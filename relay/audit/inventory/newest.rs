@@ -75,3 +75,59 @@ fn is_inventory(line: &[u8]) -> bool {
 const HEAD: usize = 512;
 /// The bytes that are read at most, before compression.
 const MOST: u64 = 256 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use callhome_trail::{Chain, ListedDestination, TextPart};
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    fn inventory(destinations: usize) -> Inventory {
+        let destination = |n: usize| ListedDestination {
+            name: n.to_string().into(),
+            hosts: Vec::new(),
+            purpose: "other".into(),
+            versions: None,
+            upload_min_bytes: 1024,
+        };
+        Inventory {
+            clients: Vec::new(),
+            destinations: (0..destinations).map(destination).collect(),
+        }
+    }
+
+    /// Writes a segment for each of the parts.
+    fn segments(directory: &Path, chain: &mut Chain, parts: &[TextPart]) {
+        for part in parts {
+            let path = directory.join(format!("access-{:012}.jsonl", chain.next()));
+            let members = json!({"relay": "r", "event": "inventory", "data": part}).to_string();
+            let members = members.as_bytes();
+            let mut line = Vec::new();
+            let members = &members[1..members.len() - 1];
+            chain.append(Timestamp::UNIX_EPOCH, members, &mut line);
+            fs::write(path, line).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_inventory_that_is_larger_than_a_segment_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut chain = Chain::new("t".into());
+        assert_eq!(newest(directory.path()).unwrap(), None);
+        let parts =
+            |destinations| TextPart::of(&serde_json::to_string(&inventory(destinations)).unwrap());
+        let (old, new) = (parts(100), parts(200));
+        assert!(old.len() > 1 && new.len() > 2);
+        segments(directory.path(), &mut chain, &old);
+        assert_eq!(newest(directory.path()).unwrap(), Some(inventory(100)));
+        // A crash cut the newer one off, so it doesn't count yet.
+        segments(directory.path(), &mut chain, &new[..1]);
+        assert_eq!(newest(directory.path()).unwrap(), Some(inventory(100)));
+        segments(directory.path(), &mut chain, &new[1..]);
+        assert_eq!(newest(directory.path()).unwrap(), Some(inventory(200)));
+    }
+}

@@ -244,7 +244,7 @@ impl Tail {
         }
         match &*line.event {
             "checkpoint" if is_vouched => {
-                self.jumps.take(line);
+                line.tell(&mut self.jumps);
                 if let Some(it) = line.data::<Checkpoint>() {
                     self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
                 }
@@ -254,12 +254,12 @@ impl Tail {
                     self.note_clocks(line, it.boot.as_deref(), it.uptime_ms);
                 }
             }
-            "clock_confirmed" if is_vouched => self.jumps.take(line),
+            "clock_confirmed" if is_vouched => line.tell(&mut self.jumps),
             "clock_stepped" => {
                 let step = line.data::<ClockStepped>();
                 let seconds = step.map_or(0.0, |step| step.seconds);
                 if is_vouched || seconds > 0.0 {
-                    self.jumps.take(line);
+                    line.tell(&mut self.jumps);
                     self.stepped += seconds;
                     self.stepped_since += if is_vouched { 0.0 } else { seconds };
                 }

@@ -84,25 +84,3 @@ fn every_segment_begins_with_the_inventory() {
     }
     whole(directory.path());
 }
-
-/// Otherwise the inventory would fill every segment, and each would be followed by the next at
-/// once.
-#[test]
-fn an_inventory_that_is_larger_than_a_segment_is_found_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let options = AuditOptions {
-        rotate_size: 4096,
-        ..options(directory.path())
-    };
-    let (audit, writer) = start(&options);
-    audit.record_inventory(inventory(100, 1));
-    wait_for(|| waiting(&audit) == 0);
-    refuse(&audit);
-    writer.close();
-    assert!(segments::list(directory.path()).unwrap().len() > 1);
-    let (audit, writer) = start(&options);
-    audit.record_inventory(inventory(100, 2));
-    writer.close();
-    let all = inventories(directory.path());
-    assert_eq!(all, [inventory(100, 1), inventory(100, 1)]);
-}

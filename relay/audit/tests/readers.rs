@@ -1,6 +1,7 @@
 //! Tests readers of a trail that is being written, and of one that is damaged.
 
 use std::io::BufRead as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::damage::{active, closed, segmented};
 use super::*;
@@ -151,4 +152,65 @@ fn the_greatest_number_is_no_panic() {
     };
     follower.drain(count).unwrap();
     assert_eq!(given, 1);
+}
+
+/// A relay that is short of room prunes while it is read.
+#[test]
+fn pruning_beside_a_reader_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = AuditOptions {
+        rotate_size: 4_000,
+        max_size: 20_000,
+        sync: Sync::Every(Duration::from_millis(1)),
+        ..options(directory.path())
+    };
+    let (audit, writer) = start(&options);
+    let is_pruned = || {
+        let segments = segments::list(directory.path()).unwrap();
+        segments.first().is_some_and(|segment| segment.first > 1)
+    };
+    let write = || {
+        wait_for(|| waiting(&audit) < 50);
+        audit.relay_event(Data::ConfigRejected(ConfigRejected {
+            source: "test".into(),
+            error: "x".repeat(500),
+        }));
+    };
+    let began = Instant::now();
+    while !is_pruned() {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        (0..20).for_each(|_| write());
+    }
+    let is_done = AtomicBool::new(false);
+    let (tries, errors) = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                write();
+            }
+        });
+        let mut errors = Vec::new();
+        let began = Instant::now();
+        let mut tries = 0;
+        while tries < 300 && began.elapsed() < Duration::from_secs(20) {
+            let verdict = verify(directory.path(), &Evidence::default(), |_| ());
+            errors.extend(verdict.err().map(|error| error.to_string()));
+            // An export reads once, and begins with what is there then.
+            errors.extend(
+                read_to_end(directory.path())
+                    .err()
+                    .map(|error| error.to_string()),
+            );
+            tries += 1;
+        }
+        is_done.store(true, Ordering::Relaxed);
+        (tries, errors)
+    });
+    writer.close();
+    assert_eq!(errors, [""; 0], "of {tries}");
+}
+
+fn read_to_end(directory: &Path) -> std::io::Result<()> {
+    let mut reader = Reader::open(directory)?;
+    while reader.next_line()?.is_some() {}
+    Ok(())
 }

@@ -28,7 +28,7 @@ use tokio::sync::oneshot;
 use super::clock::WallClock;
 use super::disk::{Disk, Reserve};
 use super::inbox::{Batch, Inbox, RelayRecord, WriterState, members};
-use super::open_tunnels::OpenTunnels;
+use super::open_tunnels::UnendedTunnels;
 use super::options::{AuditOptions, Sync};
 use super::recover::LostSearch;
 use super::stdout::Stdout;
@@ -54,7 +54,7 @@ pub(super) struct Writer {
     /// Room for the line that is being made.
     line: Vec<u8>,
     clock: WallClock,
-    open_tunnels: OpenTunnels,
+    open_tunnels: UnendedTunnels,
     /// The jumps of the clock that no age counts.
     jumps: Jumps,
     /// Whether one of them keeps segments that would be too old without it.
@@ -115,7 +115,9 @@ impl Writer {
             backlog: Backlog::default(),
             line: Vec::new(),
             clock: opened.clock,
-            open_tunnels: OpenTunnels::searching_from(opened.search.as_ref().map(LostSearch::from)),
+            open_tunnels: UnendedTunnels::searching_from(
+                opened.search.as_ref().map(LostSearch::from),
+            ),
             jumps: opened.jumps,
             is_held_back: false,
             waiters: Vec::new(),

@@ -118,11 +118,11 @@ impl Writer {
             pruned,
             oldest,
             capacity,
-            begins,
+            mut begins,
             is_held_back,
         } = looked;
-        self.tidy_jumps(&begins, is_held_back);
         let Some(kept) = &mut self.kept else { return };
+        begins.extend(kept.store.begins());
         if let Some(capacity) = capacity {
             self.inbox.metrics.audit_capacity(capacity);
         }
@@ -134,6 +134,7 @@ impl Writer {
             kept.use_reserve();
         }
         kept.pruning.found = pruned;
+        self.tidy_jumps(&begins, is_held_back);
     }
 
     /// Records a pruning that was found, once a checkpoint can vouch for it.

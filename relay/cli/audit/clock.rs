@@ -59,14 +59,14 @@ fn jumps(directory: &Path) -> io::Result<Jumps> {
     let mut jumps = Jumps::default();
     let from = last.as_ref().map_or(0, |line| line.seq);
     if let Some(line) = &last {
-        jumps.take(line);
+        line.tell(&mut jumps);
     }
     let mut reader = Reader::open_from(directory, from)?;
     while let Some(raw) = reader.next_line()? {
         if let Ok(line) = Line::parse(raw.bytes)
             && line.seq > from
         {
-            jumps.take(&line);
+            line.tell(&mut jumps);
         }
     }
     Ok(jumps)

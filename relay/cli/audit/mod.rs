@@ -2,7 +2,9 @@
 
 mod clock;
 mod export;
+mod filter;
 mod keygen;
+mod quiet;
 mod report;
 mod schema;
 mod tail;
@@ -24,6 +26,8 @@ pub(super) enum AuditCommand {
     Tail(tail::TailArgs),
     /// Sum up a month, by client and destination
     Report(report::ReportArgs),
+    /// Say which clients haven't called home, since when, and why
+    Quiet(quiet::QuietArgs),
     /// Convert the records for another program
     Export(export::ExportArgs),
     /// Print the JSON Schema of a record
@@ -50,6 +54,7 @@ pub(super) fn run(command: &AuditCommand) -> anyhow::Result<Exit> {
         AuditCommand::Verify(args) => verify::run(args),
         AuditCommand::Tail(args) => tail::run(args),
         AuditCommand::Report(args) => report::run(args),
+        AuditCommand::Quiet(args) => quiet::run(args),
         AuditCommand::Export(args) => export::run(args),
         AuditCommand::Schema => schema::run(),
         AuditCommand::Clock(args) => clock::run(args),

@@ -74,6 +74,26 @@ impl Session<'_> {
         let destination = self.settings.policy.destination_of(&target.host);
         let name = destination.map(|destination| &destination.name);
         self.record.destination(name);
+        // The decision says it better, if the request comes so far.
+        let client = self.presumed_client();
+        let counts = destination.map(|it| it.counts_for(&client));
+        self.record.billing(counts);
+    }
+
+    /// The client that this one is, or would be if it were let in.
+    fn presumed_client(&self) -> Arc<Client> {
+        let policy = &self.settings.policy;
+        let admitted = self.caller.admitted(policy);
+        let claimed = || {
+            let (name, _) = self.caller.claimed(policy, self.client.expired_names())?;
+            let clients = policy.clients();
+            let is_named = |it: &&Arc<Client>| it.name.as_ref() == Some(name);
+            clients.iter().find(is_named).cloned()
+        };
+        admitted
+            .ok()
+            .or_else(claimed)
+            .unwrap_or_else(|| Arc::new(Client::unlisted()))
     }
 
     /// Judges the client by policy and by its rate, and notes in the record who it is.

@@ -1,22 +1,19 @@
 //! `audit tail`: shows the trail to people, as it is or as it grows.
 
-mod filter;
-
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use anstyle::Style;
 use callhome_trail::harmless::{visible, visible_json};
-use callhome_trail::{Client, Decision, Event, Follower, Line, Record, human};
-use jiff::{SignedDuration, Timestamp};
+use callhome_trail::{Client, Decision, Event, Follower, Line, Record, TimeSpan, human, segments};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Map, Value};
 
 use super::TrailArg;
-use crate::cli::exit::Exit;
+use super::filter::{Filter, Matcher};
+use crate::cli::exit::{Exit, Refused};
 use crate::cli::out;
-use filter::Filter;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct TailArgs {
@@ -25,7 +22,8 @@ pub(in crate::cli) struct TailArgs {
     /// Go on with what is added, over rotation
     #[arg(short, long)]
     follow: bool,
-    /// So many of the last records that match [default: 10, or all with --since]
+    /// So many of the last records that match [default: 10, or all with --since or
+    /// --session]
     #[arg(short = 'n', long, value_name = "N")]
     lines: Option<usize>,
     #[command(flatten)]
@@ -42,97 +40,138 @@ enum TailLine {
     Not(String),
 }
 
+/// Shows lines, and notes what that came to.
+struct Screen<'a, W> {
+    out: &'a mut W,
+    /// Whether a session's record, or any other that was asked for, was shown.
+    has_shown: bool,
+    /// Whether a line was left out of the output of records.
+    has_left_out: bool,
+    is_json: bool,
+}
+
 pub(super) fn run(args: &TailArgs) -> anyhow::Result<Exit> {
     let path = args.trail.path()?;
     let mut out = out::stdout();
-    let mut follower = match (args.lines, args.filter.since()) {
-        (None, Some(since)) => all_since(&path, since)?,
-        (lines, _) => {
-            let (follower, shown) = last(&path, lines.unwrap_or(10), args)?;
-            for shown in shown {
-                show(&mut out, &shown)?;
-            }
-            follower
-        }
+    let mut screen = Screen {
+        out: &mut out,
+        has_shown: false,
+        has_left_out: false,
+        is_json: args.json,
     };
+    let (mut follower, mut matcher) = if args.lines.is_none() && args.filter.is_bounded() {
+        let follower = follower(&path, &args.filter.span(), usize::MAX)?.0;
+        (follower, args.filter.matcher())
+    } else {
+        let last = last(&path, args.lines.unwrap_or(10), args)?;
+        for shown in &last.shown {
+            screen.show(shown)?;
+        }
+        (last.follower, last.matcher)
+    };
+    let is_once = !args.follow || path == Path::new("-");
     loop {
-        follower.drain(|line| match select(line, args) {
-            Some(shown) => show(&mut out, &shown),
+        let mut take = |line: Result<Line<'_>, String>| match select(line, args, &mut matcher) {
+            Some(shown) => screen.show(&shown),
             None => Ok(()),
-        })?;
-        out.flush()?;
-        if !args.follow || path == Path::new("-") || is_abandoned_after(PAUSE)? {
+        };
+        follower.drain(&mut take)?;
+        if is_once {
+            follower.finish(take)?;
+        }
+        screen.out.flush()?;
+        if is_once {
+            break;
+        }
+        if is_abandoned_after(PAUSE)? {
             return Ok(Exit::Fine);
         }
     }
-}
-
-/// Follows the trail from the first segment that may have a record since that time.
-///
-/// The times follow the order of the records, unless the clock was set. The margin of a day covers
-/// steps within a segment up to that. Where the next segment begins earlier, nothing is known of
-/// how late this one goes, so it is read.
-fn all_since(path: &Path, since: Timestamp) -> io::Result<Follower> {
-    let follower = Follower::open(path, 0)?;
-    let early = since
-        .checked_sub(SignedDuration::from_hours(24))
-        .unwrap_or(Timestamp::MIN);
-    let beginnings = follower.beginnings()?;
-    match beginnings.get(first_since(&beginnings, early)) {
-        Some((first, begin)) if *begin <= early => Follower::open(path, *first),
-        // A damaged segment has no beginning, and may be before the first that has one.
-        _ => Ok(follower),
+    if let Some(session) = args.filter.session().filter(|_| !screen.has_shown) {
+        return Err(Refused(format!(
+            "there is no record of the session {}: its refusal may be one of those that were counted together, so look for --decision deny",
+            visible(session)
+        ))
+        .into());
     }
+    Ok(if screen.has_left_out {
+        Exit::No
+    } else {
+        Exit::Fine
+    })
 }
 
-/// Which of the segments, by their beginnings, is the first that may have a record since then.
-fn first_since(beginnings: &[(u64, Timestamp)], early: Timestamp) -> usize {
-    let is_before = |pair: &[(u64, Timestamp)]| {
-        let [(_, begin), (_, next)] = *pair else {
-            return false;
-        };
-        begin <= next && next <= early
-    };
-    beginnings.windows(2).take_while(|it| is_before(it)).count()
+/// Follows the last segments of a directory that may have records of the span, or all else. Returns
+/// also whether there are more of them.
+fn follower(path: &Path, span: &TimeSpan, last: usize) -> io::Result<(Follower, bool)> {
+    let mut follower = Follower::open(path, 0)?;
+    if !path.is_dir() {
+        return Ok((follower, false));
+    }
+    let (read, not_read) = span.split(segments::list(path)?);
+    let before = read.len().saturating_sub(last);
+    follower.leave_out(&not_read);
+    follower.leave_out(&read[..before]);
+    Ok((follower, before > 0))
 }
 
-/// Finds the last `wanted` records that match, and the follower after them. It reads twice as many
-/// segments until there are enough.
-fn last(path: &Path, wanted: usize, args: &TailArgs) -> io::Result<(Follower, VecDeque<TailLine>)> {
-    let beginnings = Follower::open(path, 0)?.beginnings()?;
+/// The last records that match, and what goes on behind them.
+struct Last<'a> {
+    shown: VecDeque<TailLine>,
+    follower: Follower,
+    matcher: Matcher<'a>,
+}
+
+/// Finds the last `wanted` records that match. It reads twice as many segments until there are
+/// enough.
+fn last<'a>(path: &Path, wanted: usize, args: &'a TailArgs) -> io::Result<Last<'a>> {
     let mut segments = 1_usize;
     loop {
-        let from = beginnings.len().saturating_sub(segments);
-        let first = if from == 0 { 0 } else { beginnings[from].0 };
-        let mut follower = Follower::open(path, first)?;
+        let (mut follower, has_more) = follower(path, &args.filter.span(), segments)?;
+        let mut matcher = args.filter.matcher();
         let mut shown = VecDeque::new();
-        follower.drain(|line| {
-            shown.extend(select(line, args));
+        let mut take = |line: Result<Line<'_>, String>| {
+            shown.extend(select(line, args, &mut matcher));
             if shown.len() > wanted {
                 shown.pop_front();
             }
             Ok(())
-        })?;
-        if shown.len() >= wanted || from == 0 {
-            return Ok((follower, shown));
+        };
+        follower.drain(&mut take)?;
+        if !args.follow {
+            follower.finish(take)?;
+        }
+        if shown.len() >= wanted || !has_more {
+            return Ok(Last {
+                shown,
+                follower,
+                matcher,
+            });
         }
         segments = segments.saturating_mul(2);
     }
 }
 
-fn select(line: Result<Line<'_>, String>, args: &TailArgs) -> Option<TailLine> {
+fn select(
+    line: Result<Line<'_>, String>,
+    args: &TailArgs,
+    matcher: &mut Matcher<'_>,
+) -> Option<TailLine> {
     let line = match line {
         Ok(line) => line,
-        Err(error) => return (!args.json).then_some(TailLine::Not(error)),
+        Err(error) => return Some(TailLine::Not(error)),
     };
     let Some(record) = Record::of(&line) else {
-        let what = format!(
-            "record {} is of a kind that this version doesn't know",
-            line.seq
-        );
-        return (!args.json).then_some(TailLine::Not(what));
+        return match args.filter.matches_unread(&line) {
+            Some(false) => None,
+            Some(true) if args.json => Some(TailLine::Bytes(line.bytes.to_vec())),
+            _ => Some(TailLine::Not(format!(
+                "record {} is of a kind that this version doesn't know",
+                line.seq
+            ))),
+        };
     };
-    if !args.filter.matches(&record) {
+    if !matcher.matches(&record) {
         return None;
     }
     if args.json {
@@ -140,6 +179,23 @@ fn select(line: Result<Line<'_>, String>, args: &TailArgs) -> Option<TailLine> {
     }
     // People have no use for a checkpoint every few minutes.
     (record.event != Event::Checkpoint).then(|| TailLine::Record(Box::new(record)))
+}
+
+impl<W: Write> Screen<'_, W> {
+    fn show(&mut self, shown: &TailLine) -> io::Result<()> {
+        match shown {
+            // Standard output has nothing but records, for the program that reads them.
+            TailLine::Not(error) if self.is_json => {
+                out::error_line(&format!("not shown: {}", visible(error)));
+                self.has_left_out = true;
+                Ok(())
+            }
+            shown => {
+                self.has_shown |= !matches!(shown, TailLine::Not(_));
+                show(self.out, shown)
+            }
+        }
+    }
 }
 
 fn show(out: &mut impl Write, shown: &TailLine) -> io::Result<()> {
@@ -183,6 +239,12 @@ fn show_session(out: &mut impl Write, record: &Record) -> io::Result<()> {
         human::duration(record.duration_ms.0),
         visible(reason),
     );
+    let sni = record.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+    let host = record.target.host.as_deref().unwrap_or_default();
+    let line = match sni.filter(|sni| !sni.eq_ignore_ascii_case(host)) {
+        Some(sni) => format!("{} sni={}", line.trim_end(), visible(sni)),
+        None => line,
+    };
     writeln!(out, "{}", line.trim_end())
 }
 
@@ -238,23 +300,3 @@ const PAUSE: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_segment_with_a_late_record_is_left_out() {
-        let day = |day: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24 * day);
-        let first = |days: &[i64], since| {
-            let beginnings: Vec<_> = (1..).zip(days.iter().map(|it| day(*it))).collect();
-            first_since(&beginnings, day(since))
-        };
-        assert_eq!(first(&[100, 110, 120], 115), 1);
-        assert_eq!(first(&[100, 110, 120], 200), 2);
-        assert_eq!(first(&[100, 110, 120], 50), 0);
-        // Set back by 46 days at day 112, and forward by 47 at day 68.
-        assert_eq!(first(&[100, 110, 66, 67, 115], 111), 1);
-        assert_eq!(first(&[], 111), 0);
-    }
-}
