@@ -6,9 +6,10 @@ use callhome_trail::{Inventory, InventoryParts, Line, Reader, Record};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::support::client::{get, tunnel};
+use crate::support::client::{ask_from, connect, get, tunnel};
 use crate::support::relay::{Relay, upstream};
 use crate::support::tls::TlsServer;
+use crate::support::trail::audit;
 
 fn inventories(relay: &Relay) -> Vec<Inventory> {
     // The relay makes the file with its first record.
@@ -195,4 +196,67 @@ async fn the_last_upload_of_a_client_outlives_a_restart() {
     again.reload(&billing).await;
     let metrics = get(again.admin, "/metrics").await.body;
     assert!(!metrics.contains("client=\"zvm-2\"") && metrics.contains("client=\"unlisted\""));
+}
+
+/// What a relay writes is what the readers judge by: an upload, a refusal at the billing
+/// destination, and a machine that never came.
+#[tokio::test]
+async fn readers_judge_by_what_the_relay_wrote() {
+    let server = TlsServer::start(&["billing.example"]).await;
+    let port = server.address.port();
+    let billing = format!(
+        "{}purpose = \"billing\"\n",
+        upstream("billing.example", port)
+    );
+    let barred = "destinations = []\n";
+    let clients = [
+        client("well", "127.0.0.1", "role = \"zvm\"\n"),
+        client("barred", "127.0.0.2", barred),
+        client("never", "10.0.0.1", ""),
+        client("printer", "10.0.0.2", "role = \"other\"\n"),
+    ];
+    let mut relay = Relay::start(&format!("{billing}{}", clients.concat())).await;
+    let target = format!("billing.example:{port}");
+    let stream = tunnel(relay.proxy, &target).await.unwrap();
+    server
+        .upload(stream, "billing.example", &[1; 2048])
+        .await
+        .unwrap();
+    relay.closing(0).await;
+    for _ in 0..3 {
+        let head = connect(&target);
+        let answer = ask_from("127.0.0.2", relay.proxy, head.as_bytes()).await;
+        assert_eq!(answer.status, 403);
+    }
+    relay.stop().await;
+    let trail = relay.trail();
+    let trail = trail.parent().unwrap().to_str().unwrap().to_owned();
+    let quiet = audit(["quiet", "--json", &trail]);
+    assert_eq!(quiet.status.code(), Some(1), "one client is refused");
+    let told: Value = serde_json::from_slice(&quiet.stdout).unwrap();
+    let states: Vec<_> = told["clients"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["name"].as_str().unwrap(), it["state"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("barred", "refused"),
+        ("never", "new"),
+        ("well", "ok"),
+        ("printer", "exempt"),
+    ];
+    assert_eq!(states, expected, "{told:#}");
+
+    let month = Timestamp::now().strftime("%Y-%m").to_string();
+    let report = audit(["report", "--json", "--month", &month, &trail]);
+    let told: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let uploads: u64 = told["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|it| it["client"] == "well")
+        .filter_map(|it| it["uploads"].as_u64())
+        .sum();
+    assert_eq!(uploads, 1, "{told:#}");
 }
