@@ -133,3 +133,24 @@ pub(super) fn delete(segment: &Segment) -> io::Result<()> {
 
 /// Zstandard's own default.
 const LEVEL: i32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_finished_leaves_no_half_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let plain = directory.path().join("access-000000000001.jsonl");
+        fs::write(&plain, [b'a'; 100_000]).unwrap();
+        // A directory can't be replaced by a file, so the last step fails.
+        fs::create_dir(compressed(&plain)).unwrap();
+        compress(&plain).unwrap_err();
+        let names: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert!(plain.exists());
+    }
+}
