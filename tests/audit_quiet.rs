@@ -125,7 +125,7 @@ fn the_worst_comes_first_with_its_cause_and_the_next_step() {
         "found, and in no inventory:",
         "new    10.0.0.99",
         "why   no try since this one: refused: once, at ",
-        "same? it came when the other went quiet: zvm-quiet",
+        "same? maybe zvm-quiet: one came about when the other was last seen",
         "sources = [\"10.0.0.99\"]",
     ] {
         let at = rest.find(part.trim());

@@ -143,7 +143,7 @@ pub(super) struct ClientTable {
     /// Its version of Zerto, which decides which billing hosts count for it. If it is unknown, all
     /// of them count.
     pub(super) version: Option<Text<ZertoVersion>>,
-    /// How often it calls home. Without the key, the readers of the trail learn it.
+    /// How often it calls home. Without the key, `audit quiet` takes 3 days.
     pub(super) expect_every: Option<Text<Timeout>>,
     /// Whether it calls home, so that its silence is reported. Default: true for a "zvm", a "zca",
     /// a "zcm" before version 7 and a client without a role, else false.

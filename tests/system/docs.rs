@@ -117,7 +117,7 @@ struct Session {
     directory: TempDir,
     first_key: String,
     trail: String,
-    session: String,
+    closed_id: String,
     serving: Option<Child>,
 }
 
@@ -136,7 +136,7 @@ impl Session {
             directory,
             first_key: String::new(),
             trail: String::new(),
-            session: String::new(),
+            closed_id: String::new(),
             serving: None,
         };
         session.first_key = session
@@ -161,7 +161,7 @@ impl Session {
         let closed = records.lines().find(|it| it.contains("tunnel_closed"));
         let closed = Line::parse(closed.unwrap().as_bytes()).unwrap();
         let closed = Record::of(&closed).unwrap();
-        session.session = closed.session.unwrap().to_string();
+        session.closed_id = closed.session.unwrap().to_string();
         let half = records[..records.len() / 2].rfind('\n').unwrap() + 1;
         fs::write("/var/log/callhome-relay.log", &records).unwrap();
         fs::write("/var/log/callhome-relay.log.1", &records[..half]).unwrap();
@@ -276,7 +276,7 @@ impl Session {
             .env("SSL_CERT_FILE", self.at("ca.pem"))
             .env("FIRST_KEY", &self.first_key)
             .env("TRAIL", &self.trail)
-            .env("SESSION", &self.session)
+            .env("SESSION", &self.closed_id)
             .env_remove("CALLHOME_RELAY_CONFIG")
             .env_remove("STATE_DIRECTORY");
         command

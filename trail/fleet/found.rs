@@ -2,23 +2,28 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::cause::{Cause, cause};
 use super::clock::plus;
 use super::facts::Facts;
 use super::state::state;
 
 impl Facts {
     /// Whether this machine, which was found, may be a listed client that went quiet: it came about
-    /// when that client was last seen, or when its next upload was due.
+    /// when that client was last seen, or when its next upload was due. Where the trail itself ends,
+    /// no client went quiet.
     pub fn may_be(&self, client: &Self, now: Timestamp) -> bool {
         if !self.found || client.found || !state(client, now).is_quiet_or_worse() {
             return false;
         }
+        let ends = matches!(
+            cause(client, now),
+            Cause::RelaySilent { .. } | Cause::Unread { .. }
+        );
         let seen = client.seen.unwrap_or(client.entered);
         let every = client.learned.unwrap_or(client.period.every);
         let due = client.upload.as_ref().map(|upload| plus(upload.at, every));
         let is_near = |at: Timestamp| self.entered.duration_since(at).abs() <= NEAR;
-        let is_gone = seen <= plus(self.entered, NEAR);
-        is_gone && (is_near(seen) || due.is_some_and(is_near))
+        !ends && seen <= self.entered && (is_near(seen) || due.is_some_and(is_near))
     }
 
     /// The `[[client]]` that lists a machine that was found.

@@ -38,7 +38,7 @@ impl Cause {
                     _ => failing_step(tries),
                 }
             ),
-            Self::NoTry(_) => "is the machine up, does it use the relay (`callhome-relay zvm setup`), and does a firewall let it reach the relay?".to_owned(),
+            Self::NoTry(_) => "is the machine up, does it use the relay (`callhome-relay zvm setup --relay HOST:PORT`), and does a firewall let it reach the relay?".to_owned(),
         }
     }
 }

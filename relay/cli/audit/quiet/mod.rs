@@ -52,7 +52,10 @@ pub(super) fn run(args: &QuietArgs) -> anyhow::Result<Exit> {
     });
     bar.finish_and_clear();
     let (fleet, trails) = read?;
-    let quiet = Quiet::of(fleet.facts(now), trails, args.every, now);
+    let mut quiet = Quiet::of(fleet.facts(now), trails, args.every, now);
+    if let Some(file) = &args.config.config {
+        quiet.name_config(file);
+    }
     let mut out = BufWriter::new(out::stdout());
     if args.json {
         let json = serde_json::to_string_pretty(&quiet)?;

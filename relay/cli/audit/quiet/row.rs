@@ -2,10 +2,12 @@
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::path::Path;
 
 use callhome_trail::fleet::{
     AddressFacts, Cause, Facts, LastUpload, PeriodSource, ReadTrail, Ready, State, cause, state,
 };
+use callhome_trail::human;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -92,6 +94,17 @@ impl Quiet {
         }
     }
 
+    /// Lets the commands of the next steps read this file, as this one did.
+    pub(super) fn name_config(&mut self, file: &Path) {
+        for row in self.clients.iter_mut().chain(&mut self.found) {
+            for command in ["explain", "check", "audit tail"] {
+                let command = format!("`callhome-relay {command}");
+                let with_file = format!("{command} --config {}", file.display());
+                row.next = row.next.replace(&command, &with_file);
+            }
+        }
+    }
+
     /// Whether every listed client is well, and every trail could be read and is unchanged.
     pub(super) fn is_well(&self) -> bool {
         // A relay may have begun a new trail since it was upgraded.
@@ -117,7 +130,12 @@ impl ClientRow {
         Self {
             name: facts.name.clone(),
             state: state(facts, now),
-            why: cause.to_string(),
+            why: match (state(facts, now), &cause) {
+                (State::New, Cause::Well) => {
+                    format!("no upload yet; listed since {}", human::time(facts.entered))
+                }
+                _ => cause.to_string(),
+            },
             next: cause.next_step(),
             cause,
             upload: facts.upload.clone(),

@@ -193,7 +193,7 @@ fn write_details(row: &ClientRow, now: Timestamp, out: &mut impl Write) -> io::R
         let same = row.same_machine.join(", ");
         detail(
             "same?",
-            &format!("it came when the other went quiet: {same}"),
+            &format!("maybe {same}: one came about when the other was last seen"),
         )?;
     }
     if row.is_quiet() || row.addresses.iter().any(|it| it.state.is_some()) {
