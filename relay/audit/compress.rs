@@ -142,7 +142,7 @@ mod tests {
     fn what_cannot_be_finished_leaves_no_half_file() {
         let directory = tempfile::tempdir().unwrap();
         let plain = directory.path().join("access-000000000001.jsonl");
-        fs::write(&plain, [b'a'; 100_000]).unwrap();
+        fs::write(&plain, vec![b'a'; 100_000]).unwrap();
         // A directory can't be replaced by a file, so the last step fails.
         fs::create_dir(compressed(&plain)).unwrap();
         compress(&plain).unwrap_err();
