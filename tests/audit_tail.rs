@@ -164,9 +164,13 @@ fn refusals_that_were_counted_are_refusals_of_their_client() {
         "10.20.0.13",
         &json!({"dns_failed": 3, "abandoned": 1}),
     ));
-    // A later relay notes the client's name.
+    // A later relay notes the client's name and the destinations.
     let mut named = refusals(time, "10.20.0.14", &json!({"rate_limited": 5}));
     named["data"]["client"] = "zvm-2".into();
+    named["data"]["destinations"] = json!([
+        {"destination": null, "reason": "rate_limited", "count": 4},
+        {"destination": "billing", "reason": "rate_limited", "count": 1},
+    ]);
     trail.push(named);
     let file = trail.file();
     for (filter, addresses) in [
@@ -183,6 +187,8 @@ fn refusals_that_were_counted_are_refusals_of_their_client() {
         ),
         (&["--client", "zvm-2"], &["10.20.0.14"]),
         (&["--client", "zvm-3"], &[]),
+        (&["--destination", "billing"], &["10.20.0.14"]),
+        (&["--destination", "other"], &[]),
     ] {
         let lines = tail(&file, filter);
         let counted: Vec<_> = lines

@@ -16,6 +16,8 @@ pub struct Counted {
     pub address: IpAddr,
     /// The client's name, if the relay noted it.
     pub client: Option<Text>,
+    /// The destinations that were asked for, as far as the relay noted them.
+    pub destinations: Vec<Text>,
     pub ends: Vec<CountedEnd>,
 }
 
@@ -29,7 +31,7 @@ pub struct CountedEnd {
     pub outcome: Outcome,
 }
 
-/// The members of `data` that are read here. An older relay notes no client.
+/// The members of `data` that are read here. An older relay notes no client and no destination.
 #[derive(Deserialize)]
 struct CountedData {
     address: IpAddr,
@@ -37,6 +39,14 @@ struct CountedData {
     client: Option<Text>,
     count: u64,
     reasons: BTreeMap<Text, u64>,
+    #[serde(default)]
+    destinations: Vec<CountedAt>,
+}
+
+/// One destination of refusals that were counted. It is none for a target on no list.
+#[derive(Deserialize)]
+struct CountedAt {
+    destination: Option<Text>,
 }
 
 impl Counted {
@@ -57,9 +67,14 @@ impl Counted {
         if untold > 0 {
             ends.push(CountedEnd::of(Text::default(), untold));
         }
+        let named = data
+            .destinations
+            .into_iter()
+            .filter_map(|it| it.destination);
         Some(Self {
             address: data.address,
             client: data.client,
+            destinations: named.collect(),
             ends,
         })
     }

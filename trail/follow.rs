@@ -1,6 +1,6 @@
 //! Follows a trail that is being written, over rotation and compression.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,12 @@ pub struct Follower {
     seen: Seen,
     /// The bytes of a line that were read so far.
     line: Vec<u8>,
+    /// The segments that were listed and weren't opened so far.
+    listed: VecDeque<PathBuf>,
+    /// The segment that was the active one when they were listed.
+    active: Option<File>,
+    /// Whether they may be listed again.
+    may_list: bool,
     /// The names of closed segments that aren't opened again, as they are before compression.
     done: HashSet<PathBuf>,
     is_copy: bool,
@@ -61,6 +67,9 @@ impl Follower {
             first,
             seen: Seen::default(),
             line: Vec::new(),
+            listed: VecDeque::new(),
+            active: None,
+            may_list: false,
             done: HashSet::new(),
             is_copy: !path.is_dir(),
         };
@@ -90,10 +99,13 @@ impl Follower {
     }
 
     /// Passes every line that is there now to `take`: a record, or the reason why it is none.
+    ///
+    /// It lists a directory once, so it ends also where records come faster than they are read.
     pub fn drain(
         &mut self,
         mut take: impl FnMut(Result<Line<'_>, String>) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.may_list = true;
         loop {
             match self.fill()? {
                 Look::Line => {}
@@ -221,20 +233,19 @@ impl Follower {
 
     /// Opens the oldest segment that isn't done and isn't the one that was `read` last.
     fn find(&mut self, read: Option<Inode>) -> io::Result<Option<(PathBuf, File)>> {
-        let (segments, mut active) = segments::list_held(&self.path)?;
-        let name = |segment: &Segment| segments::uncompressed(&segment.path);
-        let names: HashSet<_> = segments.iter().map(name).collect();
-        self.done.retain(|name| names.contains(name));
-        for segment in segments {
-            let name = name(&segment);
-            if self.done.contains(&name) {
+        loop {
+            let Some(path) = self.listed.pop_front() else {
+                if !std::mem::take(&mut self.may_list) {
+                    return Ok(None);
+                }
+                self.list()?;
                 continue;
-            }
-            let is_active = segments::is_active(&segment.path);
+            };
+            let is_active = segments::is_active(&path);
             // Use the open file: the name may lead to another segment by now.
-            let opened = match active.take_if(|_| is_active) {
-                Some(file) => Ok((segment.path, file)),
-                None => segments::open_listed(&segment.path),
+            let opened = match self.active.take_if(|_| is_active) {
+                Some(file) => Ok((path, file)),
+                None => segments::open_listed(&path),
             };
             let (path, file) = match opened {
                 // The segment was pruned after it was listed.
@@ -246,10 +257,21 @@ impl Follower {
             }
             // It was the active one when it was read, and has its own name now.
             if !is_active {
-                self.done.insert(name);
+                self.done.insert(segments::uncompressed(&path));
             }
         }
-        Ok(None)
+    }
+
+    /// Lists the segments that aren't done.
+    fn list(&mut self) -> io::Result<()> {
+        let (segments, active) = segments::list_held(&self.path)?;
+        let paths = || segments.iter().map(|segment| &segment.path);
+        let names: HashSet<_> = paths().map(|path| segments::uncompressed(path)).collect();
+        self.done.retain(|name| names.contains(name));
+        let fresh = paths().filter(|path| !self.done.contains(&segments::uncompressed(path)));
+        self.listed = fresh.cloned().collect();
+        self.active = active;
+        Ok(())
     }
 
     /// Opens the file of this path, if it isn't the one that was `read` last.

@@ -13,7 +13,7 @@
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -42,9 +42,9 @@ pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
     for _ in 0..MAX_TRIES {
         let mut is_current = true;
         segments.clear();
-        for path in paths(directory)? {
+        for path in all_paths(directory)? {
             let is_active = is_active(&path);
-            match Segment::read_listed(&path) {
+            match Segment::open(&path) {
                 Ok(segment) => segments.extend(segment),
                 // The segment was closed after the directory was read. It has another name now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && is_active => {
@@ -72,6 +72,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<Segment>> {
 /// later could miss its records, or get those of the next segment.
 pub fn list_held(directory: &Path) -> io::Result<(Vec<Segment>, Option<File>)> {
     let path = directory.join(ACTIVE);
+    let mut tries = 0;
     loop {
         let held = match open_file(&path) {
             Ok(file) => Some(file),
@@ -90,7 +91,31 @@ pub fn list_held(directory: &Path) -> io::Result<(Vec<Segment>, Option<File>)> {
         {
             return Ok((segments, held));
         }
+        tries += 1;
+        if tries == MAX_HELD_TRIES {
+            return up_to_held(path, segments, held);
+        }
     }
+}
+
+/// Takes the segments up to the one that is held, where segments are closed faster than they are
+/// listed. Those before it were closed before it was opened, so the list has them all.
+fn up_to_held(
+    path: PathBuf,
+    mut segments: Vec<Segment>,
+    held: Option<File>,
+) -> io::Result<(Vec<Segment>, Option<File>)> {
+    let mut last = None;
+    if let Some(mut file) = held.as_ref() {
+        let input = BufReader::with_capacity(BUFFER, file);
+        last = Segment::read(path, file.metadata()?.len(), input);
+        file.rewind()?;
+    }
+    let first = last.as_ref().map(|last| last.first);
+    segments.retain(|it| !is_active(&it.path) && first.is_none_or(|first| it.first < first));
+    let is_empty = last.is_none();
+    segments.extend(last);
+    Ok((segments, held.filter(|_| !is_empty)))
 }
 
 /// The identity of a file, independent of its name. No two files share it while one of them is
@@ -122,6 +147,16 @@ pub fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let plain: HashSet<_> = paths.iter().map(|path| compressed(path)).collect();
     paths.retain(|path| !plain.contains(path));
     Ok(paths)
+}
+
+/// Lists the files twice, because one that is compressed meanwhile may be missed under both of its
+/// names.
+fn all_paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut all = paths(directory)?;
+    let known: HashSet<_> = all.iter().map(|path| uncompressed(path)).collect();
+    let more = paths(directory)?.into_iter();
+    all.extend(more.filter(|path| !known.contains(&uncompressed(path))));
+    Ok(all)
 }
 
 /// Opens a plain or compressed file of records.
@@ -205,20 +240,17 @@ pub fn is_active(path: &Path) -> bool {
 }
 
 impl Segment {
-    /// Reads a segment that may have been compressed since its name was read.
-    fn read_listed(path: &Path) -> io::Result<Option<Self>> {
-        match Self::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_compressed(path) => {
-                Self::read(&compressed(path))
-            }
-            segment => segment,
-        }
+    /// Opens a segment that was listed, also if it was compressed meanwhile. Returns none if it is
+    /// empty.
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        let (path, file) = open_listed(path)?;
+        let size = file.metadata()?.len();
+        let input = decode(&path, file)?;
+        Ok(Self::read(path, size, input))
     }
 
     /// Reads how a segment begins. Returns none if it is empty.
-    fn read(path: &Path) -> io::Result<Option<Self>> {
-        let mut input = decode(path, open_file(path)?)?;
-        let size = path.metadata()?.len();
+    fn read(path: PathBuf, size: u64, mut input: impl BufRead) -> Option<Self> {
         let mut bytes = Vec::new();
         for _ in 0..MAX_DAMAGED {
             bytes.clear();
@@ -230,24 +262,24 @@ impl Segment {
             }
             let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
             if let Ok(line) = Line::parse(line) {
-                return Ok(Some(Self {
-                    path: path.to_owned(),
+                return Some(Self {
+                    path,
                     first: line.seq,
                     prev: line.prev,
                     time: line.time.parse().unwrap_or_default(),
                     size,
                     readable: true,
-                }));
+                });
             }
         }
-        Ok((size > 0).then(|| Self {
-            path: path.to_owned(),
-            first: number_in_name(path).unwrap_or(u64::MAX),
+        (size > 0).then(|| Self {
+            first: number_in_name(&path).unwrap_or(u64::MAX),
+            path,
             prev: Hash::GENESIS,
             time: jiff::Timestamp::UNIX_EPOCH,
             size,
             readable: false,
-        }))
+        })
     }
 
     /// The name that the segment has now, because it may have been compressed since it was listed.
@@ -271,3 +303,40 @@ const BUFFER: usize = 256 * 1024;
 /// How often a directory that changes is listed again. After that, a name that leads nowhere is
 /// left out.
 const MAX_TRIES: usize = 10;
+/// How often it is listed again for an active segment that stays.
+const MAX_HELD_TRIES: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Chain;
+
+    #[test]
+    fn a_list_ends_with_the_segment_that_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let active = directory.path().join(ACTIVE);
+        let mut chain = Chain::new("t".into());
+        let mut write = |path: &Path| {
+            let mut line = Vec::new();
+            chain.append(jiff::Timestamp::UNIX_EPOCH, br#""event":"a""#, &mut line);
+            fs::write(path, line).unwrap();
+        };
+        let closed = |first: u64| directory.path().join(format!("access-{first:012}.jsonl"));
+        write(&closed(1));
+        write(&active);
+        let held = open_file(&active).unwrap();
+        // The one that is held is closed while the directory is listed, and so is the next.
+        fs::rename(&active, closed(2)).unwrap();
+        write(&closed(3));
+        write(&active);
+        let segments = list(directory.path()).unwrap();
+        assert_eq!(segments.len(), 4);
+        let (segments, held) = up_to_held(active, segments, Some(held)).unwrap();
+        let firsts: Vec<_> = segments.iter().map(|segment| segment.first).collect();
+        assert_eq!(firsts, [1, 2]);
+        assert!(is_active(&segments[1].path));
+        let mut text = String::new();
+        held.unwrap().read_to_string(&mut text).unwrap();
+        assert!(text.starts_with(r#"{"v":1,"trail":"t","seq":2,"#), "{text}");
+    }
+}

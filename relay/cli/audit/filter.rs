@@ -105,8 +105,14 @@ impl Matcher<'_> {
         let filter = self.filter;
         filter.times().contains(record.time)
             && filter.decision.is_none_or(|it| has_decision(record, it))
-            && is_same(filter.destination.as_ref(), record.destination.as_deref())
-            && is_same(filter.session.as_ref(), record.session.as_deref())
+            && filter
+                .destination
+                .as_ref()
+                .is_none_or(|it| is_at(record, it))
+            && filter
+                .session
+                .as_deref()
+                .is_none_or(|it| record.session.as_deref() == Some(it))
             && is_clients
     }
 
@@ -144,8 +150,11 @@ fn has_decision(record: &Record, wanted: Decision) -> bool {
             .is_some_and(|counted| counted.ends.iter().any(|it| it.decision == Some(wanted)))
 }
 
-fn is_same(wanted: Option<&String>, found: Option<&str>) -> bool {
-    wanted.is_none_or(|wanted| found == Some(wanted.as_str()))
+/// Whether the request was for this destination, or any of those that were counted together.
+fn is_at(record: &Record, wanted: &str) -> bool {
+    record.destination.as_deref() == Some(wanted)
+        || Counted::of(record)
+            .is_some_and(|counted| counted.destinations.iter().any(|it| &**it == wanted))
 }
 
 /// When the session of this id began, as the id tells.
