@@ -1,10 +1,8 @@
 //! Refusals that were counted together, as those who read the trail see them.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Deserialize;
-
+use crate::data::Refusals;
 use crate::reason::{Reason, Verdict};
 use crate::record::Record;
 use crate::text::Text;
@@ -31,31 +29,13 @@ pub struct CountedEnd {
     pub outcome: Outcome,
 }
 
-/// The members of `data` that are read here. An older relay notes no client and no destination.
-#[derive(Deserialize)]
-struct CountedData {
-    address: IpAddr,
-    #[serde(default)]
-    client: Option<Text>,
-    count: u64,
-    reasons: BTreeMap<Text, u64>,
-    #[serde(default)]
-    destinations: Vec<CountedAt>,
-}
-
-/// One destination of refusals that were counted. It is none for a target on no list.
-#[derive(Deserialize)]
-struct CountedAt {
-    destination: Option<Text>,
-}
-
 impl Counted {
     /// Reads a record of refusals that were counted together. Returns none for any other.
     pub fn of(record: &Record) -> Option<Self> {
         if record.event != Event::Refusals {
             return None;
         }
-        let data: CountedData = record.data()?;
+        let data: Refusals = record.data()?;
         let told = data.reasons.values();
         let told = told.fold(0_u64, |sum, count| sum.saturating_add(*count));
         let untold = data.count.saturating_sub(told);

@@ -9,8 +9,8 @@ use super::state::state;
 
 impl Facts {
     /// Whether this machine, which was found, may be a listed client that went quiet: it came about
-    /// when that client was last seen, or when its next upload was due. Where the trail itself ends,
-    /// no client went quiet.
+    /// when that client was last seen, or when its next upload was due. Where the trail itself
+    /// ends, no client went quiet.
     pub fn may_be(&self, client: &Self, now: Timestamp) -> bool {
         if !self.found || client.found || !state(client, now).is_quiet_or_worse() {
             return false;
