@@ -12,7 +12,7 @@ use super::listing::Listings;
 use super::run::KnownRun;
 use super::told::{Told, is_listed, told, told_together};
 use super::tunnels::OpenTunnels;
-use crate::data::{AuditGap, ConfigLoaded, Refusals};
+use crate::data::{AuditGap, ClockStepped, ConfigLoaded, Refusals};
 use crate::inventory::InventoryParts;
 use crate::record::Record;
 use crate::words::{Event, Upload};
@@ -41,6 +41,8 @@ pub(super) struct Ledger {
     /// When the relay was down: from the stop, or the last record, to the next start.
     pub(super) down: VecDeque<(Mark, Mark)>,
     pub(super) seal_every: Option<SignedDuration>,
+    /// By how much the clock was set while the relay was down, until that start.
+    stepped: SignedDuration,
 }
 
 impl Ledger {
@@ -66,12 +68,14 @@ impl Ledger {
             Event::RelayStarted => {
                 let last = before.map(|last| self.clock.mark(last, read));
                 if let Some(from) = self.stopped.take().or(last) {
+                    let from = without_step(from, mark, std::mem::take(&mut self.stepped));
                     self.down.push_back((from, mark));
                     if self.down.len() > MOST_STOPS {
                         self.down.pop_front();
                     }
                 }
             }
+            Event::ClockStepped => self.note_step(record),
             Event::RelayStopped => self.stopped = Some(mark),
             Event::AuditGap => self.gap = Some(mark),
             Event::ConfigLoaded => self.look_for_seal_every(record),
@@ -88,6 +92,17 @@ impl Ledger {
             | Event::RequestDenied
             | Event::RequestFailed => self.take_session(record, mark, read),
             _ => {}
+        }
+    }
+
+    /// Notes by how much the clock was set while the relay was down.
+    fn note_step(&mut self, record: &Record) {
+        if let Some(step) = record.data::<ClockStepped>()
+            && step.before_start
+            && !step.maybe_off
+            && let Ok(step) = SignedDuration::try_from_secs_f64(step.seconds)
+        {
+            self.stepped = self.stepped.saturating_add(step);
         }
     }
 
@@ -231,6 +246,15 @@ impl Ledger {
             }
         }
     }
+}
+
+/// When the relay went down, if the clock hadn't been set by `step` until it was up.
+fn without_step(down: Mark, up: Mark, step: SignedDuration) -> Mark {
+    if step.is_zero() {
+        return down;
+    }
+    let told = up.recorded().duration_since(down.recorded());
+    up.earlier(told.saturating_sub(step).max(SignedDuration::ZERO))
 }
 
 /// The account of a name. Names come from configurations, but a trail may be forged.

@@ -298,6 +298,20 @@ fn the_relay_was_down_for_three_days() {
         "its relay was down for 3d00h meanwhile",
     );
 
+    // What the clock jumped while the relay was down for an hour isn't time that it was down.
+    let mut relay = Relay::of_zvm();
+    let step = json!({"data": {"seconds": 95 * 3600, "before_start": true}});
+    relay
+        .daily(0, 2)
+        .event("relay_stopped", at(50.0), &json!({}))
+        .event("clock_stepped", at(50.0 + 96.0), &step)
+        .event("relay_started", at(50.0 + 96.0), &json!({}));
+    assert_is(
+        zvm(relay, at(147.0)),
+        State::Quiet,
+        "its relay was down for 1h00m meanwhile",
+    );
+
     // Killed, it leaves no stop: the last record counts. The next start's first checkpoint doesn't.
     let mut relay = Relay::of_zvm();
     relay
