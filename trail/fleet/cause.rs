@@ -30,6 +30,11 @@ pub enum Cause {
         relay: String,
         since: Timestamp,
     },
+    /// The relay's clock is far ahead.
+    RelayAhead {
+        relay: String,
+        ahead: SignedDuration,
+    },
     Unread {
         relay: String,
     },
@@ -76,7 +81,9 @@ pub fn cause(facts: &Facts, now: Timestamp) -> Cause {
         State::Ok => Cause::Well,
         // An upload isn't due yet. What was tried all the same is worth a look.
         State::New | State::Late => match silence(facts, now) {
-            Cause::NoTry(NoTry { last: None, .. }) | Cause::RelaySilent { .. } => Cause::Well,
+            Cause::NoTry(NoTry { last: None, .. })
+            | Cause::RelaySilent { .. }
+            | Cause::RelayAhead { .. } => Cause::Well,
             cause => cause,
         },
         State::Unknown => unknown(facts, now),
@@ -148,6 +155,12 @@ fn silence(facts: &Facts, now: Timestamp) -> Cause {
 }
 
 fn silent(relay: &RelayFacts) -> Cause {
+    if let Some(ahead) = relay.ahead.filter(|_| relay.is_ahead()) {
+        return Cause::RelayAhead {
+            relay: relay.name.clone(),
+            ahead,
+        };
+    }
     Cause::RelaySilent {
         relay: relay.name.clone(),
         since: relay.last,
@@ -173,6 +186,11 @@ impl fmt::Display for Cause {
                 f,
                 "the trail of {relay} ends at {}, so later uploads aren't known",
                 human::time(*since)
+            ),
+            Self::RelayAhead { relay, ahead } => write!(
+                f,
+                "the clock of {relay} is {} ahead, so when its last records were written isn't known",
+                period(*ahead)
             ),
             Self::Unread { relay } => write!(
                 f,

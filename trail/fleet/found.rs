@@ -17,7 +17,7 @@ impl Facts {
         }
         let ends = matches!(
             cause(client, now),
-            Cause::RelaySilent { .. } | Cause::Unread { .. }
+            Cause::RelaySilent { .. } | Cause::RelayAhead { .. } | Cause::Unread { .. }
         );
         let seen = client.seen.unwrap_or(client.entered);
         let every = client.learned.unwrap_or(client.period.every);

@@ -16,6 +16,9 @@ impl Cause {
             Self::RelaySilent { relay, .. } => format!(
                 "look at {relay} first: does it run (`callhome-relay health`), and is this its present trail?"
             ),
+            Self::RelayAhead { relay, .. } => {
+                format!("set the clock of {relay} right, and see that the relay runs")
+            }
             Self::Unread { .. } => {
                 "ask the machine itself; raise `max_size` or `keep`, or read the trail more often"
                     .to_owned()

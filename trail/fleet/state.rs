@@ -220,11 +220,19 @@ impl Period {
 }
 
 impl super::RelayFacts {
-    /// Whether it wrote nothing for longer than a relay that runs.
+    /// Whether it wrote nothing for longer than a relay that runs, or that can't be told.
     pub fn is_silent(&self, now: Timestamp) -> bool {
-        now.duration_since(self.last) > self.silent_after
+        self.is_ahead() || now.duration_since(self.last) > self.silent_after
+    }
+
+    /// Whether its clock is so far ahead that its last record may be of any time before now.
+    pub fn is_ahead(&self) -> bool {
+        self.ahead.is_some_and(|ahead| ahead > AHEAD_AT_MOST)
     }
 }
+
+/// A clock that is ahead by less makes dates wrong by less than it matters.
+const AHEAD_AT_MOST: SignedDuration = SignedDuration::from_hours(1);
 
 impl Ready {
     pub const fn as_str(self) -> &'static str {

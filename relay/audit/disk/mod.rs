@@ -19,7 +19,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 pub(super) use closed::{ClosedSegments, Look, Looked, Pruned};
-pub(super) use reserve::Reserve;
+pub(super) use reserve::{Reserve, is_no_room};
 pub(super) use sync::{SyncFile, SyncJob, Synced, is_at};
 pub(super) use vault::{OnItsWay, Signer, Vault, save_head};
 

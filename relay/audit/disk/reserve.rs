@@ -62,6 +62,12 @@ impl Reserve {
     }
 }
 
+/// Whether an error says that the disk has no room.
+pub(in crate::audit) fn is_no_room(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded
+}
+
 const NAME: &str = "reserve";
 const SIZE: u64 = 16 << 20;
 /// A small trail gets a small reserve: this part of `max_size`.

@@ -100,6 +100,7 @@ impl Writer {
             let _ = waiter.send(());
         }
         let followed = rest?;
+        pruning.has_room();
         if followed.is_head_saved {
             jobs.head_saved = Some(now);
             jobs.head_at = None;

@@ -9,7 +9,7 @@ use callhome_trail::{AuditGap, Chain, ClockStepped, Head, Jumps, PublicKey, Rang
 use jiff::Timestamp;
 
 use super::super::clock::WallClock;
-use super::super::disk::{ClosedSegments, Reserve, Signer, Vault, save_head};
+use super::super::disk::{ClosedSegments, Reserve, Signer, Vault, is_no_room, save_head};
 use super::super::options::AuditOptions;
 use super::super::recover::{self, LostSearch, Recovered};
 use super::super::seal::Seal;
@@ -58,7 +58,21 @@ impl OpenedTrail {
 }
 
 /// Takes the directory of the trail, recovers it, and finds or makes its key.
+///
+/// On a full disk it uses the reserve, because a relay that starts can prune and serve.
 pub(in crate::audit) fn open(options: &AuditOptions) -> io::Result<OpenedTrail> {
+    let opened = open_once(options);
+    let is_full = opened.as_ref().is_err_and(is_no_room);
+    if let Some(directory) = options.directory.as_ref().filter(|_| is_full)
+        && Reserve::new(directory, options.max_size).release()
+    {
+        tracing::warn!("the disk is full: the start uses the trail's reserve");
+        return open_once(options);
+    }
+    opened
+}
+
+fn open_once(options: &AuditOptions) -> io::Result<OpenedTrail> {
     let Some(directory) = &options.directory else {
         // Each run is a trail of its own, because there is no place to keep a state.
         return Ok(OpenedTrail {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use callhome_trail::{Data, Oldest, TrailPruned};
 
-use super::super::disk::{Job, Look, Looked, Pruned};
+use super::super::disk::{Job, Look, Looked, Pruned, is_no_room};
 use super::{KeptTrail, Writer};
 
 /// How far a pruning has come.
@@ -41,6 +41,11 @@ impl Pruning {
         if let Some(recorded) = self.recorded.take() {
             self.sealed = Some(recorded);
         }
+    }
+
+    /// Notes that the trail was written, so the disk isn't full.
+    pub(super) fn has_room(&mut self) {
+        self.full = FullDisk::No;
     }
 
     fn is_idle(&self) -> bool {
@@ -193,9 +198,7 @@ impl Writer {
 
     /// Notes that there is no room for records, if that is what failed.
     pub(super) fn note_full_disk(&mut self, error: &io::Error) {
-        let kind = error.kind();
-        let is_full = kind == io::ErrorKind::StorageFull || kind == io::ErrorKind::QuotaExceeded;
-        let Some(kept) = self.kept.as_mut().filter(|_| is_full) else {
+        let Some(kept) = self.kept.as_mut().filter(|_| is_no_room(error)) else {
             return;
         };
         if kept.pruning.is_idle() {

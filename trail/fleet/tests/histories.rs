@@ -327,6 +327,23 @@ fn the_relay_was_down_for_three_days() {
     );
 }
 
+/// Its last record may be of any time before now, so nothing it says makes a client look well.
+#[test]
+fn the_relay_is_dead_and_its_clock_was_ahead() {
+    let mut relay = Relay::of_zvm();
+    relay
+        .upload(day(730.0))
+        .event("relay_stopped", day(730.1), &json!({}));
+    for now in [day(1.0), day(20.0)] {
+        let facts = facts(&[&relay], now);
+        assert_is(
+            judged(&facts[0], now),
+            State::Unknown,
+            "ahead, so when its last records were written isn't known",
+        );
+    }
+}
+
 #[test]
 fn pruned_before_it_was_read() {
     let mut relay = Relay::of_zvm();
