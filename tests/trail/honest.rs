@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use callhome_relay::audit::{AuditOptions, Sync, generate};
 use callhome_trail::verify::{Evidence, verify};
@@ -21,6 +21,8 @@ fn live(change: impl FnOnce(AuditOptions) -> AuditOptions) {
     let options = change(options(directory.path(), 20_000));
     let (audit, writer) = start(&options);
     let done = AtomicBool::new(false);
+    let must_prune = options.max_size <= 1 << 30;
+    let started = Instant::now();
     let mut rounds = 0;
     let mut pruned = 0;
     std::thread::scope(|scope| {
@@ -33,7 +35,9 @@ fn live(change: impl FnOnce(AuditOptions) -> AuditOptions) {
             }
             done.store(true, Ordering::Relaxed);
         });
-        while !done.load(Ordering::Relaxed) {
+        // The disk's thread prunes when it has time, so a busy machine may take longer.
+        let is_due = |from| must_prune && from <= 1 && started.elapsed() < PATIENCE;
+        while !done.load(Ordering::Relaxed) || is_due(pruned) {
             let report = whole(directory.path(), &with_key(&key));
             assert!(report.signed_to.is_some(), "{report:#?}");
             pruned = report.from;
@@ -42,10 +46,7 @@ fn live(change: impl FnOnce(AuditOptions) -> AuditOptions) {
     });
     writer.close();
     assert!(rounds > 5, "{rounds}");
-    assert!(
-        options.max_size > 1 << 30 || pruned > 1,
-        "nothing was pruned"
-    );
+    assert!(!must_prune || pruned > 1, "nothing was pruned");
     let report = whole(directory.path(), &with_key(&key));
     assert_eq!(report.sealed_to, Some(report.to));
 }
@@ -225,3 +226,6 @@ fn a_copy_that_lacks_what_was_pruned_has_a_declared_gap() {
     assert_eq!((gap.from, gap.to), (Some(11), Some(first - 1)));
     assert!(gap.cause.contains("pruned before"), "{gap:?}");
 }
+
+/// How long a pruning may take to come on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);

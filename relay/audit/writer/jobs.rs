@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use callhome_trail::seals::EVERY;
 use tokio::sync::oneshot;
 
 use super::super::disk::{Disk, Done, Job, SyncJob, Synced};
@@ -17,6 +18,8 @@ pub(super) struct Jobs {
     was_sync: bool,
     syncing: Option<Syncing>,
     head_saved: Option<Instant>,
+    /// The record that the saved head names.
+    head: u64,
     /// When the head is to be saved. None if the file has it.
     head_at: Option<Instant>,
 }
@@ -31,8 +34,10 @@ struct Syncing {
 }
 
 impl Jobs {
-    pub(super) fn new(disk: Disk) -> Self {
+    /// The trail ends with the record `last` now.
+    pub(super) fn new(disk: Disk, last: u64) -> Self {
         Self {
+            head: last,
             disk,
             is_running: false,
             was_sync: false,
@@ -51,8 +56,14 @@ impl Jobs {
         self.head_at
     }
 
-    fn is_head_due(&self, now: Instant) -> bool {
-        self.head_saved.is_none_or(|at| at + HEAD_EVERY <= now)
+    fn is_head_due(&self, now: Instant, last: u64) -> bool {
+        let is_far = last.saturating_sub(self.head) >= EVERY / 2;
+        is_far || self.head_saved.is_none_or(|at| at + HEAD_EVERY <= now)
+    }
+
+    /// Whether a record behind `last` would be further from the saved head than `verify` takes.
+    pub(super) fn is_far_ahead(&self, last: u64) -> bool {
+        last.saturating_sub(self.head) >= EVERY
     }
 }
 
@@ -103,6 +114,7 @@ impl Writer {
         pruning.has_room();
         if followed.is_head_saved {
             jobs.head_saved = Some(now);
+            jobs.head = syncing.seq;
             jobs.head_at = None;
         }
         if let Some(signer) = followed.signer {
@@ -121,8 +133,11 @@ impl Writer {
         if kept.jobs.is_running {
             return Ok(());
         }
+        let last = self.chain.next() - 1;
         let is_sync_due = kept.store.has_written()
-            && (self.sync_at.is_some_and(|at| at <= now) || kept.store.unsynced() >= MAX_BATCH);
+            && (self.sync_at.is_some_and(|at| at <= now)
+                || kept.store.unsynced() >= MAX_BATCH
+                || last.saturating_sub(kept.jobs.head) >= EVERY / 2);
         let is_head_due = kept.jobs.head_at.is_some_and(|at| at <= now);
         let is_left = kept.store.has_written() || kept.jobs.head_at.is_some();
         // On a slow disk a sync is always due, and pruning must not wait for ever.
@@ -147,7 +162,7 @@ impl Writer {
             durable: self.options.sync != Sync::Never,
             adopted: kept.store.take_adopted(),
             head: callhome_trail::Head::of(&self.chain),
-            save_head: closing || kept.jobs.is_head_due(now),
+            save_head: closing || kept.jobs.is_head_due(now, self.chain.next() - 1),
             checkpoint: kept.sealer.take_made(),
         };
         kept.jobs.syncing = Some(Syncing {

@@ -98,7 +98,7 @@ impl Writer {
                 Some(KeptTrail {
                     store: kept.store,
                     sealer: Sealer::new(kept.signer, every, opened.unsealed),
-                    jobs: Jobs::new(disk),
+                    jobs: Jobs::new(disk, opened.chain.next() - 1),
                     pruning: Pruning::default(),
                     reserve: kept.reserve,
                 })

@@ -126,8 +126,13 @@ impl Writer {
     }
 
     /// Puts a checkpoint here if the next record would be one too many without it. Returns false
-    /// if that has to wait until the checkpoint before is durable.
+    /// if that has to wait until the checkpoint before is durable, or a head is saved.
     fn may_append(&mut self) -> bool {
+        let last = self.chain.next() - 1;
+        let jobs = self.kept.as_ref().map(|kept| &kept.jobs);
+        if jobs.is_some_and(|jobs| jobs.is_far_ahead(last)) {
+            return false;
+        }
         let is_full = |it: &Self| it.kept.as_ref().is_some_and(|kept| kept.sealer.is_full());
         if is_full(self) {
             self.seal(Instant::now());
