@@ -92,6 +92,10 @@ impl Disk {
 
 impl DiskWorker {
     fn run(&mut self, job: Job) -> Done {
+        #[cfg(test)]
+        if self.directory.join(SLOW).exists() {
+            thread::sleep(std::time::Duration::from_millis(400));
+        }
         match job {
             Job::Sync(job) => Done::Sync(self.sync(job)),
             Job::Look(look) => Done::Look(self.closed.look(&look)),
@@ -102,6 +106,10 @@ impl DiskWorker {
         }
     }
 }
+
+/// While a file of this name lies in the directory, each job of a test's disk takes its time.
+#[cfg(test)]
+pub(super) const SLOW: &str = "slow";
 
 impl Drop for Disk {
     fn drop(&mut self) {

@@ -1,6 +1,8 @@
 //! Tests what a crash leaves between any two steps of a checkpoint: it is proved at once, and the
 //! next start goes on without a gap.
 
+use callhome_trail::RelayStopped;
+
 use super::damage::active;
 use super::*;
 
@@ -312,4 +314,48 @@ fn assert_behind(directory: &Path) {
         most = most.max(behind);
     }
     assert!(most > 4000 && most <= seals::EVERY + 64, "{most}");
+}
+
+/// A crash can come at any of these moments, and must not look like a forgery.
+#[test]
+fn no_record_is_further_ahead_of_the_saved_head_than_verify_takes() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = options(directory.path());
+    let (audit, writer) = start(&options);
+    refuse(&audit);
+    wait_for(|| waiting(&audit) == 0);
+    fs::write(directory.path().join(disk::SLOW), "").unwrap();
+    for tunnels_cut in 0..40_000 {
+        audit.relay_event(Data::RelayStopped(RelayStopped {
+            cause: "test".into(),
+            tunnels_cut,
+        }));
+    }
+    let mut most = 0;
+    wait_for(|| {
+        let Some((head, last)) = snapshot(directory.path()) else {
+            return false;
+        };
+        most = most.max(last - head);
+        last > 40_000
+    });
+    assert!(most > seals::EVERY / 2, "{most} records are no load");
+    assert!(most <= seals::EVERY + 64, "{most}");
+    fs::remove_file(directory.path().join(disk::SLOW)).unwrap();
+    writer.close();
+    whole(directory.path());
+}
+
+/// The records that the saved head and the file end with. None if the head was saved meanwhile.
+fn snapshot(directory: &Path) -> Option<(u64, u64)> {
+    let saved = || match Head::load(directory).unwrap() {
+        HeadFile::Read(head) => head.seq,
+        other => panic!("{other:?}"),
+    };
+    let head = saved();
+    let text = fs::read(active(directory)).unwrap();
+    let end = text.iter().rposition(|byte| *byte == b'\n')?;
+    let last = text[..end].rsplit(|byte| *byte == b'\n').next()?;
+    let last = Line::parse(last).unwrap().seq;
+    (saved() == head).then_some((head, last))
 }
