@@ -211,6 +211,11 @@ impl Store {
         self.oldest = Some(oldest);
     }
 
+    /// Bytes of the active segment.
+    pub(super) fn length(&self) -> u64 {
+        self.active.as_ref().map_or(0, |active| active.written)
+    }
+
     /// The segment being written, with its size now.
     pub(super) fn active(&self) -> Option<Segment> {
         let active = self.active.as_ref()?;

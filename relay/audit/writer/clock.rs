@@ -36,10 +36,10 @@ impl Writer {
         }
     }
 
-    /// Records what was confirmed. The file that says so is removed at the next look, when the
-    /// record is on the disk.
+    /// Records which jumps somebody has confirmed. A later call removes the file of the
+    /// confirmation, once that record is durable.
     pub(super) fn take_confirmation(&mut self) {
-        let Some(directory) = &self.options.directory else {
+        let Some(directory) = self.options.directory.as_ref().filter(|_| self.has_begun()) else {
             return;
         };
         let path = directory.join(confirmation::FILE);
@@ -49,13 +49,16 @@ impl Writer {
         let seconds = self.jumps.confirm(to);
         if seconds > 0.0 {
             self.append_event(&Data::ClockConfirmed(ClockConfirmed { to, seconds }));
+            self.confirmation = self.chain.next() - 1;
             tracing::info!(
                 seconds,
                 "what the clock jumped ahead counts as time that has passed"
             );
             return;
         }
-        // The record was written at an earlier look, or there is nothing to confirm.
+        if self.inbox.durability.reached().seq < self.confirmation {
+            return;
+        }
         if let Err(error) = fs::remove_file(&path) {
             tracing::warn!(path = %path.display(), %error, "a confirmation that is done with can't be deleted");
         }

@@ -59,6 +59,8 @@ pub(super) struct Writer {
     jumps: Jumps,
     /// Whether one of them keeps segments that would be too old without it.
     is_held_back: bool,
+    /// The record of the last confirmation of jumps, 0 before the first.
+    confirmation: u64,
     /// Sessions that wait until their record is written, or durable under `sync = "always"`.
     waiters: Vec<oneshot::Sender<()>>,
     /// Records that were chained and aren't durable.
@@ -120,6 +122,7 @@ impl Writer {
             ),
             jumps: opened.jumps,
             is_held_back: false,
+            confirmation: 0,
             waiters: Vec::new(),
             held: 0,
             next_round: now,
@@ -186,9 +189,6 @@ impl Writer {
             self.seal(now);
         }
         self.record_pruning();
-        if self.tend_at <= now {
-            self.take_confirmation();
-        }
         self.write()?;
         if self.options.sync != Sync::Always || self.kept.is_none() {
             self.wake_waiters();

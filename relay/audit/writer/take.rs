@@ -83,7 +83,7 @@ impl Writer {
     ///
     /// From that checkpoint on, `verify` asks for a signed head. A crash before the first head must
     /// leave nothing behind that checkpoint, otherwise it would look like a forgery.
-    fn has_begun(&self) -> bool {
+    pub(super) fn has_begun(&self) -> bool {
         self.kept.as_ref().is_none_or(|it| it.sealer.has_begun())
     }
 

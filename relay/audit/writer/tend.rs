@@ -76,8 +76,7 @@ impl Writer {
             }
             return Ok(());
         };
-        let length = kept.store.active().map_or(0, |active| active.size);
-        let is_due = length >= options.rotate_size || self.tend_at <= now;
+        let is_due = kept.store.length() >= options.rotate_size || self.tend_at <= now;
         // The disk expects the file that it syncs under its name.
         if !is_due || kept.jobs.is_running() {
             return Ok(());
@@ -140,6 +139,7 @@ impl Writer {
         }
         kept.pruning.found = pruned;
         self.tidy_jumps(&begins, is_held_back);
+        self.take_confirmation();
     }
 
     /// Records a pruning that was found, once a checkpoint can vouch for it.
